@@ -1,0 +1,82 @@
+package message
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
+
+// EventKind names what happened. Kinds of legal weight carry the codes of the
+// evidence table in docs/law.md.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventAccepted   EventKind = "accepted"
+	EventDecided    EventKind = "decided"
+	EventDuplicate  EventKind = "duplicate" // the client sent again what we have; answered with the first id
+	EventAttempt    EventKind = "attempt"
+	EventHanded     EventKind = "handed"
+	EventRetry      EventKind = "retry"
+	EventUnclear    EventKind = "unclear"
+	EventHeld       EventKind = "held"
+	EventReleased   EventKind = "released"
+	EventRefused    EventKind = "refused"
+	EventDropped    EventKind = "dropped"
+	EventExpired    EventKind = "expired"
+	EventNotice     EventKind = "notice" // a DSN or notice was written to the sender
+	EventReceipt    EventKind = "receipt"
+	EventCase       EventKind = "case"
+	EventOverdue    EventKind = "receipt_overdue"
+	EventUnmatched  EventKind = "receipt_unmatched"
+	EventForged     EventKind = "receipt_forged"
+	EventMailbox    EventKind = "mailbox" // laid into an authority's mailbox
+	EventStarted    EventKind = "started"
+	EventCheckpoint EventKind = "checkpoint"
+)
+
+// Event is one line of the audit log. Every change of state carries its events
+// in the same atomic commit. Data may name recipients and addresses (log data,
+// sealed at rest), never a subject or a body.
+type Event struct {
+	Seq       uint64            `json:"seq"` // given by the store, without gaps
+	At        time.Time         `json:"at"`
+	Kind      EventKind         `json:"kind"`
+	Authority string            `json:"authority,omitempty"`
+	Message   ID                `json:"message,omitzero"`
+	Item      int               `json:"item,omitempty"` // recipient number, 0: the whole message
+	Data      map[string]string `json:"data,omitempty"`
+}
+
+// Link is one record of the chain as it is stored and written to the day file:
+// the sealed event and its place in the chain. The hash covers the sealed
+// bytes, so that the chain can be verified without a key and after the key was
+// destroyed.
+type Link struct {
+	Seq     uint64    `json:"seq"`
+	At      time.Time `json:"at"`
+	Message ID        `json:"message,omitzero"`
+	Day     string    `json:"day"`    // log window: which key sealed it
+	Sealed  []byte    `json:"sealed"` // AEAD over the JSON of the Event
+	Prev    Digest    `json:"prev"`
+	Hash    Digest    `json:"hash"`
+}
+
+// ChainHash computes the hash of a link from its other fields (docs/architecture.md, audit).
+func (l Link) ChainHash() Digest {
+	h := sha256.New()
+	h.Write([]byte("gatewayd audit v1\x00"))
+	h.Write(l.Prev[:])
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], l.Seq)
+	h.Write(n[:])
+	binary.BigEndian.PutUint64(n[:], uint64(l.At.UnixNano())) //nolint:gosec // bit pattern only
+	h.Write(n[:])
+	h.Write(l.Message[:])
+	h.Write([]byte(l.Day))
+	h.Write([]byte{0})
+	h.Write(l.Sealed)
+	var d Digest
+	h.Sum(d[:0])
+	return d
+}
