@@ -1,0 +1,48 @@
+# gatewayd: everything a developer runs. "make demo" and "make test" need only
+# Debian, Go, git and make; they fetch the rest.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+VULNDB   := $(abspath ../shared/corpora/govulndb)
+FUZZTIME ?= 10s
+KILLS    ?= 1000
+
+.PHONY: help build demo test test-packages lint vuln fuzz crash bench clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+build: ## build bin/gatewayd (static, no cgo)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gatewayd ./cmd/gatewayd
+
+demo: build ## run the whole story on this machine: gateway and both simulated platforms
+	bin/gatewayd demo $(DEMO)
+
+test: test-packages lint ## lint, then every test with the race detector
+	$(GO) test -race -shuffle=on -timeout 14m ./...
+
+test-packages: ## install the Debian packages that the tests need (when root; else name them)
+	@scripts/test-packages
+
+lint: ## gofumpt, go vet, staticcheck, and govulncheck where its database lies
+	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@$(MAKE) --no-print-directory vuln
+
+vuln:
+	@if [ -d '$(VULNDB)' ]; then $(GO) tool govulncheck -db 'file://$(VULNDB)' ./...; \
+	else echo "govulncheck skipped: no offline database at $(VULNDB)"; fi
+
+fuzz: ## run every fuzz target for FUZZTIME (default 10s)
+	scripts/fuzz $(FUZZTIME)
+
+crash: build ## kill the running gateway KILLS times (default 1000) under load
+	GATEWAYD_KILLS=$(KILLS) $(GO) test -run 'TestKill' -timeout 120m -v ./cmd/gatewayd/
+
+bench: ## benchmarks of the packages (the comparison with Postfix follows with the next issues)
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./...
+
+clean: ## remove what was built
+	rm -rf bin
