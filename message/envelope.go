@@ -177,6 +177,8 @@ type Item struct {
 	SentAs    string    `json:"sent_as,omitempty"`   // Message-ID under which it left
 	HandedAt  time.Time `json:"handed_at,omitzero"`
 	Case      CaseState `json:"case,omitempty"`
-	CaseAt    time.Time `json:"case_at,omitzero"` // the platform's time of that state
-	Alarm     string    `json:"alarm,omitempty"`  // what a person should look at; empty: nothing
+	CaseAt    time.Time `json:"case_at,omitzero"`   // the platform's time of that state
+	Alarm     string    `json:"alarm,omitempty"`    // what a person should look at; empty: nothing
+	Told      time.Time `json:"told,omitzero"`      // when the sender was last told that it is held
+	Unclears  int       `json:"unclears,omitempty"` // how often a hand-over ended without a reply
 }

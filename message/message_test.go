@@ -3,6 +3,7 @@ package message_test
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -205,5 +206,27 @@ func TestClassTable(t *testing.T) {
 	}
 	if message.Normal.MustEncrypt() || !message.Registered.MustEncrypt() || !message.Confidential.MustEncrypt() {
 		t.Error("MustEncrypt is wrong for normal, registered or confidential")
+	}
+}
+
+// TestStatesPage compares docs/states.md with the table in the code.
+func TestStatesPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/states.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := strings.Count(string(page), "\n| ")
+	if rows < len(message.Transitions()) {
+		t.Errorf("docs/states.md has %d table rows, the code %d transitions", rows, len(message.Transitions()))
+	}
+	for _, tr := range message.Transitions() {
+		from := string(tr.From)
+		if from == "" {
+			from = "–"
+		}
+		row := "| " + from + " | " + string(tr.To) + " | " + tr.Why + " |"
+		if !strings.Contains(string(page), row) {
+			t.Errorf("docs/states.md lacks %s", row)
+		}
 	}
 }

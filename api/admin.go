@@ -1,0 +1,79 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"gatewayd/message"
+	"gatewayd/queue"
+)
+
+// Operator is what an administrator can ask of a gateway. The running flow
+// implements it, and so does Client: a command does not care which it has.
+type Operator interface {
+	Trace(ctx context.Context, question string) ([]message.Story, error)
+	List(ctx context.Context, q queue.Query) (items []message.Item, next string, err error)
+	Counts(ctx context.Context) (map[message.State]int, error)
+	Unmatched(ctx context.Context, limit int) ([]message.Receipt, error)
+	Check(ctx context.Context) (problems []string, err error)
+}
+
+// page is one page of a list.
+type page struct {
+	Items []message.Item `json:"items"`
+	Next  string         `json:"next,omitempty"`
+}
+
+// problem is an error as RFC 9457 writes it.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Admin serves an operator.
+func Admin(op Operator) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/trace", func(w http.ResponseWriter, r *http.Request) {
+		stories, err := op.Trace(r.Context(), r.FormValue("q"))
+		reply(w, stories, err)
+	})
+	mux.HandleFunc("GET /v1/queue", func(w http.ResponseWriter, r *http.Request) {
+		limit, _ := strconv.Atoi(r.FormValue("limit"))
+		items, next, err := op.List(r.Context(), queue.Query{
+			State: message.State(r.FormValue("state")), Authority: r.FormValue("authority"), After: r.FormValue("after"), Limit: limit,
+		})
+		reply(w, page{items, next}, err)
+	})
+	mux.HandleFunc("GET /v1/queue/counts", func(w http.ResponseWriter, r *http.Request) {
+		counts, err := op.Counts(r.Context())
+		reply(w, counts, err)
+	})
+	mux.HandleFunc("GET /v1/receipts/unmatched", func(w http.ResponseWriter, r *http.Request) {
+		limit, _ := strconv.Atoi(r.FormValue("limit"))
+		rs, err := op.Unmatched(r.Context(), limit)
+		reply(w, rs, err)
+	})
+	mux.HandleFunc("POST /v1/queue/check", func(w http.ResponseWriter, r *http.Request) {
+		problems, err := op.Check(r.Context())
+		reply(w, problems, err)
+	})
+	return mux
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	status, kind := http.StatusOK, "application/json"
+	if err != nil {
+		p := problem{Title: "the gateway could not answer", Status: http.StatusInternalServerError, Detail: err.Error()}
+		if errors.Is(err, queue.ErrNotFound) {
+			p.Title, p.Status = "not found", http.StatusNotFound
+		}
+		v, status, kind = p, p.Status, "application/problem+json"
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the reader has gone: nobody to tell
+}

@@ -1,0 +1,90 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"gatewayd/message"
+	"gatewayd/queue"
+)
+
+// maxAnswer bounds what the client reads, in octets.
+const maxAnswer = 256 << 20
+
+// Client is an Operator that asks a running daemon.
+type Client struct {
+	http *http.Client
+}
+
+// NewClient returns a client of the socket at path. Nothing is dialled yet.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		d := net.Dialer{Timeout: 5 * time.Second}
+		return d.DialContext(ctx, "unix", path)
+	}
+	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// Trace implements Operator.
+func (c *Client) Trace(ctx context.Context, question string) (stories []message.Story, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/trace", url.Values{"q": {question}}, &stories)
+	return stories, err
+}
+
+// List implements Operator.
+func (c *Client) List(ctx context.Context, q queue.Query) ([]message.Item, string, error) {
+	var p page
+	err := c.ask(ctx, http.MethodGet, "/v1/queue", url.Values{
+		"state": {string(q.State)}, "authority": {q.Authority}, "after": {q.After}, "limit": {strconv.Itoa(q.Limit)},
+	}, &p)
+	return p.Items, p.Next, err
+}
+
+// Counts implements Operator.
+func (c *Client) Counts(ctx context.Context) (counts map[message.State]int, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/queue/counts", nil, &counts)
+	return counts, err
+}
+
+// Unmatched implements Operator.
+func (c *Client) Unmatched(ctx context.Context, limit int) (rs []message.Receipt, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/receipts/unmatched", url.Values{"limit": {strconv.Itoa(limit)}}, &rs)
+	return rs, err
+}
+
+// Check implements Operator.
+func (c *Client) Check(ctx context.Context) (problems []string, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/queue/check", nil, &problems)
+	return problems, err
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, query url.Values, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://gatewayd"+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the running gateway: %w", err)
+	}
+	defer res.Body.Close()
+	body := json.NewDecoder(io.LimitReader(res.Body, maxAnswer))
+	if res.StatusCode == http.StatusOK {
+		return body.Decode(into)
+	}
+	var p problem
+	if err := body.Decode(&p); err != nil {
+		return fmt.Errorf("the running gateway answered %s", res.Status)
+	}
+	if p.Status == http.StatusNotFound {
+		return fmt.Errorf("%w: %s", queue.ErrNotFound, p.Detail)
+	}
+	return fmt.Errorf("%s: %s", p.Title, p.Detail)
+}

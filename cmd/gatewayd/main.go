@@ -1,0 +1,93 @@
+// Command gatewayd is a secure messaging gateway for public authorities.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	_ "time/tzdata" // legal days are counted in Europe/Zurich, also where no zone files are
+)
+
+// version is set by the linker.
+var version = "development"
+
+// Exit codes.
+const (
+	exitFailed = 1 // the command ran and the answer is no, or it failed
+	exitUsage  = 2 // the command line is wrong
+)
+
+// errNo ends a command with exit code 1 without a further word: what is wrong
+// has been printed.
+var errNo = errors.New("no")
+
+type commands struct {
+	Serve    serveCmd    `cmd:"" help:"Run the gateway."`
+	Init     initCmd     `cmd:"" help:"Write a working development configuration with its own test CA, certificates and keys."`
+	Config   configCmd   `cmd:"" help:"Check or describe the configuration."`
+	Route    routeCmd    `cmd:"" help:"Explain how a message would travel."`
+	Queue    queueCmd    `cmd:"" help:"Look at the queue and check it."`
+	Message  messageCmd  `cmd:"" help:"Follow a message."`
+	Receipts receiptsCmd `cmd:"" help:"Look at receipts."`
+	Audit    auditCmd    `cmd:"" help:"Verify the audit log."`
+	Account  accountCmd  `cmd:"" help:"Make entries for the password file."`
+	Demo     demoCmd     `cmd:"" help:"Run gateway and both simulated platforms, and show the whole story."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+// console is where a command writes; tests put buffers there.
+type console struct {
+	out, err io.Writer
+}
+
+func main() { os.Exit(run(os.Args[1:], console{os.Stdout, os.Stderr})) }
+
+// run is main without the process: arguments in, exit code out.
+func run(args []string, c console) int {
+	var cmds commands
+	code := -1
+	parser, err := kong.New(&cmds,
+		kong.Name("gatewayd"),
+		kong.Description("A secure messaging gateway for public authorities."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(c.out, c.err),
+		kong.Bind(c),
+		kong.Exit(func(n int) { code = n }),
+	)
+	if err != nil {
+		fmt.Fprintln(c.err, "gatewayd: error:", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if code >= 0 {
+		return code // --help
+	}
+	if err != nil {
+		fmt.Fprintln(c.err, "gatewayd: error:", err)
+		fmt.Fprintln(c.err, "gatewayd: hint: gatewayd --help lists the commands; gatewayd COMMAND --help shows examples")
+		return exitUsage
+	}
+	if err := ctx.Run(); err != nil {
+		if !errors.Is(err, errNo) {
+			fmt.Fprintln(c.err, "gatewayd: error:", err)
+		}
+		return exitFailed
+	}
+	return 0
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(c console) error {
+	_, err := fmt.Fprintln(c.out, "gatewayd", version)
+	return err
+}

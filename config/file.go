@@ -1,0 +1,187 @@
+package config
+
+import (
+	"github.com/pelletier/go-toml/v2"
+)
+
+// File is the configuration file as written. Relative paths are taken from the
+// folder of the file. The tags doc, default and example make `config describe`.
+type File struct {
+	Hostname  string `toml:"hostname" doc:"Name of this gateway in greetings, Received fields and Message-IDs." example:"gateway.bl.example" need:"yes"`
+	Data      string `toml:"data" doc:"Folder for queue, mail, keys and audit log. Owned by the gateway alone (mode 0700)." example:"/var/lib/gatewayd" need:"yes"`
+	Directory string `toml:"directory" doc:"Recipients with their platforms and consent; reloaded on SIGHUP." default:"directory.toml"`
+	Accounts  string `toml:"accounts" doc:"Password file: lines name:hash, made by gatewayd account hash." default:"accounts"`
+
+	MasterKey Secret      `toml:"master_key" doc:"32 bytes in hexadecimal that wrap every key in the data folder. Keep a copy away from the backup." need:"yes"`
+	TLS       Certificate `toml:"tls" doc:"Certificate of this gateway for both ports." need:"yes"`
+	ClientCA  string      `toml:"client_ca" doc:"PEM file: issuers of client certificates accepted at the submission port. Empty: passwords only."`
+
+	Listen    Listen               `toml:"listen" doc:"Where the doors listen."`
+	Account   map[string]Account   `toml:"account" doc:"What is to be said of an account beyond its name in members."`
+	Authority map[string]Authority `toml:"authority" doc:"One table per authority; its name appears in the audit log." need:"yes"`
+	Platform  Platforms            `toml:"platform" doc:"The recognised Zustellplattformen."`
+	SMTP      Relay                `toml:"smtp" doc:"Ordinary mail (via = \"smtp\")."`
+
+	Route      []Route    `toml:"route" doc:"The rules, in order; the first whose condition holds and that can be met decides. No match: the mail is held." need:"yes"`
+	Vocabulary Vocabulary `toml:"vocabulary" doc:"How users say the class. Leave out to use the built-in words."`
+	Policy     Policy     `toml:"policy" doc:"Values of the built-in duties."`
+	Retention  Retention  `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
+	Delivery   Delivery   `toml:"delivery" doc:"Retries and limits of delivery."`
+	Limits     Limits     `toml:"limits" doc:"Limits of the SMTP doors."`
+
+	Test []Test `toml:"test" doc:"Assertions about routes, run by config check and at every reload."`
+}
+
+// Listen names the doors.
+type Listen struct {
+	Submission    Listener `toml:"submission" doc:"Authorities' mail systems and clients; STARTTLS and a login are required." default:"{ addr = \":587\" }"`
+	SubmissionTLS Listener `toml:"submission_tls" doc:"The same with TLS from the first byte (RFC 8314)." example:"{ addr = \":465\" }"`
+	Inbound       Listener `toml:"inbound" doc:"Platforms and the world." default:"{ addr = \":25\" }"`
+}
+
+// Listener is one address.
+type Listener struct {
+	Addr string `toml:"addr" doc:"host:port; an empty host means every interface."`
+}
+
+// Account adds to an account named in an authority's members.
+type Account struct {
+	Certificate string `toml:"certificate" doc:"DNS name in a client certificate that signs in as this account."`
+}
+
+// Authority is one authority with its mailbox.
+type Authority struct {
+	Name        string            `toml:"name" doc:"Full name, as people know it." example:"Bauinspektorat Basel-Landschaft" need:"yes"`
+	Addresses   []string          `toml:"addresses" doc:"Its mail addresses; the first one receives notices." example:"[\"bauinspektorat@bl.example\"]" need:"yes"`
+	Platforms   map[string]string `toml:"platforms" doc:"Its address on each platform: sender there, and where receipts come back." example:"{ incamail = \"bauinspektorat@bl.example\" }"`
+	Members     []string          `toml:"members" doc:"Accounts that may send for it." example:"[\"sachbearbeitung\"]" need:"yes"`
+	FallbackKey string            `toml:"fallback_key" doc:"PEM certificate to which unclaimed mail is encrypted before it is erased." example:"\"fallback.pem\"" need:"yes"`
+}
+
+// Platforms holds both platforms.
+type Platforms struct {
+	IncaMail    *Platform `toml:"incamail" doc:"IncaMail (Swiss Post)."`
+	PrivaSphere *Platform `toml:"privasphere" doc:"PrivaSphere Secure Messaging."`
+}
+
+// Platform is one Zustellplattform. What the operators do not publish has no
+// default and stands in the contract with them.
+type Platform struct {
+	Smarthost         string      `toml:"smarthost" doc:"host:port for submission, from the contract." example:"mgi.incamail.example:25" need:"yes"`
+	ServerName        string      `toml:"server_name" doc:"Name that the certificate must carry; empty: the host of smarthost."`
+	TLS               string      `toml:"tls" doc:"starttls or implicit. There is no plain text." default:"starttls"`
+	Roots             string      `toml:"roots" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
+	ClientCertificate Certificate `toml:"client_certificate" doc:"Certificate with which the gateway signs in; IncaMail knows the domain by it."`
+	Username          string      `toml:"username" doc:"Login, where the contract names one."`
+	Password          Secret      `toml:"password" doc:"Password of that login."`
+
+	RegisteredTag   string `toml:"registered_tag" doc:"Subject tag of a registered decision. IncaMail: \"<r> \". PrivaSphere: none; class registered is refused while it is empty."`
+	ConfidentialTag string `toml:"confidential_tag" doc:"Subject tag of a confidential mail. IncaMail: \"<c> \"."`
+	PersonalTag     string `toml:"personal_tag" doc:"Subject tag of a personal mail. IncaMail: \"<p> \"."`
+	RecipientSuffix string `toml:"recipient_suffix" doc:"Added to the recipient's address, where the contract asks for it." example:"\".incamail.ch\""`
+	MaxSize         Size   `toml:"max_size" doc:"Largest message the platform takes." default:"\"30 MB\""`
+
+	Recognised Recognition `toml:"recognised" doc:"On what the recognition rests; without it class registered is refused (Vo E-GovG BL § 1, § 4)."`
+
+	ReceiptAnchors string              `toml:"receipt_anchors" doc:"PEM file: issuers of the platform's seal; a receipt under another issuer never closes a case." need:"yes"`
+	ReceiptSenders []string            `toml:"receipt_senders" doc:"Domains from which receipts come; empty: the built-in ones."`
+	ReceiptSubject map[string][]string `toml:"receipt_subjects" doc:"Patterns (RE2) of receipt subjects by kind; empty: the built-in examples. Calibrate them on your account."`
+	ReceiptWait    Duration            `toml:"receipt_wait" doc:"Alarm when the Abgabequittung has not come after this time. Never a resend." default:"\"15m\""`
+}
+
+// Recognition names the legal basis of a platform.
+type Recognition struct {
+	By        string         `toml:"by" doc:"Legal basis." example:"Vo E-GovG Anhang 1" need:"yes"`
+	Reference string         `toml:"reference" doc:"Decision that approved it." example:"RRB 2021-…" need:"yes"`
+	From      toml.LocalDate `toml:"from" doc:"First day." example:"2022-01-01" need:"yes"`
+	Until     toml.LocalDate `toml:"until" doc:"Last day; leave out while it is open-ended."`
+}
+
+// Relay is ordinary SMTP.
+type Relay struct {
+	Smarthost  string `toml:"smarthost" doc:"host:port that takes ordinary mail; empty: straight to the recipients' servers (MX)."`
+	ServerName string `toml:"server_name" doc:"Name that the certificate must carry; empty: the host of smarthost."`
+	TLS        string `toml:"tls" doc:"starttls or implicit for the smarthost, always verified; without a smarthost: verify, or opportunistic." default:"starttls"`
+	Roots      string `toml:"roots" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
+	Username   string `toml:"username" doc:"Login at the smarthost."`
+	Password   Secret `toml:"password" doc:"Password of that login."`
+}
+
+// Route is one rule.
+type Route struct {
+	Name   string   `toml:"name" doc:"Appears in explanations and in the audit log." need:"yes"`
+	When   string   `toml:"when" doc:"Condition over the documented facts (gatewayd route facts)." example:"'message.class == \"registered\"'" need:"yes"`
+	Via    []string `toml:"via" doc:"incamail, privasphere, smtp, mailbox: in order of preference; the first that can be used is used." need:"yes"`
+	Keep   string   `toml:"keep" doc:"How long the body stays: until_done, until_handed_over or window." default:"\"until_handed_over\""`
+	GiveUp Duration `toml:"give_up" doc:"After this time in the queue the sender is told that it failed."`
+}
+
+// Vocabulary is how users say the class.
+type Vocabulary struct {
+	Tags     map[string]string `toml:"tags" doc:"Subject tag → class." example:"{ \"[einschreiben]\" = \"registered\" }"`
+	Suffixes map[string]string `toml:"suffixes" doc:"Recipient suffix → platform." example:"{ \".incamail.ch\" = \"incamail\" }"`
+	Header   string            `toml:"header" doc:"Header field that names the class." default:"\"X-Gatewayd-Class\""`
+}
+
+// Policy holds values of the built-in duties.
+type Policy struct {
+	AHV             bool   `toml:"ahv_numbers" doc:"An AHV number in the subject makes a mail confidential." default:"true"`
+	BulkLimit       int    `toml:"bulk_limit" doc:"From this many internal recipients a mail is held for approval (Benutzungsreglement § 13)." default:"500"`
+	ReferencePrefix string `toml:"reference_prefix" doc:"Letters before the reference in a registered subject: [BL-7F3K9Q2M]." default:"\"BL\""`
+}
+
+// Retention holds the windows.
+type Retention struct {
+	ContentMonths int `toml:"content_months" doc:"Content is gone after at most this many calendar months: 1 or 2." default:"2"`
+	LogMonths     int `toml:"log_months" doc:"Log data are kept exactly this many calendar months." default:"6"`
+}
+
+// Delivery holds retry values.
+type Delivery struct {
+	RetryFirst  Duration `toml:"retry_first" doc:"Wait after the first temporary failure; it doubles with each further one." default:"\"1m\""`
+	RetryMax    Duration `toml:"retry_max" doc:"Longest wait between two attempts." default:"\"1h\""`
+	HoldReturn  Duration `toml:"hold_return" doc:"A held mail goes back to its sender after this time." default:"\"24h\""`
+	Concurrency int      `toml:"concurrency" doc:"Parallel deliveries." default:"20"`
+	PerTarget   int      `toml:"per_target" doc:"Parallel deliveries to one destination." default:"5"`
+	ReserveDisk Size     `toml:"reserve_disk" doc:"Free space below which no mail is accepted (452), so that receipts and the audit log still fit." default:"\"64 MB\""`
+}
+
+// Limits of the doors.
+type Limits struct {
+	MessageSize      Size     `toml:"message_size" doc:"Largest message." default:"\"50 MB\""`
+	Recipients       int      `toml:"recipients" doc:"Recipients of one message." default:"100"`
+	Connections      int      `toml:"connections" doc:"Open connections of one door." default:"500"`
+	ConnectionsPerIP int      `toml:"connections_per_ip" doc:"Open connections from one address." default:"100"`
+	Idle             Duration `toml:"idle" doc:"A silent connection is closed after this time." default:"\"5m\""`
+	Data             Duration `toml:"data" doc:"Longest time for one message body." default:"\"10m\""`
+}
+
+// Test asserts where a message must go.
+type Test struct {
+	From    string `toml:"from" doc:"Sender." need:"yes"`
+	To      string `toml:"to" doc:"Recipient." need:"yes"`
+	Class   string `toml:"class" doc:"Class asked for; empty: found from the subject and the header."`
+	Subject string `toml:"subject" doc:"Subject to decide on."`
+	Expect  Expect `toml:"expect" doc:"What must come out." need:"yes"`
+}
+
+// Expect is the outcome a test demands; what is left out is not looked at.
+type Expect struct {
+	Verdict string `toml:"verdict" doc:"deliver, hold or refuse."`
+	Route   string `toml:"route" doc:"Name of the route that decides."`
+	Via     string `toml:"via" doc:"Connector."`
+	Tag     string `toml:"tag" doc:"Platform tag on what leaves."`
+	Class   string `toml:"class" doc:"Class found."`
+}
+
+// Certificate is a PEM certificate (with its chain) and its key.
+type Certificate struct {
+	Cert string `toml:"cert" doc:"PEM file: certificate and chain."`
+	Key  string `toml:"key" doc:"PEM file: private key."`
+}
+
+// Secret is a value that never stands in the configuration itself.
+type Secret struct {
+	File string `toml:"file" doc:"File that holds the value; mode 0600."`
+	Env  string `toml:"env" doc:"Environment variable that holds the value."`
+}

@@ -1,0 +1,355 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatewayd/mail"
+	"gatewayd/message"
+	"gatewayd/queue"
+	"gatewayd/vault"
+)
+
+// maxHeader bounds the header section of a message, in octets.
+const maxHeader = 256 << 10
+
+// Answers that strangers may read.
+var (
+	errNoSuchMailbox = &message.Refusal{Code: 550, Enhanced: "5.1.1", Text: "no such mailbox here; check the address"}
+	errNoRelay       = &message.Refusal{Code: 550, Enhanced: "5.7.1", Text: "this server does not relay for strangers; sign in at the submission port"}
+	errOneAuthority  = &message.Refusal{Code: 452, Enhanced: "4.5.3", Text: "this recipient belongs to another authority; send to it in a transaction of its own"}
+	errDiskFull      = &message.Refusal{Code: 452, Enhanced: "4.3.1", Text: "not enough storage; try again later"}
+	errBusy          = &message.Refusal{Code: 452, Enhanced: "4.3.2", Text: "too much mail at once; try again later"}
+	errSameNow       = &message.Refusal{Code: 451, Enhanced: "4.3.2", Text: "the same decision is being accepted on another connection; try again later"}
+	errHeaderTooLong = &message.Refusal{Code: 552, Enhanced: "5.3.4", Text: "the header section is larger than 256 KiB"}
+)
+
+// Willing decides what the envelope alone can decide about one recipient
+// (docs/flow.md, step 1). s.To holds the recipients already taken.
+func (g *Gateway) Willing(_ context.Context, s message.Submission, to message.Address) error {
+	if s.Door == message.Outbound {
+		return nil // who signed in may write to anybody; policy decides at the end of the body
+	}
+	a := g.local(to)
+	if a == nil {
+		if _, ours := g.domains[to.Domain]; ours {
+			return errNoSuchMailbox
+		}
+		return errNoRelay
+	}
+	for _, earlier := range s.To {
+		if other := g.local(earlier.Address); other != nil && other != a {
+			return errOneAuthority // every object belongs to one authority
+		}
+	}
+	return nil
+}
+
+// local returns the authority that owns an address; postmaster of one of our
+// domains is the first authority there (RFC 5321 section 4.5.1).
+func (g *Gateway) local(to message.Address) *Authority {
+	if a := g.byAddress[to.Key()]; a != nil {
+		return a
+	}
+	if strings.EqualFold(to.Local, "postmaster") {
+		return g.domains[to.Domain]
+	}
+	return nil
+}
+
+// Accept takes one message. When it returns nil, message, envelope and
+// decision are on disk; every error means that nothing was stored.
+func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Reader) (message.ID, error) {
+	if err := g.roomFor(); err != nil {
+		return message.ID{}, err
+	}
+	now := g.now()
+	env := g.envelope(s, now)
+	if env.Authority == "" || len(s.To) == 0 {
+		return message.ID{}, errNoRelay
+	}
+	sealed, err := g.o.Vault.NewBody(env.EraseDay)
+	if err != nil {
+		return message.ID{}, storageError(err)
+	}
+	defer sealed.Abort()
+	head, err := store(sealed, body)
+	if err != nil {
+		return message.ID{}, err
+	}
+	if env.Content, err = sealed.Finish(); err != nil {
+		return message.ID{}, storageError(err)
+	}
+	env.MessageID = strings.TrimSpace(head.Get("Message-ID"))
+	if from, _, ok := mail.HeaderFrom(head); ok {
+		env.HeaderFrom = from.String()
+	}
+	accepted := &queue.Accepted{Envelope: env}
+	if err := g.decideAll(accepted, s, head, now); err != nil {
+		return message.ID{}, err
+	}
+	return g.commit(ctx, accepted, sealed)
+}
+
+// roomFor refuses mail while the disk is nearly full or the ledger lags: the
+// reserve belongs to receipts, settlements and the audit log.
+func (g *Gateway) roomFor() error {
+	if g.tail.full() {
+		return errBusy
+	}
+	free, err := g.o.Vault.Free()
+	if err != nil {
+		return fmt.Errorf("ask for free space: %w", err)
+	}
+	if int64(free.Bytes) < g.o.Delivery.ReserveDisk || free.Inodes < reserveInodes { //nolint:gosec // far below 2^63
+		return errDiskFull
+	}
+	return nil
+}
+
+// reserveInodes stay free for segments, day files and keys.
+const reserveInodes = 64
+
+// store streams the message into the vault and returns its header.
+func store(w io.Writer, body io.Reader) (*mail.Header, error) {
+	r := bufio.NewReaderSize(body, 32<<10)
+	head, err := mail.ReadHeader(r, maxHeader)
+	switch {
+	case errors.Is(err, mail.ErrHeaderTooLong):
+		return nil, errHeaderTooLong
+	case err != nil:
+		return nil, err
+	}
+	if _, err := w.Write(head.Bytes()); err != nil {
+		return nil, storageError(err)
+	}
+	if _, err := io.Copy(sealWriter{w}, r); err != nil {
+		var se *sealError
+		if errors.As(err, &se) {
+			return nil, storageError(se.err)
+		}
+		return nil, err
+	}
+	return head, nil
+}
+
+// sealWriter marks errors of the writing side: io.Copy does not tell whose
+// error it returns, and the client must hear 452 for ours only.
+type sealWriter struct{ w io.Writer }
+
+type sealError struct{ err error }
+
+func (e *sealError) Error() string { return e.err.Error() }
+
+// Write implements io.Writer.
+func (s sealWriter) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	if err != nil {
+		return n, &sealError{err}
+	}
+	return n, nil
+}
+
+// storageError turns a full disk into its answer; everything else stays what it
+// is: temporary, and generic to the client.
+func storageError(err error) error {
+	if errors.Is(err, vault.ErrFull) || errors.Is(err, queue.ErrFull) {
+		return errDiskFull
+	}
+	return err
+}
+
+func (g *Gateway) envelope(s message.Submission, now time.Time) message.Envelope {
+	env := message.Envelope{
+		ID: message.NewID(now), Direction: s.Door, Authority: s.Authority, Account: s.Account, From: s.From, Received: now,
+		Helo: s.Helo, RemoteAddr: s.RemoteAddr, TLS: s.TLS, Protocol: s.Protocol,
+		EnvID: s.EnvID, Ret: s.Ret, UTF8: s.UTF8, EightBit: s.EightBit, IdemKey: s.IdemKey,
+		EraseDay: g.o.Windows.ContentDay(now).String(), LogDay: g.o.Windows.LogDay(now).String(),
+	}
+	if s.Door == message.Inbound && len(s.To) > 0 {
+		if a := g.local(s.To[0].Address); a != nil {
+			env.Authority = a.ID
+		}
+	}
+	return env
+}
+
+// decideAll makes the items (docs/flow.md, step 3). All refused: the client
+// hears it. Some refused: they enter as items that end with a DSN; port 25
+// never gets there, because mail for an authority is never refused here.
+func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.Header, now time.Time) error {
+	env := &a.Envelope
+	a.Events = append(a.Events, message.Event{
+		At: now, Kind: message.EventAccepted, Authority: env.Authority, Message: env.ID,
+		Data: map[string]string{
+			"direction": string(env.Direction), "from": env.From.String(), "account": env.Account, "peer": env.RemoteAddr, "tls": env.TLS,
+			"size": strconv.FormatInt(env.Content.Size, 10), "sha256": env.Content.Digest.String(), "message_id": env.MessageID,
+		},
+	})
+	refused := 0
+	var why message.Decision
+	for i, r := range s.To {
+		d := g.decide(env, s, r, head, now)
+		item := message.Item{
+			Key: message.ItemKey{Message: env.ID, N: i + 1}, Recipient: r, Decision: d,
+			State: message.Waiting, NextTry: now, EraseBy: g.o.Windows.EraseBy(now),
+		}
+		if d.Class == message.Registered {
+			item.Reference = message.NewReference(g.o.ReferencePrefix)
+		}
+		if d.Verdict != message.Deliver {
+			item.State = message.Held // the attend loop tells the sender
+		}
+		if d.Verdict == message.Refuse {
+			refused, why = refused+1, d
+		}
+		a.Items = append(a.Items, item)
+		a.Events = append(a.Events, decidedEvent(env, item, now))
+	}
+	if refused == len(s.To) {
+		return refusal(why)
+	}
+	return nil
+}
+
+func decidedEvent(env *message.Envelope, item message.Item, now time.Time) message.Event {
+	d := item.Decision
+	return message.Event{
+		At: now, Kind: message.EventDecided, Authority: env.Authority, Message: env.ID, Item: item.Key.N,
+		Data: map[string]string{
+			"to": item.Recipient.Address.String(), "verdict": string(d.Verdict), "class": string(d.Class), "route": d.Route, "via": d.Via,
+			"reference": item.Reference, "because": because(d),
+		},
+	}
+}
+
+// because returns the reason that decided, for people.
+func because(d message.Decision) string {
+	for i := len(d.Because) - 1; i >= 0; i-- {
+		switch d.Because[i].Says {
+		case "chosen", "hold", "refuse":
+			return d.Because[i].Rule + ": " + d.Because[i].Text
+		}
+	}
+	return ""
+}
+
+func refusal(d message.Decision) *message.Refusal {
+	text := because(d)
+	if text == "" {
+		text = "policy refuses this message"
+	}
+	return &message.Refusal{Code: 550, Enhanced: "5.7.1", Text: ascii(text)}
+}
+
+// ascii makes a text fit for an SMTP reply.
+func ascii(s string) string {
+	s = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "Ä", "Ae", "Ö", "Oe", "Ü", "Ue", "ß", "ss", "é", "e", "è", "e", "à", "a", "«", "'", "»", "'", "–", "-", "…", "...").Replace(s)
+	s = strings.Map(func(r rune) rune {
+		if r < 32 || r > 126 {
+			return '?'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 400)]
+}
+
+// commit makes the message durable: one vault record, one fsync, only then an
+// answer (docs/flow.md, step 4).
+func (g *Gateway) commit(ctx context.Context, a *queue.Accepted, sealed *vault.Body) (message.ID, error) {
+	keys, first, err := g.reserve(ctx, a)
+	if err != nil || !first.IsZero() {
+		return first, err
+	}
+	meta, err := queue.Encode(*a)
+	if err == nil {
+		_, err = g.o.Vault.Accept(ctx, vault.Record{
+			Meta: meta, LogDay: a.Envelope.LogDay, Body: sealed,
+			Committed: func(ref message.Ref) { g.tail.push(a, ref, keys) },
+		})
+	}
+	if err != nil {
+		g.tail.release(keys)
+		return message.ID{}, storageError(err)
+	}
+	select {
+	case g.indexed <- struct{}{}:
+	default:
+	}
+	return a.Envelope.ID, nil
+}
+
+// reserve finds registered decisions that we already have: the client lost our
+// reply and sends again. Recipients who have it are taken out; when nobody is
+// left the first id is returned. No other class is compared: RFC 5321 prefers a
+// duplicate to a loss.
+func (g *Gateway) reserve(ctx context.Context, a *queue.Accepted) (keys []dupKey, first message.ID, err error) {
+	var left []message.Item
+	for _, item := range a.Items {
+		if item.Decision.Class != message.Registered || a.Envelope.MessageID == "" || a.Envelope.Direction != message.Outbound {
+			left = append(left, item)
+			continue
+		}
+		k := dupKey{a.Envelope.Authority, sha256.Sum256(queue.DupKey(a.Envelope.Authority, a.Envelope.MessageID, item.Recipient.Address, a.Envelope.Content.Digest))}
+		earlier, err := g.earlier(ctx, k, a.Envelope.ID)
+		if err != nil {
+			g.tail.release(keys)
+			return nil, message.ID{}, err
+		}
+		if earlier.IsZero() {
+			keys, left = append(keys, k), append(left, item)
+			continue
+		}
+		first = earlier
+		a.Events = append(a.Events, duplicateEvent(a.Envelope, item, earlier))
+	}
+	if len(left) == 0 {
+		return nil, first, g.noteDuplicate(ctx, a)
+	}
+	a.Items = left
+	return keys, message.ID{}, nil
+}
+
+// earlier looks for the key in the tail and the ledger, and claims it for id
+// when nobody has it.
+func (g *Gateway) earlier(ctx context.Context, k dupKey, id message.ID) (message.ID, error) {
+	other, durable, taken := g.tail.reserve(k, id)
+	if taken {
+		if !durable {
+			return message.ID{}, errSameNow // it may still fail
+		}
+		return other, nil
+	}
+	other, known, err := g.o.Store.Duplicate(ctx, k.authority, k.key)
+	if err != nil || known {
+		g.tail.release([]dupKey{k})
+		return other, err
+	}
+	return message.ID{}, nil
+}
+
+func duplicateEvent(env message.Envelope, item message.Item, earlier message.ID) message.Event {
+	return message.Event{
+		At: env.Received, Kind: message.EventDuplicate, Authority: env.Authority, Message: earlier,
+		Data: map[string]string{"to": item.Recipient.Address.String(), "again_as": env.ID.String()},
+	}
+}
+
+// noteDuplicate records that the client sent again what we have. The answer is
+// the first id; nothing new is stored.
+func (g *Gateway) noteDuplicate(ctx context.Context, a *queue.Accepted) error {
+	var events []message.Event
+	for _, e := range a.Events {
+		if e.Kind == message.EventDuplicate {
+			events = append(events, e)
+		}
+	}
+	return g.o.Store.Apply(ctx, queue.Change{Events: events})
+}

@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gatewayd/message"
+	"gatewayd/queue"
+)
+
+// attendBatch bounds how many items one round looks at.
+const attendBatch = 256
+
+// closingWait is how long after the hand-over a closing receipt may take: the
+// platforms' window of seven days and one day of grace (platforms.md 5.2).
+const closingWait = 8 * 24 * time.Hour
+
+// attendLoop looks after items that wait for something else than delivery:
+// held ones whose sender must be told or that go back, unclear ones, and
+// receipts that do not come.
+func (g *Gateway) attendLoop(ctx context.Context) {
+	for ctx.Err() == nil {
+		items, err := g.o.Store.Due(ctx, g.now(), attendBatch)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			g.o.Log.Error("ledger does not list what wants attention; will be tried again", "error", err)
+		}
+		for _, item := range items {
+			g.attend(ctx, item.Key)
+		}
+		if len(items) == 0 {
+			g.pause(ctx, nil, 100*time.Millisecond)
+		}
+	}
+}
+
+// attend does the one thing that an item waits for.
+func (g *Gateway) attend(ctx context.Context, key message.ItemKey) {
+	now := g.now()
+	var notice *queue.Accepted
+	g.persist(ctx, key, func(record context.Context, item *message.Item) (queue.Change, error) {
+		if item.NextTry.IsZero() || item.NextTry.After(now) {
+			return queue.Change{}, nil // somebody was faster
+		}
+		env, _, err := g.o.Store.Message(record, key.Message)
+		if err != nil {
+			return queue.Change{}, err
+		}
+		event, tell := g.attended(env, item, now)
+		change := queue.Change{Events: []message.Event{event}}
+		if tell != nil && notice == nil {
+			if notice, err = tell(record, env, *item, now); err != nil {
+				return change, err
+			}
+		}
+		if notice != nil {
+			change.New = append(change.New, *notice)
+			change.Events = append(change.Events, noticeEvent(env, *item, notice.Envelope.ID, now))
+		}
+		return change, nil
+	})
+}
+
+// teller composes what the sender is told, or nil when nobody is to be told.
+type teller func(context.Context, message.Envelope, message.Item, time.Time) (*queue.Accepted, error)
+
+// attended writes into the item what becomes of it now.
+func (g *Gateway) attended(env message.Envelope, item *message.Item, now time.Time) (message.Event, teller) {
+	event := message.Event{At: now, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{}}
+	var tell teller
+	switch item.State {
+	case message.Held:
+		tell = g.attendHeld(env, item, now, &event)
+	case message.Unclear:
+		tell = g.attendUnclear(item, now, &event)
+	default: // Handed: a receipt is owed
+		g.attendOwed(item, now, &event)
+	}
+	event.Data["state"] = string(item.State)
+	return event, tell
+}
+
+func (g *Gateway) attendHeld(env message.Envelope, item *message.Item, now time.Time, event *message.Event) teller {
+	if item.Decision.Verdict == message.Refuse {
+		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, bounded(because(item.Decision))
+		event.Kind, event.Data["reason"] = message.EventRefused, item.Reply
+		return g.dsn
+	}
+	if item.Told.IsZero() {
+		if item.Reply == "" {
+			item.Reply = bounded(because(item.Decision))
+		}
+		item.Told, item.NextTry = now, laterOf(env.Received.Add(g.o.Delivery.HoldReturn), now.Add(time.Second))
+		event.Kind, event.Data["reason"] = message.EventHeld, item.Reply
+		return g.heldNotice
+	}
+	item.State, item.NextTry = message.Refused, time.Time{}
+	event.Kind, event.Data["reason"] = message.EventRefused, "held until its limit: "+item.Reply
+	return g.dsn
+}
+
+// attendUnclear: a registered decision is never sent again by itself; other
+// classes go once more with the same Message-ID (RFC 5321 prefers a duplicate
+// to a loss).
+func (g *Gateway) attendUnclear(item *message.Item, now time.Time, event *message.Event) teller {
+	if item.Decision.Class != message.Registered && item.Unclears <= 1 {
+		item.State, item.NextTry = message.Waiting, now
+		event.Kind, event.Data["reason"] = message.EventRetry, "the reply was lost; sent once more with the same Message-ID"
+		return nil
+	}
+	item.State, item.NextTry, item.Told = message.Held, time.Time{}, now // no automatic return: it may have arrived
+	item.Alarm = "unclear whether it was handed over: ask the platform, then release or drop it"
+	event.Kind, event.Data["reason"] = message.EventHeld, item.Alarm
+	return g.heldNotice
+}
+
+// attendOwed raises the alarm for a missing receipt; it never sends again.
+func (g *Gateway) attendOwed(item *message.Item, now time.Time, event *message.Event) {
+	event.Kind, event.Data["case"] = message.EventOverdue, string(item.Case)
+	if item.Case == message.CaseNone || item.Case == message.CaseOverdue {
+		if item.Case == message.CaseNone {
+			item.Case, item.CaseAt = message.CaseOverdue, now
+			item.Alarm = "no Abgabequittung: ask the platform whether it has the message; do not send it again"
+			item.NextTry = item.HandedAt.Add(closingWait)
+			event.Data["missing"] = string(message.Abgabequittung)
+			return
+		}
+	} else if wait := item.HandedAt.Add(closingWait); now.Before(wait) {
+		item.NextTry = wait
+		event.Kind, event.Data["waits_for"] = message.EventCase, "a closing receipt"
+		return
+	}
+	item.NextTry = time.Time{}
+	item.Alarm = "no closing receipt after the collection window: ask the platform"
+	event.Data["missing"] = "closing receipt"
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func noticeEvent(env message.Envelope, item message.Item, id message.ID, now time.Time) message.Event {
+	return message.Event{
+		At: now, Kind: message.EventNotice, Authority: env.Authority, Message: env.ID, Item: item.Key.N,
+		Data: map[string]string{"notice": id.String(), "to": env.From.String(), "state": string(item.State)},
+	}
+}
+
+// auditLoop writes the chain into the day files.
+func (g *Gateway) auditLoop(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := g.o.Audit.Drain(ctx, g.o.Store)
+		if err != nil && ctx.Err() == nil {
+			g.o.Log.Error("audit log cannot be written; will be tried again", "error", err)
+		}
+		if n == 0 || err != nil {
+			g.pause(ctx, nil, 500*time.Millisecond)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+// Package gateway is the flow on one page: accept, decide, protect, send,
+// record, forget. It is the only package that knows the others; it holds no
+// state that is not in the vault or the ledger, except the short tail between
+// the two.
+//
+// docs/flow.md tells the same story step by step, with what a crash at each
+// step means.
+package gateway
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gatewayd/audit"
+	"gatewayd/connectors"
+	"gatewayd/directory"
+	"gatewayd/message"
+	"gatewayd/policy"
+	"gatewayd/queue"
+	"gatewayd/receipts"
+	"gatewayd/retention"
+	"gatewayd/vault"
+)
+
+// Authority is one authority as the flow needs it.
+type Authority struct {
+	ID        string // name in the configuration and in every record
+	Name      string // for people
+	Addresses []message.Address
+	Platforms map[string]message.Address // its address on each platform
+	Accounts  []string
+}
+
+// Platform is what the flow must know of a Zustellplattform beside its
+// connector.
+type Platform struct {
+	State       policy.PlatformState // configured, recognised from/until, tags, size
+	Roots       *x509.CertPool       // anchors of its seal; nil: its receipts never close a case
+	ReceiptWait time.Duration        // after this time without an Abgabequittung: alarm
+}
+
+// Delivery holds the values of retry and return.
+type Delivery struct {
+	RetryFirst  time.Duration // wait after the first temporary failure; doubles with each further one
+	RetryMax    time.Duration // longest wait between two attempts
+	HoldReturn  time.Duration // a held mail goes back to its sender after this time
+	Concurrency int           // parallel deliveries
+	PerTarget   int           // parallel deliveries to one destination
+	ReserveDisk int64         // octets that stay free: below, 452
+}
+
+// Options is everything the flow is wired with.
+type Options struct {
+	Hostname        string
+	Data            string // data folder, for the epoch file
+	ReferencePrefix string
+	Authorities     []Authority
+	Vault           *vault.Vault
+	Store           queue.Store
+	Audit           *audit.Log
+	Policy          *policy.Policy
+	Vocabulary      policy.Vocabulary
+	Directory       func() *directory.Directory
+	Connectors      map[string]connectors.Connector
+	Platforms       map[string]Platform
+	Recogniser      *receipts.Recogniser
+	Windows         retention.Windows
+	Delivery        Delivery
+	Now             func() time.Time
+	Log             *slog.Logger
+}
+
+// Gateway is the running flow.
+type Gateway struct {
+	o           Options
+	byAddress   map[string]*Authority // Address.Key → authority
+	byAccount   map[string]*Authority
+	byID        map[string]*Authority
+	domains     map[string]*Authority // domain → first authority there, for postmaster
+	tail        *tail
+	wake        chan struct{} // there may be work: new items, or the clock moved
+	indexed     chan struct{} // there may be records to index
+	inFlight    targets
+	workers     sync.WaitGroup
+	retryPauses time.Duration // pause after a failed ledger commit
+}
+
+// New checks the wiring. It reads and writes nothing; Run does.
+func New(o Options) (*Gateway, error) {
+	if err := o.Windows.Validate(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1),
+		byAddress: map[string]*Authority{}, byAccount: map[string]*Authority{}, byID: map[string]*Authority{}, domains: map[string]*Authority{},
+		inFlight: targets{open: map[string]int{}}, retryPauses: 200 * time.Millisecond,
+	}
+	for i := range o.Authorities {
+		a := &o.Authorities[i]
+		g.byID[a.ID] = a
+		for _, addr := range a.Addresses {
+			if other, taken := g.byAddress[addr.Key()]; taken {
+				return nil, fmt.Errorf("authority %s: one of its addresses belongs to %s", a.ID, other.ID)
+			}
+			g.byAddress[addr.Key()] = a
+			if _, ok := g.domains[addr.Domain]; !ok {
+				g.domains[addr.Domain] = a
+			}
+		}
+		for _, account := range a.Accounts {
+			if other, taken := g.byAccount[account]; taken {
+				return nil, fmt.Errorf("authority %s: account %s belongs to %s", a.ID, account, other.ID)
+			}
+			g.byAccount[account] = a
+		}
+	}
+	return g, nil
+}
+
+// Run recovers what a crash left and then works until ctx ends: it indexes
+// what was accepted, delivers what is due, and writes the audit day files. It
+// returns when every open attempt is recorded. ready is closed as soon as mail
+// may be accepted.
+func (g *Gateway) Run(ctx context.Context, ready chan<- struct{}) error {
+	if err := g.recover(ctx); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	if ready != nil {
+		close(ready)
+	}
+	var loops sync.WaitGroup
+	loops.Go(func() { g.deliverLoop(ctx) })
+	loops.Go(func() { g.attendLoop(ctx) })
+	loops.Go(func() { g.auditLoop(ctx) })
+	// Indexing goes on until the last worker has finished: what was accepted
+	// while we drain must not be lost from sight.
+	indexCtx, stopIndex := context.WithCancel(context.WithoutCancel(ctx))
+	var index sync.WaitGroup
+	index.Go(func() { g.indexLoop(indexCtx) })
+	<-ctx.Done()
+	loops.Wait()
+	g.workers.Wait()
+	stopIndex()
+	index.Wait()
+	g.indexOnce(context.WithoutCancel(ctx))
+	_, err := g.o.Audit.Drain(context.WithoutCancel(ctx), g.o.Store)
+	return err
+}
+
+// Wake tells the loops that something is due, e.g. because an injected clock
+// was moved.
+func (g *Gateway) Wake() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Authority returns the authority of an account, or "".
+func (g *Gateway) Authority(account string) string {
+	if a := g.byAccount[account]; a != nil {
+		return a.ID
+	}
+	return ""
+}
+
+// MayUse reports whether the account may send from the address: it must be one
+// of its authority's (Benutzungsreglement BL § 10 Abs. 3).
+func (g *Gateway) MayUse(account string, from message.Address) bool {
+	a := g.byAccount[account]
+	return a != nil && g.byAddress[from.Key()] == a
+}
+
+func (g *Gateway) now() time.Time { return g.o.Now().UTC() }
+
+// pause waits for d or until ctx ends or somebody wakes us.
+func (g *Gateway) pause(ctx context.Context, c <-chan struct{}, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-c:
+	case <-t.C:
+	}
+}

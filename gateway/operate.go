@@ -1,0 +1,192 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gatewayd/message"
+	"gatewayd/queue"
+	"gatewayd/vault"
+)
+
+// Catchup indexes what the vault has and the ledger has not, without starting
+// anything else: for commands that read a data folder while no daemon runs.
+func (g *Gateway) Catchup(ctx context.Context) error { return g.replay(ctx) }
+
+// maxStories bounds what one question returns.
+const maxStories = 100
+
+// Trace tells the stories of the messages that a question names: a message id,
+// id/recipient, a Message-ID, a reference or a recipient's address.
+func (g *Gateway) Trace(ctx context.Context, question string) ([]message.Story, error) {
+	ids, err := g.resolve(ctx, strings.TrimSpace(question))
+	if err != nil {
+		return nil, err
+	}
+	var stories []message.Story
+	for _, id := range ids {
+		s, err := g.Story(ctx, id)
+		if err != nil {
+			return stories, err
+		}
+		stories = append(stories, s)
+	}
+	return stories, nil
+}
+
+// Story returns everything known about one message; queue.ErrNotFound.
+func (g *Gateway) Story(ctx context.Context, id message.ID) (message.Story, error) {
+	var s message.Story
+	var err error
+	if a, ok := g.tail.get(id); ok {
+		return message.Story{Envelope: a.Envelope, Items: a.Items, Events: a.Events}, nil
+	}
+	if s.Envelope, s.Items, err = g.o.Store.Message(ctx, id); err != nil {
+		return s, err
+	}
+	if s.Receipts, err = g.o.Store.Receipts(ctx, id); err != nil {
+		return s, err
+	}
+	if _, err = g.o.Audit.Drain(ctx, g.o.Store); err != nil {
+		return s, err
+	}
+	s.Events, err = g.o.Audit.Trace(ctx, id, s.Envelope.Received)
+	return s, err
+}
+
+func (g *Gateway) resolve(ctx context.Context, q string) ([]message.ID, error) {
+	plain, _, _ := strings.Cut(q, "/")
+	if id, err := message.ParseID(plain); err == nil {
+		return []message.ID{id}, nil
+	}
+	query := queue.Query{Limit: maxStories}
+	switch {
+	case strings.HasPrefix(q, "<"):
+		query.MessageID = q
+	case strings.Contains(q, "@"):
+		a, err := message.ParseAddress(q)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", q, err)
+		}
+		query.Recipient = a.Key()
+	default:
+		query.Reference = strings.Trim(strings.ToUpper(q), "[]")
+		return g.idsOf(ctx, query)
+	}
+	var ids []message.ID
+	for _, a := range g.o.Authorities { // lookups are keyed per authority
+		query.Authority = a.ID
+		found, err := g.idsOf(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, found...)
+	}
+	return ids, nil
+}
+
+func (g *Gateway) idsOf(ctx context.Context, q queue.Query) ([]message.ID, error) {
+	items, _, err := g.o.Store.Find(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	var ids []message.ID
+	seen := map[message.ID]bool{}
+	for _, item := range items {
+		if id := item.Key.Message; !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// List returns items by state and authority, a page at a time.
+func (g *Gateway) List(ctx context.Context, q queue.Query) ([]message.Item, string, error) {
+	return g.o.Store.Find(ctx, q)
+}
+
+// Counts returns how many items are in each state.
+func (g *Gateway) Counts(ctx context.Context) (map[message.State]int, error) {
+	return g.o.Store.Counts(ctx)
+}
+
+// Unmatched returns receipts that belong to no known item.
+func (g *Gateway) Unmatched(ctx context.Context, limit int) ([]message.Receipt, error) {
+	return g.o.Store.Unmatched(ctx, limit)
+}
+
+// Document returns a receipt's original, byte for byte.
+func (g *Gateway) Document(_ context.Context, r message.Receipt) ([]byte, error) {
+	body, err := g.o.Vault.OpenBody(r.Document)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	b := make([]byte, body.Size())
+	if _, err := body.ReadAt(b, 0); err != nil {
+		return nil, err
+	}
+	if digestOf(b) != r.Digest {
+		return nil, fmt.Errorf("receipt %s: document does not match its digest", r.ID)
+	}
+	return b, nil
+}
+
+// Check verifies every invariant of the data folder and returns what is wrong:
+// the ledger in itself, every frame of the vault, and that every message whose
+// work is open has its body.
+func (g *Gateway) Check(ctx context.Context) ([]string, error) {
+	var problems []string
+	note := func(p string) { problems = append(problems, p) }
+	if err := g.o.Store.Check(ctx, note); err != nil {
+		return problems, err
+	}
+	if err := g.o.Vault.Check(note); err != nil {
+		return problems, err
+	}
+	for _, state := range message.States() {
+		if state.Final() {
+			continue
+		}
+		if err := g.checkBodies(ctx, state, note); err != nil {
+			return problems, err
+		}
+	}
+	return problems, nil
+}
+
+func (g *Gateway) checkBodies(ctx context.Context, state message.State, note func(string)) error {
+	q := queue.Query{State: state, Limit: 500}
+	for {
+		items, next, err := g.o.Store.Find(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			env, _, err := g.o.Store.Message(ctx, item.Key.Message)
+			if err != nil {
+				note(fmt.Sprintf("item %s: its message cannot be read: %v", item.Key, err))
+				continue
+			}
+			body, err := g.o.Vault.OpenBody(env.Body)
+			switch {
+			case errors.Is(err, vault.ErrGone):
+				note(fmt.Sprintf("item %s is %s, but its body is gone", item.Key, item.State))
+			case err != nil:
+				note(fmt.Sprintf("item %s: its body cannot be opened: %v", item.Key, err))
+			default:
+				if body.Size() != env.Content.Size {
+					note(fmt.Sprintf("item %s: body of %d octets, accepted were %d", item.Key, body.Size(), env.Content.Size))
+				}
+				body.Close()
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		q.After = next
+	}
+}
