@@ -1,0 +1,309 @@
+package mail
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Limits bound what Parts looks at. Zero values mean the defaults.
+type Limits struct {
+	Depth  int // nesting of parts; default 20
+	Parts  int // number of parts; default 1000
+	Header int // octets of all part headers together; default 1 MiB
+}
+
+func (l Limits) filled() Limits {
+	if l.Depth <= 0 {
+		l.Depth = 20
+	}
+	if l.Parts <= 0 {
+		l.Parts = 1000
+	}
+	if l.Header <= 0 {
+		l.Header = 1 << 20
+	}
+	return l
+}
+
+// Range is a stretch of the message: octets Start up to, not including, End.
+type Range struct{ Start, End int64 }
+
+// Len returns the number of octets.
+func (r Range) Len() int64 { return r.End - r.Start }
+
+// Part is one MIME entity: the message itself, a body part, or the message
+// inside a message/rfc822 part.
+type Part struct {
+	Parent      int               // index in Tree.Parts; -1 for the message itself
+	Depth       int               // 0 for the message itself
+	Header      *Header           // its own header, octet for octet
+	Type        string            // media type in lower case, "text/plain"; the default of RFC 2045 section 5.2 where none is readable
+	Params      map[string]string // of the Content-Type, names in lower case, decoded
+	Disposition string            // "attachment", "inline" or ""
+	FileName    string            // decoded and made safe to show and store; "" if none
+	Encoding    string            // Content-Transfer-Encoding in lower case; "7bit" if none
+	Whole       Range             // header and body: the octets under a signature
+	Body        Range             // the encoded body
+}
+
+// Tree is a message cut into its parts, in the order of their headers; the
+// first is the message itself.
+type Tree struct {
+	Parts   []Part
+	Limited bool // a limit was reached: something was not cut further
+}
+
+// Parts cuts a message of size octets into its MIME parts (RFC 2046). It takes
+// any octets: broken structure gives fewer parts, never an error; only reading
+// fails. The time is linear in size.
+func Parts(r io.ReaderAt, size int64, lim Limits) (Tree, error) {
+	s := &scanner{
+		r:   bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 32<<10),
+		lim: lim.filled(),
+	}
+	s.begin(-1, false)
+	for {
+		err := s.step()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return Tree{}, fmt.Errorf("read message: %w", err)
+		}
+	}
+	s.closeTo(0, s.off)
+	return s.tree, nil
+}
+
+// scanner goes once through the message, line by line.
+type scanner struct {
+	r    *bufio.Reader
+	lim  Limits
+	tree Tree
+
+	off  int64 // start of the next line
+	eol  int64 // length of the line end just before off
+	open []openPart
+	head []byte // header lines of the innermost part, while reading them
+	used int    // octets of headers kept
+}
+
+// openPart is a part whose end has not been seen.
+type openPart struct {
+	index    int
+	boundary string // multipart that still takes parts; else ""
+	inHeader bool
+	digest   bool // its parts are messages by default (RFC 2046 section 5.1.5)
+}
+
+// begin opens a part at the current offset.
+func (s *scanner) begin(parent int, digest bool) {
+	depth := 0
+	if parent >= 0 {
+		depth = s.tree.Parts[parent].Depth + 1
+	}
+	typ := "text/plain"
+	if digest {
+		typ = "message/rfc822"
+	}
+	s.tree.Parts = append(s.tree.Parts, Part{
+		Parent: parent, Depth: depth, Header: &Header{}, Type: typ, Encoding: "7bit",
+		Whole: Range{s.off, s.off}, Body: Range{s.off, s.off},
+	})
+	s.open = append(s.open, openPart{index: len(s.tree.Parts) - 1, inHeader: true})
+	s.head = nil
+}
+
+// step takes one line. A line's head is enough to know a delimiter.
+func (s *scanner) step() error {
+	line, n, eol, err := s.line()
+	if n == 0 && err != nil {
+		if errors.Is(err, io.EOF) {
+			s.endHeader(s.off)
+		}
+		return err
+	}
+	start, prevEOL := s.off, s.eol
+	if level, closing, ok := s.delimiter(line); ok {
+		s.endHeader(start)
+		s.closeTo(level+1, max(start-prevEOL, 0))
+		s.off, s.eol = start+n, eol
+		if closing {
+			s.open[level].boundary = ""
+		} else {
+			s.next(level)
+		}
+		return nil
+	}
+	s.off, s.eol = start+n, eol
+	if top := &s.open[len(s.open)-1]; top.inHeader {
+		if isBlank(line) {
+			s.endHeader(s.off)
+			return nil
+		}
+		s.keep(line, n)
+	}
+	return nil
+}
+
+// keep stores a header line, as far as the limit allows.
+func (s *scanner) keep(line []byte, n int64) {
+	if s.used+len(line) > s.lim.Header || int64(len(line)) < n {
+		s.tree.Limited = true
+		return
+	}
+	s.used += len(line)
+	s.head = append(s.head, line...)
+}
+
+// next opens a further part of a multipart, if the limits allow one.
+func (s *scanner) next(level int) {
+	if len(s.tree.Parts) >= s.lim.Parts {
+		s.tree.Limited = true
+		return
+	}
+	s.begin(s.open[level].index, s.open[level].digest)
+}
+
+// endHeader ends the header of the innermost part; its body starts at off.
+func (s *scanner) endHeader(off int64) {
+	top := &s.open[len(s.open)-1]
+	if !top.inHeader {
+		return
+	}
+	top.inHeader = false
+	p := &s.tree.Parts[top.index]
+	p.Header = parseHeader(s.head)
+	s.head = nil
+	p.Body = Range{off, off}
+	p.describe()
+	deep := p.Depth+1 >= s.lim.Depth
+	switch boundary := p.Params["boundary"]; {
+	case strings.HasPrefix(p.Type, "multipart/") && boundary != "" && p.identity():
+		if deep {
+			s.tree.Limited = true
+			return
+		}
+		top.boundary, top.digest = boundary, p.Type == "multipart/digest"
+	case (p.Type == "message/rfc822" || p.Type == "message/global") && p.identity():
+		if deep || len(s.tree.Parts) >= s.lim.Parts {
+			s.tree.Limited = true
+			return
+		}
+		s.begin(top.index, false)
+	}
+}
+
+// delimiter looks whether the line is a delimiter of an open multipart, the
+// innermost first (RFC 2046 section 5.1.1).
+func (s *scanner) delimiter(line []byte) (level int, closing, ok bool) {
+	if len(line) < 3 || line[0] != '-' || line[1] != '-' {
+		return 0, false, false
+	}
+	text := string(bytes.TrimRight(line[2:], " \t\r\n"))
+	for i := len(s.open) - 1; i >= 0; i-- {
+		b := s.open[i].boundary
+		if b == "" || !strings.HasPrefix(text, b) {
+			continue
+		}
+		if rest := text[len(b):]; rest == "" {
+			return i, false, true
+		} else if rest == "--" {
+			return i, true, true
+		}
+	}
+	return 0, false, false
+}
+
+// closeTo ends the open parts above level at off.
+func (s *scanner) closeTo(level int, off int64) {
+	for i := len(s.open) - 1; i >= level; i-- {
+		p := &s.tree.Parts[s.open[i].index]
+		p.Body.End = max(off, p.Body.Start)
+		p.Whole.End = max(off, p.Body.End)
+	}
+	s.open = s.open[:level]
+}
+
+// line reads one line: its first octets (all of it, if it is not longer than
+// the buffer), its length and the length of its line end. The octets are good
+// until the next call.
+func (s *scanner) line() (head []byte, n, eol int64, err error) {
+	piece, err := s.r.ReadSlice('\n')
+	if err == nil || !errors.Is(err, bufio.ErrBufferFull) {
+		return piece, int64(len(piece)), eolLen(piece), err
+	}
+	head = bytes.Clone(piece[:1024]) // the next read overwrites it
+	n = int64(len(piece))
+	last := piece[len(piece)-1]
+	for errors.Is(err, bufio.ErrBufferFull) {
+		piece, err = s.r.ReadSlice('\n')
+		n += int64(len(piece))
+		if eol = eolLen(piece); eol == 1 && len(piece) == 1 && last == '\r' {
+			eol = 2
+		}
+		if len(piece) > 0 {
+			last = piece[len(piece)-1]
+		}
+	}
+	return head, n, eol, err
+}
+
+func eolLen(line []byte) int64 {
+	switch {
+	case bytes.HasSuffix(line, []byte("\r\n")):
+		return 2
+	case bytes.HasSuffix(line, []byte("\n")):
+		return 1
+	}
+	return 0
+}
+
+// identity reports whether the body stands in the message as it is.
+func (p *Part) identity() bool {
+	switch p.Encoding {
+	case "7bit", "8bit", "binary":
+		return true
+	}
+	return false
+}
+
+// Raw returns the encoded body. r is the message that was given to Parts.
+func (p *Part) Raw(r io.ReaderAt) io.Reader {
+	return io.NewSectionReader(r, p.Body.Start, p.Body.Len())
+}
+
+// Decode returns the body with its transfer encoding undone (base64,
+// quoted-printable), tolerant of foreign octets between. An unknown encoding
+// is returned as it stands. The caller bounds how much it reads.
+func (p *Part) Decode(r io.ReaderAt) io.Reader {
+	switch p.Encoding {
+	case "base64":
+		return newBase64Reader(p.Raw(r))
+	case "quoted-printable":
+		return newQPReader(p.Raw(r))
+	}
+	return p.Raw(r)
+}
+
+// Text returns the body as UTF-8, decoded from transfer encoding and charset,
+// at most limit octets.
+func (p *Part) Text(r io.ReaderAt, limit int64) (string, error) {
+	raw, err := io.ReadAll(io.LimitReader(p.Decode(r), limit))
+	if err != nil {
+		return "", fmt.Errorf("read part: %w", err)
+	}
+	return decodeCharset(p.Params["charset"], raw), nil
+}
+
+// Child returns the index of the first part inside part i, or -1.
+func (t Tree) Child(i int) int {
+	if i+1 < len(t.Parts) && t.Parts[i+1].Parent == i {
+		return i + 1
+	}
+	return -1
+}
