@@ -1,0 +1,526 @@
+package connectortest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"gatewayd/connectors"
+	"gatewayd/message"
+)
+
+// peerName is the name in the server's certificate.
+const peerName = "peer.test.example"
+
+// Open makes the connector under test, which reaches its next system by link.
+type Open func(t *testing.T, link connectors.ClientOptions) connectors.Connector
+
+// Run is the contract of connectors.Connector as a test: class is one that the
+// connector carries.
+func Run(t *testing.T, class message.Class, open Open) {
+	s := &suite{class: class, open: open, ca: NewCA(t)}
+	t.Run("delivers", s.delivers)
+	t.Run("replies", s.replies)
+	t.Run("broken dialogue", s.broken)
+	t.Run("after the final dot", s.afterDot)
+	t.Run("inside the message", s.inside)
+	t.Run("tls", s.tls)
+	t.Run("cancel", s.cancel)
+	t.Run("size", s.size)
+	t.Run("needs", s.needs)
+	t.Run("smuggling", s.smuggling)
+	t.Run("unreadable body", s.unreadable)
+	t.Run("secrets", s.secrets)
+	t.Run("no server", s.noServer)
+}
+
+type suite struct {
+	class message.Class
+	open  Open
+	ca    *CA
+}
+
+// Link returns options that reach the server by verified STARTTLS with a login
+// and short times.
+func Link(ca *CA, s *Server) connectors.ClientOptions {
+	return connectors.ClientOptions{
+		Addr:       s.Addr,
+		ServerName: peerName,
+		TLS:        &tls.Config{RootCAs: ca.Pool()},
+		Login:      &connectors.Login{Name: PlantedAccount, Password: PlantedPassword},
+		Hello:      "gateway.bl.example",
+		Timeouts: connectors.Timeouts{
+			Command: 2 * time.Second, Data: 2 * time.Second, Block: 2 * time.Second, Dot: 2 * time.Second,
+			TLS: 2 * time.Second, Quit: 200 * time.Millisecond,
+		},
+	}
+}
+
+// Friendly returns the options of a server with a certificate of ca that takes
+// everything.
+func Friendly(ca *CA) ServerOptions {
+	return ServerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue(peerName)}}}
+}
+
+func (s *suite) server(t *testing.T, script Script) *Server {
+	t.Helper()
+	o := Friendly(s.ca)
+	o.Script = script
+	return NewServer(t, o)
+}
+
+// submit hands one letter to the server and checks what must always hold: one
+// attempt, nothing of it in clear, no secret in the error.
+func (s *suite) submit(t *testing.T, srv *Server, h connectors.Handover, short bool) (connectors.Result, error) {
+	t.Helper()
+	link := Link(s.ca, srv)
+	if short {
+		d := 150 * time.Millisecond
+		link.Timeouts = connectors.Timeouts{Command: d, Data: d, Block: d, Dot: d, TLS: d, Quit: d}
+	}
+	return s.submitBy(t, srv, h, link)
+}
+
+func (s *suite) submitBy(t *testing.T, srv *Server, h connectors.Handover, link connectors.ClientOptions) (connectors.Result, error) {
+	t.Helper()
+	res, err := s.open(t, link).Submit(t.Context(), h)
+	srv.Wait()
+	noSecret(t, err)
+	if n := len(srv.Transactions()); n > 1 {
+		t.Errorf("%d transactions in one Submit: a connector never repeats by itself", n)
+	}
+	if clear := srv.Clear(); strings.Contains(strings.ToUpper(clear), "MAIL FROM") || strings.Contains(strings.ToUpper(clear), "AUTH ") {
+		t.Errorf("said in clear: %q", clear)
+	}
+	return res, err
+}
+
+func noSecret(t *testing.T, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	text := fmt.Sprintf("%v %+v %s %q", err, err, err, err)
+	for _, secret := range []string{
+		PlantedSubject, PlantedBody, PlantedRecipient, PlantedSender, PlantedPassword, PlantedAccount,
+		base64.StdEncoding.EncodeToString([]byte(PlantedPassword)),
+		base64.StdEncoding.EncodeToString([]byte("\x00" + PlantedAccount + "\x00" + PlantedPassword)),
+	} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the error tells %q: %s", secret, text)
+		}
+	}
+}
+
+func wantKind(t *testing.T, err error, want connectors.Kind) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want a %v one", want)
+	} else if got := connectors.KindOf(err); got != want {
+		t.Errorf("error is %v, want %v: %v", got, want, err)
+	}
+}
+
+func (s *suite) delivers(t *testing.T) {
+	srv := s.server(t, nil)
+	res, err := s.submit(t, srv, Letter(s.class), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := srv.Transactions()
+	if len(got) != 1 || !got[0].Complete {
+		t.Fatalf("the server has %d transactions, want 1 complete", len(got))
+	}
+	msg := got[0].Message()
+	if body := string(BodyOf(t, msg)); body != BodyPart {
+		t.Errorf("body part left as %q, want %q", body, BodyPart)
+	}
+	if !bytes.HasPrefix(msg, []byte("Received: from pc by gateway.bl.example")) {
+		t.Errorf("the trace field is not on top: %q", firstLine(msg))
+	}
+	for _, line := range []string{"X-Odd:   kept   exactly \r\n\tas it is\r\n", "From: Bauinspektorat <" + PlantedSender + "@bl.example>\r\n"} {
+		if !bytes.Contains(msg, []byte(line)) {
+			t.Errorf("changed or lost: %q", line)
+		}
+	}
+	if bytes.Contains(bytes.ToLower(msg), []byte("bcc:")) {
+		t.Error("the Bcc field left")
+	}
+	if !bytes.Contains(msg, []byte("Message-ID: "+res.SentAs+"\r\n")) || res.SentAs == "" {
+		t.Errorf("SentAs = %q is not the Message-ID that left", res.SentAs)
+	}
+	if res.RemoteID != "4XyZ12" || res.Reply == "" {
+		t.Errorf("Result = %+v, want the id 4XyZ12 and the reply", res)
+	}
+}
+
+func firstLine(msg []byte) string { return string(bytes.SplitN(msg, []byte("\r\n"), 2)[0]) }
+
+// linkSteps are those whose failure says nothing about the message.
+func linkSteps() []connectors.Step {
+	return []connectors.Step{
+		connectors.StepBanner, connectors.StepHello, connectors.StepStartTLS, StepTLSHello, connectors.StepAuth,
+	}
+}
+
+func mailSteps() []connectors.Step {
+	return []connectors.Step{connectors.StepMail, connectors.StepRcpt, connectors.StepData, connectors.StepDot}
+}
+
+// replies runs every class of reply at every step.
+func (s *suite) replies(t *testing.T) {
+	for _, step := range append(linkSteps(), mailSteps()...) {
+		for reply, want := range map[string]connectors.Kind{
+			"450 4.2.0 later":                       connectors.Temporary,
+			"421 4.3.2 going down":                  connectors.Temporary,
+			"452-4.3.1 disk\r\n452 4.3.1 full":      connectors.Temporary,
+			"530 5.7.0 must authenticate":           connectors.Temporary,
+			"550 5.1.1 no":                          connectors.Permanent,
+			"554-5.7.1 no\r\n554-\r\n554 5.7.1 not": connectors.Permanent,
+			"554":                                   connectors.Permanent,
+		} {
+			for _, l := range linkSteps() {
+				if step == l {
+					want = connectors.Temporary
+				}
+			}
+			t.Run(string(step)+"/"+reply[:3], func(t *testing.T) {
+				t.Parallel()
+				srv := s.server(t, Script{step: {Reply: reply}})
+				_, err := s.submit(t, srv, Letter(s.class), false)
+				wantKind(t, err, want)
+				if e, ok := errors.AsType[*connectors.Error](err); !ok || fmt.Sprint(e.Code) != reply[:3] {
+					t.Errorf("the code is lost: %v", err)
+				}
+				never(t, srv, step != connectors.StepDot)
+			})
+		}
+	}
+}
+
+// never checks that the final dot was not said.
+func never(t *testing.T, srv *Server, checked bool) {
+	t.Helper()
+	for _, tr := range srv.Transactions() {
+		if checked && tr.Complete {
+			t.Error("the final dot was said")
+		}
+	}
+}
+
+// broken cuts, hangs and talks nonsense at every step before the final dot:
+// always Temporary.
+func (s *suite) broken(t *testing.T) {
+	steps := append(linkSteps(), connectors.StepTLS, connectors.StepMail, connectors.StepRcpt, connectors.StepData)
+	for _, step := range steps {
+		for name, act := range brokenActions() {
+			if step == connectors.StepStartTLS && act.Reply != "" {
+				act.Cut = true
+			}
+			t.Run(string(step)+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				srv := s.server(t, Script{step: act})
+				start := time.Now()
+				_, err := s.submit(t, srv, Letter(s.class), true)
+				wantKind(t, err, connectors.Temporary)
+				never(t, srv, true)
+				if took := time.Since(start); took > 4*time.Second {
+					t.Errorf("took %v in spite of short times", took)
+				}
+			})
+		}
+	}
+}
+
+func brokenActions() map[string]Action {
+	return map[string]Action{
+		"cut":           {Cut: true},
+		"hang":          {Hang: true},
+		"half a line":   {Reply: "250-half", Hang: true},
+		"no code":       {Reply: "hello there"},
+		"letters":       {Reply: "2x0 ok"},
+		"code changes":  {Reply: "250-one\r\n251 two"},
+		"code 999":      {Reply: "999 ok"},
+		"code 199":      {Reply: "199 ok"},
+		"no separator":  {Reply: "250ok"},
+		"empty":         {Reply: "\r\n"},
+		"long line":     {Reply: "250 " + strings.Repeat("x", 5000)},
+		"endless":       {Reply: strings.Repeat("250-more\r\n", 5000) + "250 end"},
+		"NUL":           {Reply: "\x00\x00\x00 ok"},
+		"binary":        {Reply: "\xff\xfe\x16\x03\x01"},
+		"3xx":           {Reply: "301 moved"},
+		"another 3xx":   {Reply: "399 what"},
+		"short":         {Reply: "25"},
+		"cut in a line": {Reply: "250-first", Cut: true},
+	}
+}
+
+// afterDot: from the final dot on only a whole reply tells. No letter is sent a
+// second time.
+func (s *suite) afterDot(t *testing.T) {
+	for name, act := range brokenActions() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := s.server(t, Script{connectors.StepDot: act})
+			res, err := s.submit(t, srv, Letter(s.class), true)
+			wantKind(t, err, connectors.Unclear)
+			if res.SentAs == "" {
+				t.Error("SentAs is empty: a receipt could not be matched")
+			}
+			if got := srv.Transactions(); len(got) != 1 || !got[0].Complete {
+				t.Error("the server does not have exactly one letter")
+			}
+		})
+	}
+}
+
+// inside breaks the transfer in the middle of a long message.
+func (s *suite) inside(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  Action
+		want connectors.Kind
+	}{
+		"cut":             {Action{Cut: true}, connectors.Temporary},
+		"reads no more":   {Action{Hang: true}, connectors.Temporary},
+		"too large":       {Action{Reply: "552 5.3.4 enough", Hang: true}, connectors.Permanent},
+		"shutting down":   {Action{Reply: "421 4.3.2 bye", Hang: true}, connectors.Temporary},
+		"premature 250":   {Action{Reply: "250 2.0.0 ok", Hang: true}, connectors.Temporary},
+		"premature words": {Action{Reply: "what", Hang: true}, connectors.Temporary},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := s.server(t, Script{StepBody: c.act})
+			_, err := s.submit(t, srv, bigLetter(s.class, 16<<20), true)
+			wantKind(t, err, c.want)
+			never(t, srv, true)
+		})
+	}
+}
+
+// tls: a peer that can't prove who it is hears nothing.
+func (s *suite) tls(t *testing.T) {
+	good := s.ca.Issue(peerName)
+	cases := map[string]ServerOptions{
+		"stripped":      {},
+		"wrong name":    {TLS: &tls.Config{Certificates: []tls.Certificate{s.ca.Issue("other.test.example")}}},
+		"unknown root":  {TLS: &tls.Config{Certificates: []tls.Certificate{NewCA(t).Issue(peerName)}}},
+		"TLS 1.1":       {TLS: &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}},
+		"injected":      {TLS: &tls.Config{Certificates: []tls.Certificate{good}}, Script: Script{connectors.StepStartTLS: {Reply: "220 go\r\n250 injected"}}},
+		"plain instead": {TLS: &tls.Config{Certificates: []tls.Certificate{good}}, Script: Script{connectors.StepTLS: {Reply: "250 nothing", Cut: true}}},
+	}
+	for name, o := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := NewServer(t, o)
+			_, err := s.submit(t, srv, Letter(s.class), true)
+			wantKind(t, err, connectors.Temporary)
+			if got := srv.Transactions(); len(got) != 0 {
+				t.Errorf("a peer without proof got %d letters", len(got))
+			}
+		})
+	}
+	t.Run("implicit", func(t *testing.T) {
+		o := Friendly(s.ca)
+		o.Implicit = true
+		srv := NewServer(t, o)
+		link := Link(s.ca, srv)
+		link.Mode = connectors.ImplicitTLS
+		if _, err := s.submitBy(t, srv, Letter(s.class), link); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// cancel: the end of the context ends every step at once.
+func (s *suite) cancel(t *testing.T) {
+	steps := append(linkSteps(), connectors.StepTLS, connectors.StepMail, connectors.StepRcpt, connectors.StepData, StepBody, connectors.StepDot)
+	for _, step := range steps {
+		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
+			srv := s.server(t, Script{step: {Hang: true}})
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			h := Letter(s.class)
+			if step == StepBody {
+				h = bigLetter(s.class, 16<<20)
+			}
+			link := Link(s.ca, srv)
+			link.Timeouts = connectors.Timeouts{}
+			start := time.Now()
+			_, err := s.open(t, link).Submit(ctx, h)
+			want := connectors.Temporary
+			if step == connectors.StepDot {
+				want = connectors.Unclear
+			}
+			wantKind(t, err, want)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the cause is lost: %v", err)
+			}
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("took %v after the end of the context", took)
+			}
+		})
+	}
+}
+
+func (s *suite) size(t *testing.T) {
+	t.Run("announced", func(t *testing.T) {
+		o := Friendly(s.ca)
+		o.Offers = []string{"SIZE 1000", "8BITMIME", "AUTH PLAIN"}
+		srv := NewServer(t, o)
+		_, err := s.submit(t, srv, bigLetter(s.class, 5000), false)
+		wantKind(t, err, connectors.Permanent)
+		if got := srv.Transactions(); len(got) != 0 {
+			t.Error("MAIL was said for a message that is too large")
+		}
+	})
+	t.Run("limit of the connector", func(t *testing.T) {
+		srv := s.server(t, nil)
+		c := s.open(t, Link(s.ca, srv))
+		limit := c.Limits().MaxSize
+		if limit == 0 {
+			t.Skip("the connector has no limit of its own")
+		}
+		_, err := c.Submit(t.Context(), bigLetter(s.class, limit+1))
+		wantKind(t, err, connectors.Permanent)
+		srv.Wait()
+		if got := srv.Commands(); len(got) != 0 {
+			t.Errorf("the server heard %q", got)
+		}
+	})
+}
+
+// needs: what the message needs and the peer lacks is a clear refusal.
+func (s *suite) needs(t *testing.T) {
+	wide := Letter(s.class)
+	wide.To.Local = "m\u00fcller"
+	for name, c := range map[string]struct {
+		offers []string
+		h      connectors.Handover
+		status string
+	}{
+		"8BITMIME": {[]string{"AUTH PLAIN"}, Letter(s.class), "5.6.3"},
+		"SMTPUTF8": {[]string{"AUTH PLAIN", "8BITMIME"}, wide, "5.6.7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := Friendly(s.ca)
+			o.Offers = c.offers
+			srv := NewServer(t, o)
+			_, err := s.submit(t, srv, c.h, false)
+			wantKind(t, err, connectors.Permanent)
+			if e, ok := errors.AsType[*connectors.Error](err); !ok || e.Enhanced != c.status {
+				t.Errorf("status is not %s: %v", c.status, err)
+			}
+			if got := srv.Transactions(); len(got) != 0 {
+				t.Error("MAIL was said")
+			}
+		})
+	}
+}
+
+// Smuggling returns the payloads A1 to A13 of "SMTP smuggling" by name.
+func Smuggling() map[string]string {
+	return map[string]string{
+		"A1": "\n.\n", "A2": "\n.\r\n", "A3": "\r.\r", "A4": "\r.\r\n", "A5": "\r\n.\n", "A6": "\r\n.\r", "A7": "\x00\r\n.\r\n",
+		"A8": "\r\n\x00.\r\n", "A9": "\r\x00\n.\r\n", "A10": "\x00\r\n.\r\n", "A11": "\r\n.\x00\r\n", "A12": "\r\n.\r\x00\n", "A13": "\r\n.\r\n\x00",
+	}
+}
+
+// smuggling: a stored body with an irregular line end never reaches a peer.
+func (s *suite) smuggling(t *testing.T) {
+	second := "MAIL FROM:<a@evil.test>\r\nRCPT TO:<b@evil.test>\r\nDATA\r\nSubject: SMUGGLED\r\n\r\nx\r\n.\r\n"
+	for name, payload := range Smuggling() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := s.server(t, nil)
+			_, err := s.submit(t, srv, With(s.class, Header("Brief")+"first"+payload+second), false)
+			wantKind(t, err, connectors.Permanent)
+			if got := srv.Commands(); len(got) != 0 {
+				t.Errorf("the server heard %q", got)
+			}
+		})
+	}
+	t.Run("standard end", func(t *testing.T) {
+		srv := s.server(t, nil)
+		if _, err := s.submit(t, srv, With(s.class, Header("Brief")+"first\r\n.\r\n"+second), false); err != nil {
+			t.Fatal(err)
+		}
+		if got := srv.Transactions(); len(got) != 1 || string(BodyOf(t, got[0].Message())) != "first\r\n.\r\n"+second {
+			t.Error("a dot on a line of its own did not arrive as it was")
+		}
+	})
+}
+
+// unreadable: the store fails while the message leaves; the peer never gets a
+// part as a whole.
+func (s *suite) unreadable(t *testing.T) {
+	srv := s.server(t, nil)
+	h := bigLetter(s.class, 4<<20)
+	h.Body = &failsLater{lines: h.Body.(*lines)}
+	_, err := s.submit(t, srv, h, false)
+	wantKind(t, err, connectors.Temporary)
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the cause is lost: %v", err)
+	}
+	never(t, srv, true)
+}
+
+// failsLater reads well to the end once and breaks off the second time.
+type failsLater struct {
+	*lines
+	over bool
+}
+
+func (f *failsLater) Read(p []byte) (int, error) {
+	n, err := f.lines.Read(p)
+	if errors.Is(err, io.EOF) && !f.over {
+		f.over = true
+		f.fail = f.size / 2
+	}
+	return n, err
+}
+
+// secrets: a peer that repeats everything it heard makes no error talkative.
+func (s *suite) secrets(t *testing.T) {
+	all := strings.Join([]string{
+		PlantedSubject, PlantedBody, PlantedRecipient, PlantedSender, PlantedPassword, PlantedAccount,
+		base64.StdEncoding.EncodeToString([]byte(PlantedPassword)),
+	}, " ")
+	for _, step := range append(linkSteps(), mailSteps()...) {
+		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
+			srv := s.server(t, Script{step: {Reply: "550 5.1.1 " + all}})
+			_, err := s.submit(t, srv, Letter(s.class), false)
+			e, ok := errors.AsType[*connectors.Error](err)
+			if !ok {
+				t.Fatalf("not a *connectors.Error: %v", err)
+			}
+			if strings.Contains(e.Text, PlantedPassword) && step == connectors.StepAuth {
+				t.Error("the reply to AUTH was kept")
+			}
+		})
+	}
+}
+
+func (s *suite) noServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	srv := s.server(t, nil)
+	link := Link(s.ca, srv)
+	link.Addr = addr
+	_, err = s.submitBy(t, srv, Letter(s.class), link)
+	wantKind(t, err, connectors.Temporary)
+}

@@ -1,0 +1,221 @@
+// Package smtprelay hands ordinary mail over to the next mail system: a
+// smarthost, or the mail exchangers of the recipient's domain.
+//
+// It carries no message whose content must be protected: classes confidential,
+// personal and registered are refused here whatever a route says, because TLS
+// between two mail systems is no encryption of the message (Benutzungsreglement
+// BL § 11). The header stays as it is, but for the trace field, Bcc and a
+// missing Message-ID.
+package smtprelay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/idna"
+
+	"gatewayd/connectors"
+	"gatewayd/message"
+)
+
+// Name is the connector's name in routes and decisions.
+const Name = "smtp"
+
+// maxHosts bounds how many mail exchangers one attempt tries.
+const maxHosts = 5
+
+// Resolver looks up where a domain takes its mail. *net.Resolver is one.
+type Resolver interface {
+	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
+	LookupHost(ctx context.Context, name string) ([]string, error)
+}
+
+// Options configures the connector.
+type Options struct {
+	// Link reaches the smarthost. With an empty Addr mail goes to the
+	// recipient's mail exchangers; of Link then apply Mode (starttls, which
+	// verifies and is the default, or opportunistic), TLS, Hello, Timeouts and
+	// Dial; a login or pins are refused, for they belong to one host.
+	Link     connectors.ClientOptions
+	Resolver Resolver // nil: net.DefaultResolver
+	Port     string   // of mail exchangers; empty: 25
+	MaxSize  int64    // octets; 0: only what the peer announces
+}
+
+// Connector is ordinary SMTP as a connectors.Connector.
+type Connector struct {
+	client *connectors.Client // to the smarthost; nil: by MX
+	o      Options
+	form   connectors.Form
+}
+
+// New checks the options; all mistakes are reported together.
+func New(o Options) (*Connector, error) {
+	c := &Connector{o: o, form: connectors.Form{
+		Host: o.Link.Hello, MaxSize: o.MaxSize, PassDSN: true,
+		Marks: map[message.Class]connectors.Mark{message.Normal: {}, message.Private: {}, message.Bulk: {}},
+	}}
+	errs := []error{c.form.Check()}
+	if o.Link.Addr != "" {
+		client, err := connectors.NewClient(o.Link)
+		c.client = client
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, c.checkMX())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("smtp relay: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Connector) checkMX() error {
+	if c.o.Resolver == nil {
+		c.o.Resolver = net.DefaultResolver
+	}
+	if c.o.Port == "" {
+		c.o.Port = "25"
+	}
+	var errs []error
+	if c.o.Link.Login != nil || len(c.o.Link.Pins) > 0 || c.o.Link.ServerName != "" {
+		errs = append(errs, errors.New("without a smarthost neither login, pins nor server name can be used"))
+	}
+	switch c.o.Link.Mode {
+	case "", connectors.StartTLS, connectors.Opportunistic:
+	default:
+		errs = append(errs, errors.New("without a smarthost the mode is starttls or opportunistic"))
+	}
+	_, err := connectors.NewClient(c.linkTo("mx.invalid"))
+	return errors.Join(append(errs, err)...)
+}
+
+func (c *Connector) linkTo(host string) connectors.ClientOptions {
+	link := c.o.Link
+	link.Addr = net.JoinHostPort(host, c.o.Port)
+	return link
+}
+
+// Name implements connectors.Connector.
+func (c *Connector) Name() string { return Name }
+
+// Limits implements connectors.Connector.
+func (c *Connector) Limits() connectors.Limits {
+	return connectors.Limits{MaxSize: c.o.MaxSize, MaxRecipients: 1}
+}
+
+// Submit implements connectors.Connector. The gateway's own notices have no
+// class and travel as normal mail.
+func (c *Connector) Submit(ctx context.Context, h connectors.Handover) (connectors.Result, error) {
+	if h.Envelope.Direction == message.Notice && h.Item.Decision.Class == "" {
+		h.Item.Decision.Class = message.Normal
+	}
+	res, err := c.submit(ctx, h)
+	if err != nil {
+		return res, fmt.Errorf("smtp relay: %w", err)
+	}
+	return res, nil
+}
+
+func (c *Connector) submit(ctx context.Context, h connectors.Handover) (connectors.Result, error) {
+	if c.client != nil {
+		return c.form.Submit(ctx, c.client, h)
+	}
+	out, err := c.form.Build(h)
+	if err != nil {
+		return connectors.Result{}, err
+	}
+	hosts, err := c.exchangers(ctx, h.To.Domain)
+	if err != nil {
+		return connectors.Result{}, err
+	}
+	var res connectors.Result
+	var lastErr error
+	for _, host := range hosts {
+		client, err := connectors.NewClient(c.linkTo(host))
+		if err != nil {
+			return connectors.Result{}, err
+		}
+		if res, err = out.Send(ctx, client); !nextHost(ctx, err) {
+			return res, err
+		}
+		lastErr = err
+	}
+	return res, lastErr
+}
+
+// nextHost reports whether another mail exchanger may be tried: only after a
+// temporary failure at which this one can't have the message.
+func nextHost(ctx context.Context, err error) bool {
+	e, ok := errors.AsType[*connectors.Error](err)
+	return ok && e.Kind == connectors.Temporary && e.Step != connectors.StepDot && e.Step != connectors.StepData && ctx.Err() == nil
+}
+
+// exchangers returns the hosts to try, the preferred first (RFC 5321 section
+// 5.1).
+func (c *Connector) exchangers(ctx context.Context, domain string) ([]string, error) {
+	if strings.HasPrefix(domain, "[") {
+		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "mail to an IP address is not relayed")
+	}
+	name, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "the recipient's domain is not a domain name")
+	}
+	mxs, err := c.o.Resolver.LookupMX(ctx, name)
+	if notFound(err) || err == nil && len(mxs) == 0 {
+		return c.implicit(ctx, name)
+	}
+	if err != nil && len(mxs) == 0 {
+		return nil, routeError(err)
+	}
+	if len(mxs) == 1 && strings.Trim(mxs[0].Host, ".") == "" {
+		return nil, connectors.Refuse(connectors.StepRoute, "5.1.10", "the recipient's domain takes no mail (RFC 7505)")
+	}
+	return c.ranked(mxs)
+}
+
+// implicit is the rule for domains without MX: the domain's own host, if it has
+// an address.
+func (c *Connector) implicit(ctx context.Context, name string) ([]string, error) {
+	_, err := c.o.Resolver.LookupHost(ctx, name)
+	if notFound(err) {
+		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "the recipient's domain does not exist")
+	}
+	if err != nil {
+		return nil, routeError(err)
+	}
+	return []string{name}, nil
+}
+
+// ranked sorts by preference and stops where our own name stands: mail must not
+// come back to us.
+func (c *Connector) ranked(mxs []*net.MX) ([]string, error) {
+	mxs = slices.Clone(mxs)
+	slices.SortStableFunc(mxs, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
+	var hosts []string
+	for _, mx := range mxs {
+		host := strings.TrimSuffix(mx.Host, ".")
+		if strings.EqualFold(host, c.o.Link.Hello) {
+			break
+		}
+		if host != "" && len(hosts) < maxHosts {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) == 0 {
+		return nil, connectors.Refuse(connectors.StepRoute, "5.4.6", "the recipient's domain sends its mail back to this gateway")
+	}
+	return hosts, nil
+}
+
+func notFound(err error) bool {
+	e, ok := errors.AsType[*net.DNSError](err)
+	return ok && e.IsNotFound
+}
+
+func routeError(err error) error {
+	return &connectors.Error{Step: connectors.StepRoute, Err: connectors.LookupError(err)}
+}
