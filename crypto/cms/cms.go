@@ -1,0 +1,181 @@
+// Package cms reads and writes the Cryptographic Message Syntax (RFC 5652):
+// SignedData for signatures of mail and PDF, EnvelopedData for encrypted mail.
+// It is written for crypto/smime, crypto/pdfsig and crypto/tsp.
+//
+// It is a profile, not the whole of CMS. Signatures: RSA (PKCS #1 v1.5, PSS),
+// ECDSA on P-256, P-384 and P-521, Ed25519, with SHA-256, SHA-384 or SHA-512;
+// SHA-1 is read and flagged, never written. Encryption: RSA recipients (PKCS #1
+// v1.5, OAEP) with AES-CBC. Input may be BER with indefinite lengths; it
+// streams, so that memory does not grow with the content.
+//
+// Private keys are used through crypto.Signer and crypto.Decrypter only. The
+// package has no clock, no key store and no trust of its own: without anchors
+// from the caller no chain is good.
+package cms
+
+import (
+	stdcrypto "crypto"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io"
+
+	"gatewayd/crypto/ber"
+
+	// The hash functions behind stdcrypto.Hash.
+	_ "crypto/sha1"
+	_ "crypto/sha256"
+	_ "crypto/sha512"
+)
+
+// Errors that callers branch on.
+var (
+	ErrSignature   = errors.New("signature does not fit")      // content, attributes or key do not match the signature
+	ErrUnsupported = errors.New("unsupported CMS")             // well formed, but an algorithm or form outside our profile
+	ErrNotSigned   = errors.New("not a CMS SignedData")        // some other content type
+	ErrNotSealed   = errors.New("not a CMS EnvelopedData")     // some other content type
+	ErrNoRecipient = errors.New("encrypted for somebody else") // none of the keys is a recipient
+	ErrDecrypt     = errors.New("decryption failed")           // one error for every cause: no oracle
+	ErrNoAnchor    = errors.New("no trust anchor configured")
+)
+
+// Object identifiers of RFC 5652, 5035, 5754, 4056, 8017, 8419 and 5084's AES arc.
+var (
+	oidData       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+	oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
+	oidEnveloped  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 3}
+
+	oidContentType   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
+	oidMessageDigest = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
+	oidSigningTime   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5}
+	oidSigningCert   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 12}
+	oidSigningCertV2 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 47}
+
+	oidSHA1   = asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
+	oidSHA256 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
+	oidSHA384 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
+	oidSHA512 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
+
+	oidRSA         = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
+	oidOAEP        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 7}
+	oidMGF1        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 8}
+	oidPSpecified  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 9}
+	oidPSS         = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
+	oidSHA1RSA     = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 5}
+	oidSHA256RSA   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}
+	oidSHA384RSA   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 12}
+	oidSHA512RSA   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 13}
+	oidECPublicKey = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
+	oidSHA1ECDSA   = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}
+	oidSHA256ECDSA = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
+	oidSHA384ECDSA = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}
+	oidSHA512ECDSA = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}
+	oidEd25519     = asn1.ObjectIdentifier{1, 3, 101, 112}
+
+	oidAES128CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 2}
+	oidAES192CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 22}
+	oidAES256CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}
+)
+
+// algorithm is AlgorithmIdentifier of RFC 5280 section 4.1.1.2.
+type algorithm struct {
+	Algorithm  asn1.ObjectIdentifier
+	Parameters asn1.RawValue `asn1:"optional"`
+}
+
+// issuerAndSerial names a certificate, RFC 5652 section 10.2.4.
+type issuerAndSerial struct {
+	Issuer asn1.RawValue
+	Serial asn1.RawValue // compared as octets; no use is made of the number
+}
+
+// Sizes of parts that are held in memory. Content is not among them.
+const (
+	maxPart  = 1 << 20 // certificates of one object, one SignerInfo
+	maxSmall = 64 << 10
+	maxItems = 256 // signers, recipients, certificates, digests
+)
+
+// digests pairs each digest with its identifier.
+func digests() map[stdcrypto.Hash]asn1.ObjectIdentifier {
+	return map[stdcrypto.Hash]asn1.ObjectIdentifier{
+		stdcrypto.SHA1: oidSHA1, stdcrypto.SHA256: oidSHA256, stdcrypto.SHA384: oidSHA384, stdcrypto.SHA512: oidSHA512,
+	}
+}
+
+func hashOf(oid asn1.ObjectIdentifier) (stdcrypto.Hash, error) {
+	for h, o := range digests() {
+		if o.Equal(oid) {
+			return h, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: digest %v", ErrUnsupported, oid)
+}
+
+// oid returns the DER of an object identifier.
+func oid(o asn1.ObjectIdentifier) []byte {
+	der, err := asn1.Marshal(o)
+	if err != nil {
+		return nil // the identifiers are constants; each is written by a test
+	}
+	return der
+}
+
+// version returns the DER of a small INTEGER.
+func version(n byte) []byte { return []byte{ber.Integer, 1, n} }
+
+// next consumes one element and reads it into a T by encoding/asn1.
+func next[T any](r *ber.Reader, what string, max int) (T, error) {
+	var v T
+	der, err := r.Element(max)
+	if err != nil {
+		return v, fmt.Errorf("%s: %w", what, err)
+	}
+	return v, unmarshal(der, &v, what)
+}
+
+// unmarshal reads DER that must hold v and nothing else.
+func unmarshal(der []byte, v any, what string) error {
+	rest, err := asn1.Unmarshal(der, v)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", what, ber.ErrMalformed, err)
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%s: %w: data behind it", what, ber.ErrMalformed)
+	}
+	return nil
+}
+
+// open goes into ContentInfo (RFC 5652 section 3) and its content, which must
+// be of the type want.
+func open(r *ber.Reader, want asn1.ObjectIdentifier, other error) error {
+	if err := r.Enter(ber.Sequence); err != nil {
+		return fmt.Errorf("content info: %w", err)
+	}
+	got, err := next[asn1.ObjectIdentifier](r, "content type", maxSmall)
+	if err != nil {
+		return err
+	}
+	if !got.Equal(want) {
+		return fmt.Errorf("%w: content type %v", other, got)
+	}
+	if err := r.Enter(ber.Context0); err != nil {
+		return fmt.Errorf("content info: %w", err)
+	}
+	return nil
+}
+
+// shut leaves what open went into and checks that nothing follows.
+func shut(r *ber.Reader) error {
+	for range 2 {
+		if err := r.Leave(); err != nil {
+			return fmt.Errorf("content info: %w", err)
+		}
+	}
+	return r.End()
+}
+
+// copyAll is io.Copy that never asks src to write itself: src is foreign.
+func copyAll(dst io.Writer, src io.Reader) (int64, error) {
+	return io.Copy(dst, struct{ io.Reader }{src})
+}

@@ -1,0 +1,207 @@
+package cms
+
+import (
+	"bytes"
+	stdcrypto "crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"gatewayd/crypto/ber"
+)
+
+// Signer is who signs. Key must be the private key of Cert; Chain holds the
+// certificates between it and its anchor, in any order.
+type Signer struct {
+	Cert  *x509.Certificate
+	Chain []*x509.Certificate
+	Key   stdcrypto.Signer
+}
+
+// SignOptions say how to sign. The zero value makes a detached signature with
+// the digest that fits the key, without signing time.
+type SignOptions struct {
+	Attached bool           // the content goes into the object, and so into memory
+	Hash     stdcrypto.Hash // zero: SHA-256, or what the curve asks for
+	PSS      bool           // RSA: PSS with a salt as long as the digest instead of PKCS #1 v1.5
+	Time     time.Time      // signing-time attribute; zero: none (CAdES puts it elsewhere)
+}
+
+// Sign reads content to its end and returns the DER of a ContentInfo with a
+// SignedData (RFC 5652 section 5) of one signer. Signed attributes always
+// stand: content type, message digest, ESS signing-certificate-v2 (RFC 5035).
+func Sign(content io.Reader, s Signer, o SignOptions) ([]byte, error) {
+	scheme, err := schemeFor(s, o)
+	if err != nil {
+		return nil, err
+	}
+	digest := scheme.hash.New()
+	var encap bytes.Buffer
+	into := io.Writer(digest)
+	if o.Attached {
+		into = io.MultiWriter(digest, &encap)
+	}
+	if _, err := copyAll(into, content); err != nil {
+		return nil, fmt.Errorf("read content to sign: %w", err)
+	}
+	attributes := signedAttributes(s.Cert, digest.Sum(nil), o.Time)
+	signature, err := scheme.sign(s.Key, ber.Wrap(ber.Set, attributes))
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	info := ber.Wrap(ber.Sequence,
+		version(1),
+		ber.Wrap(ber.Sequence, s.Cert.RawIssuer, serial(s.Cert)),
+		digestAlgorithm(scheme.hash),
+		ber.Wrap(ber.Context0, attributes),
+		scheme.identifier,
+		ber.Wrap(ber.OctetString, signature))
+	encapsulated := oid(oidData)
+	if o.Attached {
+		encapsulated = slices.Concat(encapsulated, ber.Wrap(ber.Context0, ber.Wrap(ber.OctetString, encap.Bytes())))
+	}
+	signed := ber.Wrap(ber.Sequence,
+		version(1),
+		ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)),
+		ber.Wrap(ber.Sequence, encapsulated),
+		ber.Wrap(ber.Context0, certificates(s)),
+		ber.Wrap(ber.Set, info))
+	return ber.Wrap(ber.Sequence, oid(oidSignedData), ber.Wrap(ber.Context0, signed)), nil
+}
+
+// scheme is a signature algorithm made ready.
+type scheme struct {
+	hash       stdcrypto.Hash
+	opts       stdcrypto.SignerOpts
+	identifier []byte // DER of the AlgorithmIdentifier
+}
+
+func schemeFor(s Signer, o SignOptions) (scheme, error) {
+	if s.Cert == nil || s.Key == nil {
+		return scheme{}, fmt.Errorf("signer: certificate or key is missing")
+	}
+	public, err := publicKey(s.Cert)
+	if err != nil {
+		return scheme{}, fmt.Errorf("signer: %w", err)
+	}
+	if k, ok := public.(interface {
+		Equal(stdcrypto.PublicKey) bool
+	}); !ok || !k.Equal(s.Key.Public()) {
+		return scheme{}, fmt.Errorf("signer: key does not belong to the certificate")
+	}
+	h := o.Hash
+	if h == 0 {
+		h = defaultHash(public)
+	}
+	if h != stdcrypto.SHA256 && h != stdcrypto.SHA384 && h != stdcrypto.SHA512 {
+		return scheme{}, fmt.Errorf("%w: signing with %v", ErrUnsupported, h)
+	}
+	switch public.(type) {
+	case *rsa.PublicKey:
+		if o.PSS || isPSSKey(s.Cert) {
+			return scheme{h, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: h}, pssIdentifier(h)}, nil
+		}
+		return scheme{h, h, ber.Wrap(ber.Sequence, oid(oidRSA), null())}, nil // RFC 3370 section 3.2
+	case *ecdsa.PublicKey:
+		return scheme{h, h, ber.Wrap(ber.Sequence, oid(ecdsaWith(h)))}, nil // RFC 5753 section 2.1.1
+	case ed25519.PublicKey:
+		return scheme{stdcrypto.SHA512, stdcrypto.Hash(0), ber.Wrap(ber.Sequence, oid(oidEd25519))}, nil // RFC 8419
+	}
+	return scheme{}, fmt.Errorf("%w: key of the signer", ErrUnsupported)
+}
+
+func defaultHash(public any) stdcrypto.Hash {
+	if k, ok := public.(*ecdsa.PublicKey); ok {
+		switch bits := k.Curve.Params().BitSize; {
+		case bits > 384:
+			return stdcrypto.SHA512
+		case bits > 256:
+			return stdcrypto.SHA384
+		}
+	}
+	return stdcrypto.SHA256
+}
+
+func ecdsaWith(h stdcrypto.Hash) asn1.ObjectIdentifier {
+	switch h {
+	case stdcrypto.SHA384:
+		return oidSHA384ECDSA
+	case stdcrypto.SHA512:
+		return oidSHA512ECDSA
+	}
+	return oidSHA256ECDSA
+}
+
+func (s scheme) sign(key stdcrypto.Signer, message []byte) ([]byte, error) {
+	if s.opts.HashFunc() == 0 {
+		return key.Sign(rand.Reader, message, s.opts)
+	}
+	h := s.hash.New()
+	h.Write(message)
+	return key.Sign(rand.Reader, h.Sum(nil), s.opts)
+}
+
+// signedAttributes returns the sorted content of the SET (RFC 5652 section
+// 11; DER, X.690 section 11.6).
+func signedAttributes(cert *x509.Certificate, digest []byte, at time.Time) []byte {
+	hash := sha256.Sum256(cert.Raw) // the default hash of ESSCertIDv2, so it is not named
+	essCert := ber.Wrap(ber.Sequence, ber.Wrap(ber.OctetString, hash[:]))
+	set := [][]byte{
+		attribute(oidContentType, oid(oidData)),
+		attribute(oidMessageDigest, ber.Wrap(ber.OctetString, digest)),
+		attribute(oidSigningCertV2, ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, essCert))),
+	}
+	if !at.IsZero() {
+		set = append(set, attribute(oidSigningTime, utcOrGeneralized(at)))
+	}
+	slices.SortFunc(set, bytes.Compare)
+	return slices.Concat(set...)
+}
+
+func attribute(id asn1.ObjectIdentifier, value []byte) []byte {
+	return ber.Wrap(ber.Sequence, oid(id), ber.Wrap(ber.Set, value))
+}
+
+// utcOrGeneralized follows RFC 5652 section 11.3: UTCTime up to 2049.
+func utcOrGeneralized(at time.Time) []byte {
+	at = at.UTC()
+	if y := at.Year(); y >= 1950 && y < 2050 {
+		return ber.Wrap(asn1.TagUTCTime, []byte(at.Format("060102150405Z")))
+	}
+	return ber.Wrap(asn1.TagGeneralizedTime, []byte(at.Format("20060102150405Z")))
+}
+
+// certificates returns the sorted content of the SET of certificates.
+func certificates(s Signer) []byte {
+	set := [][]byte{s.Cert.Raw}
+	for _, c := range s.Chain {
+		if !slices.ContainsFunc(set, func(raw []byte) bool { return bytes.Equal(raw, c.Raw) }) {
+			set = append(set, c.Raw)
+		}
+	}
+	slices.SortFunc(set, bytes.Compare)
+	return slices.Concat(set...)
+}
+
+// serial returns the DER of a certificate's serial number.
+func serial(c *x509.Certificate) []byte {
+	der, err := asn1.Marshal(c.SerialNumber)
+	if err != nil {
+		return nil // cannot be: the certificate was parsed
+	}
+	return der
+}
+
+func digestAlgorithm(h stdcrypto.Hash) []byte {
+	return ber.Wrap(ber.Sequence, oid(digests()[h])) // no parameters: RFC 5754 section 2
+}
+
+func null() []byte { return []byte{ber.Null, 0} }
