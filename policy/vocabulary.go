@@ -1,0 +1,257 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"gatewayd/message"
+)
+
+// Vocabulary is how an authority's users say what they want.
+type Vocabulary struct {
+	// Tags are the words in brackets that stand at the very start of a subject.
+	Tags map[string]message.Class
+	// Suffixes of recipient domains that ask for a platform: ".incamail.ch".
+	Suffixes map[string]string
+	// Header is the name of a header field whose value is a class.
+	Header string
+}
+
+// DefaultVocabulary returns the words that apply where the configuration gives
+// no others.
+func DefaultVocabulary() Vocabulary {
+	return Vocabulary{
+		Tags: map[string]message.Class{
+			"<r>": message.Registered, "[einschreiben]": message.Registered, "[Einschreiben]": message.Registered, "[registered]": message.Registered,
+			"<c>": message.Confidential, "[vertraulich]": message.Confidential, "[Vertraulich]": message.Confidential, "[confidential]": message.Confidential,
+			"<p>": message.Personal, "[persönlich]": message.Personal, "[Persönlich]": message.Personal,
+		},
+		Suffixes: map[string]string{".incamail.ch": ViaIncaMail},
+		Header:   "X-Gatewayd-Class",
+	}
+}
+
+// replyPrefix is what mail programs put before the subject of a message that
+// they answer or pass on. A tag behind it is quoted, not said.
+var replyPrefix = regexp.MustCompile(`(?i)^(re|aw|antw|antwort|wg|fw|fwd|tr|rv|rif|r|i|sv|vs)(\s*[\[(]\d+[\])])?\s*[:：]`)
+
+// Read finds the user's tag. A tag counts only at the very start of the subject
+// and only if written exactly; tag and blanks are then missing in rest. Behind a
+// reply prefix (Re:, AW:, WG: …) a tag is no command: class is empty, Hygiene
+// makes it harmless.
+//
+// problem is a sentence that helps the user when something looks like a tag but
+// is none: misspelt, in other brackets, elsewhere in the subject, or two
+// different ones. Class is then empty, rest the whole subject; the message must
+// be held, never sent as if nothing had been said.
+func (v Vocabulary) Read(subject string) (class message.Class, rest, problem string) {
+	rest = strings.TrimLeftFunc(subject, unicode.IsSpace)
+	for {
+		tag := v.leading(rest)
+		if tag == "" {
+			break
+		}
+		if class != "" && v.Tags[tag] != class {
+			return "", subject, "the subject begins with tags of two different classes: keep one"
+		}
+		class = v.Tags[tag]
+		rest = strings.TrimLeftFunc(rest[len(tag):], unicode.IsSpace)
+	}
+	if replyPrefix.MatchString(rest) {
+		return class, rest, ""
+	}
+	if tag := v.nearMiss(rest); tag != "" {
+		return "", subject, fmt.Sprintf("the subject begins with something like the tag %s, but not exactly: write the tag as shown, or remove it", tag)
+	}
+	if tag := v.inside(rest, class); tag != "" {
+		return "", subject, fmt.Sprintf("the tag %s counts only at the very start of the subject: move it there, or remove it", tag)
+	}
+	return class, rest, ""
+}
+
+// tags returns the tags, the longest first.
+func (v Vocabulary) tags() []string {
+	return slices.SortedFunc(maps.Keys(v.Tags), func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+}
+
+func (v Vocabulary) leading(s string) string {
+	for _, tag := range v.tags() {
+		if strings.HasPrefix(s, tag) {
+			return tag
+		}
+	}
+	return ""
+}
+
+// inside returns a tag of another class than that which stands somewhere in s.
+func (v Vocabulary) inside(s string, class message.Class) string {
+	f := foldText(s)
+	for _, tag := range v.tags() {
+		if v.Tags[tag] != class && strings.Contains(f, foldText(tag)) {
+			return tag
+		}
+	}
+	return ""
+}
+
+const (
+	openers = "<[({"
+	closers = ">])}"
+)
+
+// nearMiss returns the tag that s seems to begin with, if any. Exact tags must
+// have been taken off before.
+func (v Vocabulary) nearMiss(s string) string {
+	word, angle := bracketed(s)
+	if word == "" {
+		return ""
+	}
+	for _, tag := range v.tags() {
+		if similar(word, inner(tag), angle) {
+			return tag
+		}
+	}
+	for _, c := range []message.Class{message.Confidential, message.Personal, message.Private, message.Registered} {
+		if similar(word, string(c), angle) {
+			return "for " + string(c)
+		}
+	}
+	return ""
+}
+
+// bracketed returns the folded word in brackets at the start of s, also when
+// one of the two brackets is missing, and whether they are angle brackets.
+func bracketed(s string) (word string, angle bool) {
+	runes := []rune(s)
+	head := foldText(string(runes[:min(len(runes), 60)]))
+	if head == "" {
+		return "", false
+	}
+	first, _, _ := strings.Cut(s, " ")
+	first = foldText(string([]rune(first)[:min(len([]rune(first)), 60)]))
+	end := strings.IndexAny(head, closers)
+	switch {
+	case strings.IndexByte(openers, head[0]) >= 0 && end > 0:
+		return head[1:end], head[0] == '<'
+	case strings.IndexByte(openers, head[0]) >= 0 && len(first) > 1:
+		return first[1:], head[0] == '<'
+	case end > 0 && end == len(first)-1 && strings.HasPrefix(head, first):
+		return head[:end], head[end] == '>'
+	}
+	return "", false
+}
+
+func inner(tag string) string { return strings.Trim(foldText(tag), openers+closers) }
+
+// similar reports whether somebody may have meant want when he wrote word.
+func similar(word, want string, angle bool) bool {
+	n := len([]rune(want))
+	switch {
+	case n <= 2: // <r>: any one or two letters in angle brackets
+		return angle && len([]rune(word)) <= 2 && strings.IndexFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) < 0
+	case n < 5:
+		return word == want
+	case n < 10:
+		return distance(word, want) <= 1
+	}
+	return distance(word, want) <= 2
+}
+
+// distance is the number of single-character edits between two words
+// (Levenshtein).
+func distance(a, b string) int {
+	ra, rb := []rune(a), []rune(b)
+	row := make([]int, len(rb)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, ca := range ra {
+		prev := row[0]
+		row[0] = i + 1
+		for j, cb := range rb {
+			cost := prev
+			if ca != cb {
+				cost = 1 + min(prev, row[j], row[j+1])
+			}
+			prev, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(rb)]
+}
+
+// SplitSuffix takes a platform's suffix off a recipient:
+// name@dest.example.incamail.ch means name@dest.example by IncaMail. Without a
+// suffix the address comes back and platform is empty.
+func (v Vocabulary) SplitSuffix(a message.Address) (bare message.Address, platform string) {
+	for _, suffix := range slices.Sorted(maps.Keys(v.Suffixes)) {
+		domain, ok := strings.CutSuffix(a.Domain, suffix)
+		if ok && strings.Contains(strings.Trim(domain, "."), ".") {
+			return message.Address{Local: a.Local, Domain: domain}, v.Suffixes[suffix]
+		}
+	}
+	return a, ""
+}
+
+// Marks reads what a header says; values returns every value of the field of
+// that name (case ignored), unfolded or not.
+func (v Vocabulary) Marks(values func(field string) []string) Marks {
+	m := Marks{Sensitivity: values("Sensitivity")}
+	if v.Header != "" {
+		m.Class = values(v.Header)
+	}
+	for _, field := range forwardFields {
+		m.Forwarded = m.Forwarded || len(values(field)) > 0
+	}
+	for _, auto := range values("Auto-Submitted") {
+		m.Forwarded = m.Forwarded || strings.Contains(strings.ToLower(auto), "auto-forwarded")
+	}
+	return m
+}
+
+// forwardFields are header fields that stand only on mail which somebody
+// redirected or a rule forwarded (docs/law.md B-05).
+var forwardFields = []string{
+	"Resent-From", "Resent-Sender", "Resent-To", "Resent-Date",
+	"X-MS-Exchange-Inbox-Rules-Loop", "X-MS-Exchange-ForwardingLoop", "X-Forwarded-To",
+}
+
+// validate reports every mistake in the vocabulary.
+func (v Vocabulary) validate() []error {
+	var errs []error
+	for _, tag := range v.tags() {
+		if !validTag(tag) {
+			errs = append(errs, fmt.Errorf("tag %q: write one word in brackets, like [einschreiben]", tag))
+		}
+		if _, err := message.ParseClass(string(v.Tags[tag])); err != nil {
+			errs = append(errs, fmt.Errorf("tag %q: %w", tag, err))
+		}
+	}
+	for _, suffix := range slices.Sorted(maps.Keys(v.Suffixes)) {
+		if len(suffix) < 2 || suffix[0] != '.' || suffix != strings.ToLower(suffix) {
+			errs = append(errs, fmt.Errorf("suffix %q: begins with a dot, lower case, like .incamail.ch", suffix))
+		}
+		if !isPlatform(v.Suffixes[suffix]) {
+			errs = append(errs, fmt.Errorf("suffix %q: unknown platform %q: use one of %v", suffix, v.Suffixes[suffix], Platforms()))
+		}
+	}
+	return errs
+}
+
+// validTag reports whether a tag is a word in one pair of brackets.
+func validTag(tag string) bool {
+	f := foldText(tag)
+	if len(f) < 3 || len(f) > 40 || strings.ContainsFunc(tag, unicode.IsSpace) {
+		return false
+	}
+	i := strings.IndexByte(openers, f[0])
+	return i >= 0 && f[len(f)-1] == closers[i] && !strings.ContainsAny(f[1:len(f)-1], openers+closers)
+}
