@@ -62,8 +62,10 @@ type Server struct {
 
 	o    ServerOptions
 	l    net.Listener
-	done chan struct{}
+	done chan struct{} // closed: what hangs ends
 	once sync.Once
+	hung chan struct{} // closed at the first Hang
+	tell sync.Once
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex
@@ -84,7 +86,7 @@ func NewServer(t testing.TB, o ServerOptions) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: l.Addr().String(), o: o, l: l, done: make(chan struct{}), conns: map[net.Conn]bool{}}
+	s := &Server{Addr: l.Addr().String(), o: o, l: l, done: make(chan struct{}), hung: make(chan struct{}), conns: map[net.Conn]bool{}}
 	s.wg.Go(s.serve)
 	t.Cleanup(s.close)
 	return s
@@ -144,6 +146,9 @@ func (s *Server) Peers() []tls.ConnectionState {
 	defer s.mu.Unlock()
 	return append([]tls.ConnectionState(nil), s.peers...)
 }
+
+// Hanging is closed when the script's first Hang was reached.
+func (s *Server) Hanging() <-chan struct{} { return s.hung }
 
 // Wait takes no more connections, ends what hangs, and waits until every
 // connection is over: what the server kept is then complete.
@@ -348,6 +353,7 @@ func (d *dialogue) act(a Action) error {
 		}
 	}
 	if a.Hang {
+		d.s.tell.Do(func() { close(d.s.hung) })
 		<-d.s.done
 		return errOver
 	}
