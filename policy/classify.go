@@ -84,6 +84,9 @@ func (p *Policy) classify(f Facts) classified {
 	c.readSensitivity(f.Message.Marks.Sensitivity)
 	if f.Direction == message.Inbound {
 		c.problem = "" // strangers' marks file the mail, they command nothing
+		for i := range c.because {
+			c.because[i].Says = saysMark
+		}
 		return c
 	}
 	if f.Message.Class != "" {
@@ -92,7 +95,7 @@ func (p *Policy) classify(f Facts) classified {
 	for _, value := range f.Message.Marks.Class {
 		c.say("header", strings.ToLower(strings.TrimSpace(value)))
 	}
-	tag, rest, problem := p.vocabulary.Read(f.Message.Subject)
+	tag, rest, problem := p.reader.read(f.Message.Subject)
 	c.rest = rest
 	c.fail("mark:subject", problem)
 	if tag != "" {

@@ -22,16 +22,14 @@ func (p *Policy) Decide(f Facts) message.Decision {
 }
 
 // Deciding returns the reason that made a decision what it is: the first that
-// refuses, else the first that holds, else the chosen route.
+// refuses or holds, or the route that was chosen.
 func Deciding(d message.Decision) (message.Reason, bool) {
-	for _, says := range []string{saysRefuse, saysHold, saysChosen} {
-		for _, r := range d.Because {
-			if r.Says == says {
-				return r, true
-			}
-		}
+	says := map[message.Verdict]string{message.Refuse: saysRefuse, message.Hold: saysHold, message.Deliver: saysChosen}[d.Verdict]
+	i := slices.IndexFunc(d.Because, func(r message.Reason) bool { return r.Says == says })
+	if i < 0 {
+		return message.Reason{}, false
 	}
-	return message.Reason{}, false
+	return d.Because[i], true
 }
 
 // run is one decision in the making.

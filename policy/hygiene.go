@@ -19,38 +19,45 @@ type folded struct {
 }
 
 func fold(runes []rune) folded {
-	var b strings.Builder
-	b.Grow(len(runes))
+	b := make([]byte, 0, len(runes))
 	at := make([]int, 0, len(runes))
 	for i, r := range runes {
-		for _, c := range foldRune(r) {
-			b.WriteRune(c)
-			for range utf8.RuneLen(c) {
-				at = append(at, i)
-			}
+		b = appendFolded(b, r)
+		for len(at) < len(b) {
+			at = append(at, i)
 		}
 	}
-	return folded{b.String(), at}
+	return folded{string(b), at}
 }
 
-func foldText(s string) string { return fold([]rune(s)).text }
-
-// foldRune returns the folded form of one rune, often nothing.
-func foldRune(r rune) string {
-	if r < utf8.RuneSelf && r > ' ' && r != 0x7f {
-		return string(unicode.ToLower(r))
+func foldText(s string) string {
+	b := make([]byte, 0, len(s))
+	for _, r := range s {
+		b = appendFolded(b, r)
 	}
-	return strings.Map(func(c rune) rune {
-		switch {
-		case unicode.IsSpace(c), unicode.In(c, unicode.Cc, unicode.Cf, unicode.Mn, unicode.Variation_Selector):
-			return -1
-		case strings.ContainsRune("‹〈⟨«˂❬❮ᐸ⧼≪", c):
-			return '<'
-		case strings.ContainsRune("›〉⟩»˃❭❯ᐳ⧽≫", c):
-			return '>'
+	return string(b)
+}
+
+// appendFolded appends the folded form of one rune, often nothing.
+func appendFolded(b []byte, r rune) []byte {
+	if r < utf8.RuneSelf {
+		if r <= ' ' || r == 0x7f {
+			return b
 		}
-		return unicode.ToLower(c)
-	}, norm.NFKD.String(string(r)))
+		return append(b, byte(unicode.ToLower(r)))
+	}
+	for _, c := range norm.NFKD.String(string(r)) {
+		switch {
+		case unicode.IsSpace(c), unicode.In(c, unicode.Cc, unicode.Cf, unicode.Mn):
+		case strings.ContainsRune("‹〈⟨«˂❬❮ᐸ⧼≪", c):
+			b = append(b, '<')
+		case strings.ContainsRune("›〉⟩»˃❭❯ᐳ⧽≫", c):
+			b = append(b, '>')
+		default:
+			b = utf8.AppendRune(b, unicode.ToLower(c))
+		}
+	}
+	return b
 }
 
 // control is one control string of a platform (docs/platforms.md § 3.2),

@@ -48,11 +48,11 @@ type Options struct {
 // Policy is a compiled set of rules. It is immutable and safe for concurrent
 // use.
 type Policy struct {
-	routes     []route
-	vocabulary Vocabulary
-	bulkLimit  int
-	ahv        bool
-	holdFor    time.Duration
+	routes    []route
+	reader    reader
+	bulkLimit int
+	ahv       bool
+	holdFor   time.Duration
 }
 
 type route struct {
@@ -68,7 +68,7 @@ func Compile(o Options) (*Policy, []error) {
 		o.Vocabulary = DefaultVocabulary()
 	}
 	p := &Policy{
-		vocabulary: o.Vocabulary, bulkLimit: cmp.Or(o.BulkLimit, DefaultBulkLimit),
+		reader: o.Vocabulary.reader(), bulkLimit: cmp.Or(o.BulkLimit, DefaultBulkLimit),
 		ahv: !o.IgnoreAHV, holdFor: cmp.Or(o.HoldFor, DefaultHold),
 	}
 	errs := o.Vocabulary.validate()

@@ -1,12 +1,14 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"gatewayd/message"
 )
@@ -49,58 +51,62 @@ var replyPrefix = regexp.MustCompile(`(?i)^(re|aw|antw|antwort|wg|fw|fwd|tr|rv|r
 // different ones. Class is then empty, rest the whole subject; the message must
 // be held, never sent as if nothing had been said.
 func (v Vocabulary) Read(subject string) (class message.Class, rest, problem string) {
+	return v.reader().read(subject)
+}
+
+// reader is a vocabulary made ready for reading subjects.
+type reader []readerTag
+
+type readerTag struct {
+	tag, folded, inner string
+	class              message.Class
+}
+
+// reader returns the tags, the longest first.
+func (v Vocabulary) reader() reader {
+	var r reader
+	for _, tag := range v.tags() {
+		folded := foldText(tag)
+		if folded == "" { // Compile refuses such a tag
+			continue
+		}
+		r = append(r, readerTag{tag, folded, strings.Trim(folded, openers+closers), v.Tags[tag]})
+	}
+	return r
+}
+
+func (v Vocabulary) tags() []string {
+	return slices.SortedFunc(maps.Keys(v.Tags), func(a, b string) int {
+		return cmp.Or(len(b)-len(a), strings.Compare(a, b))
+	})
+}
+
+func (r reader) read(subject string) (class message.Class, rest, problem string) {
 	rest = strings.TrimLeftFunc(subject, unicode.IsSpace)
 	for {
-		tag := v.leading(rest)
-		if tag == "" {
+		i := slices.IndexFunc(r, func(t readerTag) bool { return strings.HasPrefix(rest, t.tag) })
+		if i < 0 {
 			break
 		}
-		if class != "" && v.Tags[tag] != class {
+		if class != "" && r[i].class != class {
 			return "", subject, "the subject begins with tags of two different classes: keep one"
 		}
-		class = v.Tags[tag]
-		rest = strings.TrimLeftFunc(rest[len(tag):], unicode.IsSpace)
+		class = r[i].class
+		rest = strings.TrimLeftFunc(rest[len(r[i].tag):], unicode.IsSpace)
 	}
 	if replyPrefix.MatchString(rest) {
 		return class, rest, ""
 	}
-	if tag := v.nearMiss(rest); tag != "" {
-		return "", subject, fmt.Sprintf("the subject begins with something like the tag %s, but not exactly: write the tag as shown, or remove it", tag)
+	if problem := r.nearMiss(rest); problem != "" {
+		return "", subject, problem
 	}
-	if tag := v.inside(rest, class); tag != "" {
-		return "", subject, fmt.Sprintf("the tag %s counts only at the very start of the subject: move it there, or remove it", tag)
+	f := foldText(rest)
+	for _, t := range r {
+		if t.class != class && strings.Contains(f, t.folded) {
+			return "", subject, fmt.Sprintf("the tag %s counts only at the very start of the subject: move it there, or remove it", t.tag)
+		}
 	}
 	return class, rest, ""
-}
-
-// tags returns the tags, the longest first.
-func (v Vocabulary) tags() []string {
-	return slices.SortedFunc(maps.Keys(v.Tags), func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
-}
-
-func (v Vocabulary) leading(s string) string {
-	for _, tag := range v.tags() {
-		if strings.HasPrefix(s, tag) {
-			return tag
-		}
-	}
-	return ""
-}
-
-// inside returns a tag of another class than that which stands somewhere in s.
-func (v Vocabulary) inside(s string, class message.Class) string {
-	f := foldText(s)
-	for _, tag := range v.tags() {
-		if v.Tags[tag] != class && strings.Contains(f, foldText(tag)) {
-			return tag
-		}
-	}
-	return ""
 }
 
 const (
@@ -108,49 +114,78 @@ const (
 	closers = ">])}"
 )
 
-// nearMiss returns the tag that s seems to begin with, if any. Exact tags must
-// have been taken off before.
-func (v Vocabulary) nearMiss(s string) string {
+// nearMiss returns what is wrong when s begins with something that looks like a
+// tag. Exact tags must have been taken off before.
+func (r reader) nearMiss(s string) string {
 	word, angle := bracketed(s)
 	if word == "" {
 		return ""
 	}
-	for _, tag := range v.tags() {
-		if similar(word, inner(tag), angle) {
-			return tag
+	var near []string
+	least := 1 << 30
+	for _, t := range r {
+		if !similar(word, t.inner, angle) {
+			continue
+		}
+		start := firstRunes(s, utf8.RuneCountInString(t.tag))
+		d := 100*distance(word, t.inner) + distance(start, t.tag)
+		if d < least {
+			near, least = nil, d
+		}
+		if d == least {
+			near = append(near, t.tag)
 		}
 	}
+	if len(near) > 0 {
+		return fmt.Sprintf("the subject begins with something like the tag %s, but not exactly: write the tag as shown, or remove it", strings.Join(near, " or "))
+	}
 	for _, c := range []message.Class{message.Confidential, message.Personal, message.Private, message.Registered} {
-		if similar(word, string(c), angle) {
-			return "for " + string(c)
+		if len(r) > 0 && similar(word, string(c), angle) {
+			return fmt.Sprintf("the subject begins with a word in brackets that seems to ask for %s, but is no tag: use the tag for it, or remove the word", c)
 		}
 	}
 	return ""
 }
 
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
 // bracketed returns the folded word in brackets at the start of s, also when
 // one of the two brackets is missing, and whether they are angle brackets.
 func bracketed(s string) (word string, angle bool) {
-	runes := []rune(s)
-	head := foldText(string(runes[:min(len(runes), 60)]))
-	if head == "" {
+	if strings.IndexFunc(firstRunes(s, longestTag), maybeBracket) < 0 {
 		return "", false
 	}
+	head := foldText(firstRunes(s, longestTag))
 	first, _, _ := strings.Cut(s, " ")
-	first = foldText(string([]rune(first)[:min(len([]rune(first)), 60)]))
+	first = foldText(firstRunes(first, longestTag))
 	end := strings.IndexAny(head, closers)
+	opened := head != "" && strings.IndexByte(openers, head[0]) >= 0
 	switch {
-	case strings.IndexByte(openers, head[0]) >= 0 && end > 0:
+	case opened && end > 0:
 		return head[1:end], head[0] == '<'
-	case strings.IndexByte(openers, head[0]) >= 0 && len(first) > 1:
+	case opened && len(first) > 1:
 		return first[1:], head[0] == '<'
-	case end > 0 && end == len(first)-1 && strings.HasPrefix(head, first):
+	case end > 0 && end == len(first)-1:
 		return head[:end], head[end] == '>'
 	}
 	return "", false
 }
 
-func inner(tag string) string { return strings.Trim(foldText(tag), openers+closers) }
+// longestTag bounds how far into a subject the end of a tag is looked for, in
+// runes.
+const longestTag = 60
+
+func maybeBracket(r rune) bool {
+	return r >= utf8.RuneSelf || strings.ContainsRune(openers+closers, r)
+}
 
 // similar reports whether somebody may have meant want when he wrote word.
 func similar(word, want string, angle bool) bool {
