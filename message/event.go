@@ -62,6 +62,16 @@ type Link struct {
 	Hash    Digest    `json:"hash"`
 }
 
+// SealedTo returns what the seal of the event is bound to (the additional data
+// of the AEAD): a sealed event opens only in its own link.
+func (l Link) SealedTo() []byte {
+	b := []byte("gatewayd event v1\x00")
+	b = binary.BigEndian.AppendUint64(b, l.Seq)
+	b = binary.BigEndian.AppendUint64(b, uint64(l.At.UnixNano())) //nolint:gosec // bit pattern only
+	b = append(b, l.Message[:]...)
+	return append(b, l.Day...)
+}
+
 // ChainHash computes the hash of a link from its other fields (docs/architecture.md, audit).
 func (l Link) ChainHash() Digest {
 	h := sha256.New()
