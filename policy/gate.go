@@ -1,16 +1,17 @@
 package policy
 
 import (
-	"strings"
-
 	"gatewayd/message"
 )
 
-// Usable asks again, at the moment of an attempt, whether the way that was
-// decided may still be used on today's facts: consent, directory, recognition,
-// tag. It looks at nothing else and never finds another way; reason is a
-// sentence for the sender when it may not.
-func (p *Policy) Usable(f Facts, d message.Decision) (reason string, ok bool) {
+// Usable reports whether the way that was decided may still be used with the
+// facts of today: consent, platform, tag, size, key. It is asked before every
+// attempt and can only close the way, never choose another (the decision is
+// evidence). reason tells a person what has changed since.
+func (p *Policy) Usable(f Facts, d message.Decision) (reason string, open bool) {
+	if d.Verdict != message.Deliver {
+		return "the decision was not to deliver", false
+	}
 	r := &run{p: p, f: f, c: classified{class: d.Class}}
 	if says, text := dutyConsent(r); says == saysHold {
 		return text, false
@@ -19,8 +20,8 @@ func (p *Policy) Usable(f Facts, d message.Decision) (reason string, ok bool) {
 	switch {
 	case why != "":
 		return d.Via + ": " + why, false
-	case strings.TrimSpace(tag) != strings.TrimSpace(d.Tag):
-		return d.Via + ": the tag of the class was changed in the configuration since the message was accepted", false
+	case tag != d.Tag:
+		return d.Via + ": the tag configured for class " + string(d.Class) + " has changed since the decision", false
 	}
 	return "", true
 }
