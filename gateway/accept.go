@@ -13,6 +13,7 @@ import (
 
 	"gatewayd/mail"
 	"gatewayd/message"
+	"gatewayd/policy"
 	"gatewayd/queue"
 	"gatewayd/vault"
 )
@@ -197,6 +198,7 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 	var why message.Decision
 	for i, r := range s.To {
 		d := g.decide(env, s, r, head, now)
+		r.Address, _ = g.o.Vocabulary.SplitSuffix(r.Address)
 		item := message.Item{
 			Key: message.ItemKey{Message: env.ID, N: i + 1}, Recipient: r, Decision: d,
 			State: message.Waiting, NextTry: now, EraseBy: g.o.Windows.EraseBy(now),
@@ -232,13 +234,11 @@ func decidedEvent(env *message.Envelope, item message.Item, now time.Time) messa
 
 // because returns the reason that decided, for people.
 func because(d message.Decision) string {
-	for i := len(d.Because) - 1; i >= 0; i-- {
-		switch d.Because[i].Says {
-		case "chosen", "hold", "refuse":
-			return d.Because[i].Rule + ": " + d.Because[i].Text
-		}
+	r, ok := policy.Deciding(d)
+	if !ok {
+		return ""
 	}
-	return ""
+	return r.Rule + ": " + r.Text
 }
 
 func refusal(d message.Decision) *message.Refusal {

@@ -38,9 +38,10 @@ type Authority struct {
 // Platform is what the flow must know of a Zustellplattform beside its
 // connector.
 type Platform struct {
-	State       policy.PlatformState // configured, recognised from/until, tags, size
-	Roots       *x509.CertPool       // anchors of its seal; nil: its receipts never close a case
-	ReceiptWait time.Duration        // after this time without an Abgabequittung: alarm
+	State       policy.PlatformState // tags and size; whether it is recognised is asked day by day
+	Recognised  Recognition
+	Roots       *x509.CertPool // anchors of its seal; nil: its receipts never close a case
+	ReceiptWait time.Duration  // after this time without an Abgabequittung: alarm
 }
 
 // Delivery holds the values of retry and return.

@@ -36,6 +36,7 @@ type commands struct {
 	Audit    auditCmd    `cmd:"" help:"Verify the audit log."`
 	Account  accountCmd  `cmd:"" help:"Make entries for the password file."`
 	Demo     demoCmd     `cmd:"" help:"Run gateway and both simulated platforms, and show the whole story."`
+	Simulate simulateCmd `cmd:"" help:"Run both simulated platforms for a development configuration."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"gatewayd/audit"
+	"gatewayd/config"
+	"gatewayd/connectors"
+	"gatewayd/connectors/incamail"
+	"gatewayd/connectors/privasphere"
+	"gatewayd/connectors/smtprelay"
+	"gatewayd/crypto/seal"
+	"gatewayd/directory"
+	"gatewayd/gateway"
+	"gatewayd/message"
+	"gatewayd/queue/bolt"
+	"gatewayd/vault"
+)
+
+// loadConfig reads the configuration and prints every mistake.
+func loadConfig(path string, c console) (*config.Config, error) {
+	cfg, problems := config.Load(path, time.Now())
+	for _, p := range problems {
+		fmt.Fprintln(c.err, p)
+	}
+	if cfg == nil || len(problems) > 0 {
+		return nil, fmt.Errorf("%d mistakes in the configuration; gatewayd config describe explains every key", len(problems))
+	}
+	return cfg, nil
+}
+
+// parts is an open installation.
+type parts struct {
+	cfg     *config.Config
+	keys    *seal.Keyring
+	vault   *vault.Vault
+	store   *bolt.Store
+	audit   *audit.Log
+	gateway *gateway.Gateway
+}
+
+// open opens the data folder and wires the flow; nothing runs yet.
+func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts, err error) {
+	p := &parts{cfg: cfg}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, err
+	}
+	if p.keys, err = seal.Open(filepath.Join(cfg.Data, "keys"), cfg.Master); err != nil {
+		return nil, err
+	}
+	if p.vault, err = vault.Open(vault.Options{Dir: filepath.Join(cfg.Data, "vault"), Keys: p.keys}); err != nil {
+		return nil, err
+	}
+	if p.store, err = bolt.Open(bolt.Options{
+		Path: filepath.Join(cfg.Data, "ledger.db"), Keys: p.keys, Now: now,
+		LogDay: func(t time.Time) string { return cfg.Windows.LogDay(t).String() },
+	}); err != nil {
+		return nil, err
+	}
+	if p.audit, err = audit.Open(filepath.Join(cfg.Data, "audit"), p.keys); err != nil {
+		return nil, err
+	}
+	links, err := connect(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.gateway, err = gateway.New(gateway.Options{
+		Hostname: cfg.Hostname, Data: cfg.Data, ReferencePrefix: cfg.File.Policy.ReferencePrefix, Authorities: cfg.Authorities,
+		Vault: p.vault, Store: p.store, Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
+		Connectors: links, Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Delivery: cfg.Delivery,
+		Now: now, Log: log,
+	})
+	return p, err
+}
+
+// connect names every connector. There is no registry.
+func connect(cfg *config.Config) (map[string]connectors.Connector, error) {
+	links := map[string]connectors.Connector{}
+	var errs []error
+	add := func(c connectors.Connector, err error) {
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		links[c.Name()] = c
+	}
+	if cfg.IncaMail != nil {
+		add(incamail.New(*cfg.IncaMail))
+	}
+	if cfg.PrivaSphere != nil {
+		add(privasphere.New(*cfg.PrivaSphere))
+	}
+	add(smtprelay.New(cfg.Relay))
+	return links, errors.Join(errs...)
+}
+
+func (p *parts) close() error {
+	var errs []error
+	for _, c := range []io.Closer{closer(p.store != nil, p.store), closer(p.vault != nil, p.vault), closer(p.audit != nil, p.audit)} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func closer(open bool, c io.Closer) io.Closer {
+	if !open {
+		return nil
+	}
+	return c
+}
+
+// accounts answers the door's questions about who signs in.
+type accounts struct {
+	*gateway.Gateway
+	passwords    *directory.Accounts
+	certificates map[string]string // DNS name in a client certificate → account
+}
+
+// Password checks a login.
+func (a accounts) Password(name, password string) (string, bool) {
+	return name, a.passwords.Check(name, password)
+}
+
+// Certificate finds the account of a verified client certificate.
+func (a accounts) Certificate(cert *x509.Certificate) (string, bool) {
+	for _, name := range cert.DNSNames {
+		if account, ok := a.certificates[name]; ok {
+			return account, true
+		}
+	}
+	return "", false
+}
+
+// quietLog is for commands whose answer is on standard output.
+func quietLog() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+var _ interface {
+	Authority(account string) string
+	MayUse(account string, from message.Address) bool
+} = accounts{}

@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gatewayd/crypto/seal"
+	"gatewayd/mail"
+	"gatewayd/message"
+	"gatewayd/queue"
+	"gatewayd/vault"
+)
+
+// mayTell reports whether anybody is to be told: never the null reverse-path,
+// never about mail that came from outside (no backscatter), and not against
+// NOTIFY (RFC 3461 section 4.1).
+func mayTell(env message.Envelope, item message.Item) bool {
+	if env.From.IsNull() || env.Direction != message.Outbound {
+		return false
+	}
+	n := item.Recipient.Notify
+	return len(n) == 0 || slices.ContainsFunc(n, func(s string) bool { return strings.EqualFold(s, "FAILURE") })
+}
+
+// dsn composes the report to the sender that one recipient's item ended badly;
+// nil when nobody is to be told.
+func (g *Gateway) dsn(ctx context.Context, env message.Envelope, item message.Item, now time.Time) (*queue.Accepted, error) {
+	if !mayTell(env, item) {
+		return nil, nil
+	}
+	letter := g.letter(env, now)
+	head, err := g.header(env)
+	if err != nil {
+		return nil, err
+	}
+	text, err := mail.ComposeDSN(mail.DSN{
+		Letter: letter, EnvID: env.EnvID, Arrival: env.Received, Class: item.Decision.Class, Original: head,
+		Recipients: []mail.DSNRecipient{{
+			Address: item.Recipient.Address, ORcpt: item.Recipient.ORcpt, Action: mail.ActionFailed,
+			Status: statusIn(item.Reply), Diagnostic: diagnostic(item.Reply), LastAttempt: now, Cause: cause(item.Reply),
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compose report: %w", err)
+	}
+	return g.toSender(ctx, env, item, letter, text, now)
+}
+
+// heldNotice tells the sender that a message waits, why, and what to do.
+func (g *Gateway) heldNotice(ctx context.Context, env message.Envelope, item message.Item, now time.Time) (*queue.Accepted, error) {
+	if !mayTell(env, item) {
+		return nil, nil
+	}
+	topic := mail.TopicHeld
+	if item.Alarm != "" {
+		topic = mail.TopicUnclear
+	}
+	letter := g.letter(env, now)
+	text, err := mail.ComposeNotice(mail.Notice{
+		Letter: letter, Topic: topic, Recipient: item.Recipient.Address, Reference: item.Reference, Cause: cause(item.Reply),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compose notice: %w", err)
+	}
+	return g.toSender(ctx, env, item, letter, text, now)
+}
+
+// cause is our reason for people; policy writes it in English.
+func cause(reply string) mail.Text { return mail.Text{DE: reply, EN: reply} }
+
+func (g *Gateway) letter(env message.Envelope, now time.Time) mail.Letter {
+	return mail.Letter{ID: message.NewID(now), Host: g.o.Hostname, To: env.From, Date: now, InReplyTo: env.MessageID, About: env.ID}
+}
+
+// header reads the header of a message again; nil when its body is gone.
+func (g *Gateway) header(env message.Envelope) (*mail.Header, error) {
+	body, err := g.o.Vault.OpenBody(env.Body)
+	if errors.Is(err, vault.ErrGone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return mail.ReadHeader(bufio.NewReader(body), maxHeader)
+}
+
+// toSender stores a text of ours as a blob and returns the message that carries
+// it; the same commit that makes it necessary brings it into the ledger.
+func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item message.Item, l mail.Letter, text []byte, now time.Time) (*queue.Accepted, error) {
+	env := message.Envelope{
+		ID: l.ID, Direction: message.Notice, Authority: about.Authority, Received: now,
+		Content: message.Content{Digest: digestOf(text), Size: int64(len(text))}, MessageID: mail.MessageID(l.ID, l.Host),
+		About: item.Key, UTF8: !about.From.IsASCII(),
+		EraseDay: g.o.Windows.ContentDay(now).String(), LogDay: g.o.Windows.LogDay(now).String(),
+	}
+	var err error
+	if env.Body, err = g.o.Vault.PutBlob(ctx, seal.Content, env.EraseDay, text); err != nil {
+		return nil, fmt.Errorf("store notice: %w", err)
+	}
+	note := message.Item{
+		Key: message.ItemKey{Message: env.ID, N: 1}, Recipient: message.Recipient{Address: about.From, Notify: []string{"NEVER"}},
+		Decision: message.Decision{Verdict: message.Deliver, Class: message.Normal, Via: viaMailbox, Keep: message.KeepUntilHandedOver, GiveUp: 5 * 24 * time.Hour},
+		State:    message.Waiting, NextTry: now, EraseBy: g.o.Windows.EraseBy(now),
+	}
+	return &queue.Accepted{Envelope: env, Items: []message.Item{note}}, nil
+}
+
+var statusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
+
+// statusIn finds the RFC 3463 status in a reply.
+func statusIn(reply string) string { return statusCode.FindString(reply) }
+
+var smtpReply = regexp.MustCompile(`\b[45]\d\d[ -].*`)
+
+// diagnostic is the peer's own reply in our text, for Diagnostic-Code.
+func diagnostic(reply string) string { return smtpReply.FindString(reply) }
