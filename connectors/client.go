@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -99,9 +100,9 @@ type Client struct {
 
 // NewClient checks the options; all mistakes are reported together.
 func NewClient(o ClientOptions) (*Client, error) {
-	host, _, err := net.SplitHostPort(o.Addr)
+	host, port, err := net.SplitHostPort(o.Addr)
 	var errs []error
-	if err != nil || host == "" {
+	if err != nil || host == "" || !plainWord(host) || !isPort(port) {
 		errs = append(errs, errors.New("smarthost: host:port expected"))
 	}
 	if o.Hello == "" || !plainWord(o.Hello) {
@@ -123,6 +124,11 @@ func NewClient(o ClientOptions) (*Client, error) {
 	}
 	o.Pins = slices.Clone(o.Pins)
 	return &Client{o: o, tls: tlsConfig(o)}, nil
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 func checkMode(o ClientOptions) error {

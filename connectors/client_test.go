@@ -116,8 +116,14 @@ func TestHeaderNeedsUTF8(t *testing.T) {
 // TestBadAddresses: values that ParseAddress would not have made.
 func TestBadAddresses(t *testing.T) {
 	for _, a := range []message.Address{
-		{Local: "a\r\nDATA", Domain: "b.example"}, {Local: "a", Domain: "b.example> SIZE=1"}, {Local: "a", Domain: ""}, {Local: "", Domain: "b.example"},
-		{Local: "a", Domain: "[x>y]"}, {Local: "a", Domain: "b.example\r\nRSET"}, {Local: "a\x00", Domain: "b.example"}, {Local: strings.Repeat("a", 65), Domain: "b.example"},
+		{Local: "a\r\nDATA", Domain: "b.example"},
+		{Local: "a", Domain: "b.example> SIZE=1"},
+		{Local: "a", Domain: ""},
+		{Local: "", Domain: "b.example"},
+		{Local: "a", Domain: "[x>y]"},
+		{Local: "a", Domain: "b.example\r\nRSET"},
+		{Local: "a\x00", Domain: "b.example"},
+		{Local: strings.Repeat("a", 65), Domain: "b.example"},
 	} {
 		for _, from := range []bool{true, false} {
 			m := note(t, "a@bl.example", "b@example.ch", plainNote)
@@ -239,17 +245,23 @@ func TestClientOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, edit := range map[string]func(*connectors.ClientOptions){
-		"no address":             func(o *connectors.ClientOptions) { o.Addr = "" },
-		"no port":                func(o *connectors.ClientOptions) { o.Addr = "mx.example.ch" },
-		"no host":                func(o *connectors.ClientOptions) { o.Addr = ":25" },
-		"no hello":               func(o *connectors.ClientOptions) { o.Hello = "" },
-		"hello with a line end":  func(o *connectors.ClientOptions) { o.Hello = "a\r\nMAIL" },
-		"unknown mode":           func(o *connectors.ClientOptions) { o.Mode = "plain" },
-		"plain to another host":  func(o *connectors.ClientOptions) { o.Mode = connectors.PlainLoopback },
-		"plain to a like name":   func(o *connectors.ClientOptions) { o.Mode, o.Addr = connectors.PlainLoopback, "localhost.example.ch:25" },
-		"no verification":        func(o *connectors.ClientOptions) { o.TLS = &tls.Config{InsecureSkipVerify: true} },
-		"login in clear":         func(o *connectors.ClientOptions) { o.Mode, o.Addr, o.Login = connectors.PlainLoopback, "127.0.0.1:25", &connectors.Login{Name: "a"} },
-		"login to strangers":     func(o *connectors.ClientOptions) { o.Mode, o.Login = connectors.Opportunistic, &connectors.Login{Name: "a"} },
+		"no address":            func(o *connectors.ClientOptions) { o.Addr = "" },
+		"no port":               func(o *connectors.ClientOptions) { o.Addr = "mx.example.ch" },
+		"no host":               func(o *connectors.ClientOptions) { o.Addr = ":25" },
+		"no hello":              func(o *connectors.ClientOptions) { o.Hello = "" },
+		"hello with a line end": func(o *connectors.ClientOptions) { o.Hello = "a\r\nMAIL" },
+		"unknown mode":          func(o *connectors.ClientOptions) { o.Mode = "plain" },
+		"plain to another host": func(o *connectors.ClientOptions) { o.Mode = connectors.PlainLoopback },
+		"plain to a like name": func(o *connectors.ClientOptions) {
+			o.Mode, o.Addr = connectors.PlainLoopback, "localhost.example.ch:25"
+		},
+		"no verification": func(o *connectors.ClientOptions) { o.TLS = &tls.Config{InsecureSkipVerify: true} },
+		"login in clear": func(o *connectors.ClientOptions) {
+			o.Mode, o.Addr, o.Login = connectors.PlainLoopback, "127.0.0.1:25", &connectors.Login{Name: "a"}
+		},
+		"login to strangers": func(o *connectors.ClientOptions) {
+			o.Mode, o.Login = connectors.Opportunistic, &connectors.Login{Name: "a"}
+		},
 		"login without name":     func(o *connectors.ClientOptions) { o.Login = &connectors.Login{} },
 		"login with NUL":         func(o *connectors.ClientOptions) { o.Login = &connectors.Login{Name: "a", Password: "b\x00c"} },
 		"pins without a meaning": func(o *connectors.ClientOptions) { o.Mode, o.Pins = connectors.Opportunistic, []connectors.Pin{{}} },

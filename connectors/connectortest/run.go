@@ -54,7 +54,7 @@ func Link(ca *CA, s *Server) connectors.ClientOptions {
 	return connectors.ClientOptions{
 		Addr:       s.Addr,
 		ServerName: peerName,
-		TLS:        &tls.Config{RootCAs: ca.Pool()},
+		TLS:        Trust(ca),
 		Login:      &connectors.Login{Name: PlantedAccount, Password: PlantedPassword},
 		Hello:      "gateway.bl.example",
 		Timeouts: connectors.Timeouts{
@@ -63,6 +63,9 @@ func Link(ca *CA, s *Server) connectors.ClientOptions {
 		},
 	}
 }
+
+// Trust returns a client's TLS configuration with ca as the only root.
+func Trust(ca *CA) *tls.Config { return &tls.Config{RootCAs: ca.Pool()} }
 
 // Friendly returns the options of a server with a certificate of ca that takes
 // everything.
