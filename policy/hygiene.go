@@ -85,6 +85,7 @@ var keywords = []control{
 var openTags = []string{
 	"sms:", "fax:", "muc:", "muc4all:", "muctext:", "nomuc", "hidesender", "showsender", "hidesubject", "showsubject",
 	"saferoute", "unsaferoute", "lang:", "onlyweb", "egov", "pspmucsms", "pspmucfax", "psplang", "pspegov3161",
+	"muc", "psp", // whatever else these two families hold
 }
 
 // shortTags are the single letters that IncaMail and PrivaSphere know.
