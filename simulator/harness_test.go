@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 
 	"gatewayd/message"
@@ -223,12 +222,13 @@ func (w *world) state(p *Platform) State {
 
 // sink plays the gateway: it records what the platforms deliver.
 type sink struct {
-	addr   string
-	server *gosmtp.Server
-	pki    pki
-	mu     sync.Mutex
-	got    []delivery
-	refuse []error // answers to the next final dots
+	addr     string
+	server   *gosmtp.Server
+	listener net.Listener
+	pki      pki
+	mu       sync.Mutex
+	got      []delivery
+	refuse   []error // answers to the next final dots
 }
 
 type delivery struct {
@@ -247,6 +247,7 @@ func newSink(t *testing.T, p pki) *sink {
 }
 
 func (s *sink) serve(l net.Listener) {
+	s.listener = l
 	s.server = gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) {
 		return &sinkSession{s: s, c: c}, nil
 	}))
@@ -438,5 +439,3 @@ func has(t *testing.T, what, text string, want ...string) {
 		}
 	}
 }
-
-var _ = sasl.Plain

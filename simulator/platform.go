@@ -133,8 +133,15 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Serve takes mail from l until Close.
-func (p *Platform) Serve(l net.Listener) error { return p.server.Serve(l) }
+// Serve takes mail from l until Close; then it returns nil.
+func (p *Platform) Serve(l net.Listener) error {
+	forget := context.AfterFunc(p.ctx, func() { _ = l.Close() }) // the server may be closed before it knows l
+	defer forget()
+	if err := p.server.Serve(l); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // Close ends listeners, sessions and deliveries. What was not delivered is lost.
 func (p *Platform) Close() error {

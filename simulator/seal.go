@@ -48,10 +48,10 @@ func archiveCopy(h []field, raw []byte, c Certificate, at time.Time) ([]byte, er
 	return b.Bytes(), nil
 }
 
-// encryptForPlatform seals a mail to the platform itself, as IncaMail.html
-// carries it.
+// encryptForPlatform seals a mail to the platform itself, in BER with
+// indefinite lengths: base64 of it begins "MIAG", as in IncaMail.html.
 func encryptForPlatform(raw []byte, c Certificate) ([]byte, error) {
-	_ = c
-	b := []byte{0x30, 0x80, 0x06}
-	return append(b, raw...), nil
+	var b bytes.Buffer
+	err := cms.Encrypt(&b, bytes.NewReader(raw), -1, cms.EncryptOptions{Recipients: []*x509.Certificate{c.Leaf}})
+	return b.Bytes(), err
 }
