@@ -32,11 +32,12 @@ import (
 var (
 	ErrSignature   = errors.New("signature does not fit")      // content, attributes or key do not match the signature
 	ErrUnsupported = errors.New("unsupported CMS")             // well formed, but an algorithm or form outside our profile
-	ErrNotSigned   = errors.New("not a CMS SignedData")        // some other content type
+	ErrNotSigned   = errors.New("not a signed CMS")            // some other content type, or a SignedData without signer
 	ErrNotSealed   = errors.New("not a CMS EnvelopedData")     // some other content type
 	ErrNoRecipient = errors.New("encrypted for somebody else") // none of the keys is a recipient
 	ErrDecrypt     = errors.New("decryption failed")           // one error for every cause: no oracle
 	ErrNoAnchor    = errors.New("no trust anchor configured")
+	ErrNoSignerKey = errors.New("certificate of the signer is missing")
 )
 
 // Object identifiers of RFC 5652, 5035, 5754, 4056, 8017, 8419 and 5084's AES arc.
@@ -178,4 +179,20 @@ func shut(r *ber.Reader) error {
 // copyAll is io.Copy that never asks src to write itself: src is foreign.
 func copyAll(dst io.Writer, src io.Reader) (int64, error) {
 	return io.Copy(dst, struct{ io.Reader }{src})
+}
+
+// fill reads until buf is full or r at its end. Unlike io.ReadFull it cannot
+// take a source that broke off (io.ErrUnexpectedEOF) for one that ended.
+func fill(r io.Reader, buf []byte) (n int, end bool, err error) {
+	for n < len(buf) {
+		m, err := r.Read(buf[n:])
+		n += m
+		if errors.Is(err, io.EOF) {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
 }

@@ -45,7 +45,7 @@ func publicKey(c *x509.Certificate) (any, error) {
 	if err := unmarshal(spki.Key.RightAlign(), &key, "public key"); err != nil {
 		return nil, err
 	}
-	if key.N.Sign() <= 0 || key.N.BitLen() > 16384 || key.E < 3 || key.E&1 == 0 {
+	if key.N.Sign() <= 0 || key.N.BitLen() > maxRSABits || key.E < 3 || key.E&1 == 0 {
 		return nil, fmt.Errorf("public key: %w", ber.ErrMalformed)
 	}
 	return &rsa.PublicKey{N: key.N, E: key.E}, nil

@@ -1,0 +1,226 @@
+package pdfsig
+
+import (
+	"bytes"
+	stdcrypto "crypto"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"gatewayd/crypto/ber"
+	"gatewayd/crypto/cms"
+	"gatewayd/message"
+)
+
+// VerifyOptions say whom to trust.
+type VerifyOptions struct {
+	Roots   *x509.CertPool // anchors; nil: none, then nothing is Verified
+	At      time.Time      // the signer's chain must be good then; zero: at the signing time
+	MaxSize int64          // octets; zero: DefaultMaxSize
+}
+
+// Report is what a document's signatures are worth.
+type Report struct {
+	Signatures  []Signature // in the order of the file
+	Covered     bool        // one signature covers the whole file but its own value
+	Verdict     message.Authenticity
+	Detail      string            // why, for a person; no content of the document
+	Signer      string            // subject of the certificate of the covering signature, once its signature was checked
+	Certificate *x509.Certificate // that certificate
+	SigningTime time.Time         // claimed by that signer, from the signature or from /M
+}
+
+// Signature is one signature dictionary.
+type Signature struct {
+	SubFilter      string
+	ByteRange      [4]int64
+	Whole          bool  // covers everything up to the last octet of the file
+	Err            error // nil: the CMS signature fits the octets of ByteRange
+	Cert           *x509.Certificate
+	Chain          []*x509.Certificate
+	ChainErr       error // why Cert is not under an anchor
+	SigningTime    time.Time
+	Hash           stdcrypto.Hash
+	Weak           bool   // SHA-1 or a short RSA key
+	Name, Location string // claims of the signer, signed with the rest
+	Reason         string
+}
+
+// maxSignatures bounds how many signatures of one document are looked at.
+const maxSignatures = 32
+
+// Verify says what the signatures of a PDF document are worth:
+//
+//   - Verified: the last signature covers every octet of the file except its
+//     own value, fits, is not weak, and its signer stands under an anchor; no
+//     other signature is broken.
+//   - Untrusted: the same, but no anchor, or weak.
+//   - Unsigned: no signature, or only ones of a kind that we cannot check.
+//   - Forged: a signature does not fit, or something stands outside of it.
+//
+// An error is returned only if pdf is no PDF or too large; the verdict is then
+// Unsigned.
+func Verify(pdf []byte, o VerifyOptions) (Report, error) {
+	if err := checkSize(pdf, o.MaxSize); err != nil {
+		return Report{Verdict: message.Unsigned, Detail: err.Error()}, fmt.Errorf("verify PDF: %w", err)
+	}
+	if !bytes.Contains(pdf[:min(len(pdf), 1024)], []byte("%PDF-")) {
+		return Report{Verdict: message.Unsigned, Detail: ErrNotPDF.Error()}, fmt.Errorf("verify PDF: %w", ErrNotPDF)
+	}
+	var r Report
+	found, complete := findSignatures(pdf)
+	for _, f := range found {
+		r.Signatures = append(r.Signatures, check(pdf, f, o))
+	}
+	r.judge()
+	if !complete && r.Verdict != message.Unsigned {
+		r.Verdict, r.Detail = message.Forged, "too many signatures"
+	}
+	return r, nil
+}
+
+// errKind marks a signature that we cannot check; cms.ErrUnsupported does so
+// too.
+var errKind = errors.New("kind of signature is not supported")
+
+func uncheckable(err error) bool {
+	return errors.Is(err, errKind) || errors.Is(err, cms.ErrUnsupported)
+}
+
+// check verifies one signature dictionary.
+func check(pdf []byte, f found, o VerifyOptions) Signature {
+	s := Signature{
+		SubFilter: nameOf(f.dict.get("SubFilter")),
+		Name:      readText(f.dict.get("Name")),
+		Location:  readText(f.dict.get("Location")),
+		Reason:    readText(f.dict.get("Reason")),
+	}
+	for _, key := range []string{"SubFilter", "ByteRange", "Contents"} {
+		if f.dict.count(key) > 1 {
+			s.Err = fmt.Errorf("%s stands twice", key)
+			return s
+		}
+	}
+	if s.SubFilter != subFilterCAdES && s.SubFilter != subFilterPKCS7 {
+		s.Err = fmt.Errorf("%w: %.40q", errKind, s.SubFilter)
+		return s
+	}
+	if s.Err = s.readRange(pdf, f); s.Err != nil {
+		return s
+	}
+	value, err := contents(f.contents.raw)
+	if err != nil {
+		s.Err = err
+		return s
+	}
+	covered := io.MultiReader(bytes.NewReader(pdf[:s.ByteRange[1]]), bytes.NewReader(pdf[s.ByteRange[2]:s.ByteRange[2]+s.ByteRange[3]]))
+	s.take(bytes.NewReader(value), covered, cms.VerifyOptions{
+		Roots: o.Roots, At: o.At, Claimed: readTime(f.dict.get("M")), Limits: ber.Limits{Size: int64(len(value)) + 1},
+	})
+	return s
+}
+
+// take checks the CMS signature. ISO 32000-1, 12.8.3.3.1: one signer.
+func (s *Signature) take(value, covered io.Reader, o cms.VerifyOptions) {
+	result, err := cms.Verify(value, covered, o)
+	if err == nil && len(result.Signatures) != 1 {
+		err = errors.New("more than one signer")
+	}
+	if err != nil {
+		s.Err = err
+		return
+	}
+	got := result.Signatures[0]
+	s.Cert, s.Chain, s.ChainErr = got.Cert, got.Chain, got.ChainErr
+	s.Hash, s.Weak, s.SigningTime = got.Hash, got.Weak, got.SigningTime
+	if s.SubFilter == subFilterCAdES && !got.ESS {
+		s.Err = errors.New("signature does not name its certificate") // ETSI EN 319 142-1, 6.3
+	}
+}
+
+// readRange reads /ByteRange and demands that it leaves out exactly the value
+// of /Contents of the same dictionary, and begins with the file.
+func (s *Signature) readRange(pdf []byte, f found) error {
+	list, err := elements(f.dict.get("ByteRange"))
+	if err != nil {
+		return fmt.Errorf("byte range: %w", err)
+	}
+	if len(list) != 4 {
+		return errors.New("byte range does not have four numbers")
+	}
+	for i, raw := range list {
+		n, ok := number(raw)
+		if !ok || n > int64(len(pdf)) {
+			return errors.New("byte range outside of the file")
+		}
+		s.ByteRange[i] = n
+	}
+	b := s.ByteRange
+	if b[0] != 0 || b[1] != int64(f.contents.start) || b[2] != int64(f.contents.end) {
+		return errors.New("byte range leaves out something else than the signature")
+	}
+	if b[2]+b[3] > int64(len(pdf)) {
+		return errors.New("byte range outside of the file")
+	}
+	s.Whole = b[2]+b[3] == int64(len(pdf))
+	return nil
+}
+
+// contents decodes the value of /Contents: hexadecimal digits and nothing
+// else, since these octets are the only ones that nobody signs.
+func contents(raw []byte) ([]byte, error) {
+	if len(raw) < 2 || raw[0] != '<' || raw[len(raw)-1] != '>' {
+		return nil, errors.New("signature is not a hexadecimal string")
+	}
+	out := make([]byte, hex.DecodedLen(len(raw)-2))
+	if _, err := hex.Decode(out, raw[1:len(raw)-1]); err != nil {
+		return nil, errors.New("signature is not a hexadecimal string")
+	}
+	return out, nil
+}
+
+// judge draws the verdict from the signatures.
+func (r *Report) judge() {
+	var whole *Signature
+	checked := 0
+	for i := range r.Signatures {
+		s := &r.Signatures[i]
+		if uncheckable(s.Err) {
+			continue
+		}
+		checked++
+		if s.Err != nil {
+			r.Verdict, r.Detail = message.Forged, "signature is broken: "+s.Err.Error()
+			return
+		}
+		if s.Whole {
+			whole = s
+		}
+	}
+	switch {
+	case len(r.Signatures) == 0:
+		r.Verdict, r.Detail = message.Unsigned, "no signature"
+	case checked == 0:
+		r.Verdict, r.Detail = message.Unsigned, r.Signatures[0].Err.Error()
+	case whole == nil:
+		r.Verdict, r.Detail = message.Forged, "the document was changed after it was signed"
+	default:
+		r.Covered = true
+		r.trust(whole)
+	}
+}
+
+func (r *Report) trust(s *Signature) {
+	r.Certificate, r.Signer, r.SigningTime = s.Cert, s.Cert.Subject.String(), s.SigningTime
+	switch {
+	case s.ChainErr != nil:
+		r.Verdict, r.Detail = message.Untrusted, s.ChainErr.Error()
+	case s.Weak:
+		r.Verdict, r.Detail = message.Untrusted, "weak signature: SHA-1 or a short key"
+	default:
+		r.Verdict, r.Detail = message.Verified, "signature good, whole document covered, signer under a configured anchor"
+	}
+}
