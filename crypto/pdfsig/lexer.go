@@ -27,8 +27,12 @@ type token struct {
 	start, end int
 }
 
-// maxNesting bounds arrays and dictionaries inside each other.
-const maxNesting = 64
+// Bounds of values: arrays and dictionaries inside each other, octets of a
+// literal string.
+const (
+	maxNesting = 64
+	maxString  = 64 << 10
+)
 
 func isSpace(c byte) bool {
 	return c == 0 || c == '\t' || c == '\n' || c == '\f' || c == '\r' || c == ' '
@@ -99,7 +103,7 @@ func wordEnd(b []byte, i int) int {
 // backslash escapes (7.3.4.2).
 func scanString(b []byte, start int) (token, error) {
 	depth := 0
-	for i := start; i < len(b); i++ {
+	for i := start; i < min(len(b), start+maxString); i++ {
 		switch b[i] {
 		case '\\':
 			i++

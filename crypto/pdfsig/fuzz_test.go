@@ -1,0 +1,76 @@
+package pdfsig
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gatewayd/message"
+)
+
+// fuzzSigner is fixed, so that seeds mean the same in every run: only the
+// octets of the document vary.
+func seeds(f *testing.F) []byte {
+	p := testPKI()
+	signed := sign(f, receipt(f, true, 1), p.ec)
+	f.Add(signed)
+	f.Add(shadow(signed))
+	f.Add(receipt(f, false, 1))
+	f.Add([]byte("%PDF-1.4 1 0 obj<</ByteRange[0 1 2 3]/Contents<00>/SubFilter/adbe.pkcs7.detached>>"))
+	f.Add([]byte("%PDF-1.4 <</A(((/ByteRange [[<<"))
+	names, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "corpora", "pdf-signed", filepath.FromSlash(pyhanko), "coverage-anomalies", "*.pdf"))
+	for _, name := range names {
+		if b, err := os.ReadFile(name); err == nil {
+			f.Add(b)
+		}
+	}
+	return signed
+}
+
+// FuzzVerify wants no panic, and no good word about anything but the one
+// document that was signed.
+func FuzzVerify(f *testing.F) {
+	signed := seeds(f)
+	f.Fuzz(func(t *testing.T, pdf []byte) {
+		r, err := Verify(pdf, VerifyOptions{Roots: testPKI().roots})
+		if err != nil && r.Verdict != message.Unsigned {
+			t.Errorf("%s with %v", r.Verdict, err)
+		}
+		if r.Verdict == message.Verified && !bytes.Equal(covered(pdf, r), covered(signed, r)) {
+			t.Errorf("verified what was never signed")
+		}
+	})
+}
+
+func covered(pdf []byte, r Report) []byte {
+	g := r.Signatures[len(r.Signatures)-1].ByteRange
+	if g[2]+g[3] != int64(len(pdf)) {
+		return nil
+	}
+	return append(bytes.Clone(pdf[:g[1]]), pdf[g[2]:]...)
+}
+
+// FuzzSign wants no panic, and that what can be signed can be verified. The
+// writer is fed with foreign documents nowhere, but may be one day.
+func FuzzSign(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, pdf []byte) {
+		doc, err := openDocument(pdf)
+		if err != nil {
+			return
+		}
+		out, hole, err := doc.update(64, Options{Time: now})
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrUnsupported) {
+				t.Errorf("unclear error: %v", err)
+			}
+			return
+		}
+		if value, err := contents(out[hole.start:hole.end]); err != nil || len(value) != 64 {
+			t.Errorf("no room for the signature: %s, %v", hex.EncodeToString(value), err)
+		}
+	})
+}
