@@ -50,7 +50,8 @@ func (r Ref) IsZero() bool { return r == Ref{} }
 // Content identifies the exact bytes of a message as they came in.
 type Content struct {
 	Digest Digest `json:"sha256"`
-	Size   int64  `json:"size"` // octets
+	Size   int64  `json:"size"`                 // octets
+	Body   Digest `json:"body_sha256,omitzero"` // over what follows the header section: what platforms name on receipts; zero: not computed
 }
 
 // Submission is what a door knows about a message before it is accepted: the
