@@ -193,12 +193,12 @@ func breakAngles(runes []rune, f folded, note func(string)) {
 }
 
 // angleTag reports what stands behind an opening bracket: the documented name
-// of a control string, "<...>" for another word in brackets, "" for no tag. end
-// is the index of the closing bracket, -1 without.
+// of a control string, "<...>" for another word with a closing bracket anywhere
+// behind it, "" for no tag. end is the index of its closing bracket, -1 without.
 func angleTag(s string) (name string, end int) {
 	end = strings.IndexAny(s, "<>")
 	if end >= 0 && s[end] == '<' {
-		end = -1
+		end = -1 // the next bracket belongs to another tag
 	}
 	for _, k := range openTags {
 		if strings.HasPrefix(s, k) {
@@ -211,7 +211,7 @@ func angleTag(s string) (name string, end int) {
 		}
 	}
 	first, _ := utf8.DecodeRuneInString(s)
-	if end > 0 && (unicode.IsLetter(first) || first == '/') {
+	if strings.Contains(s, ">") && (unicode.IsLetter(first) || first == '/') {
 		return "<...>", end
 	}
 	return "", -1

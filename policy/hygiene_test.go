@@ -109,6 +109,7 @@ func TestHygieneText(t *testing.T) {
 		{"<nomuc <r> x", "(nomuc (r) x"},
 		{"Frage zu <baugesuch>", "Frage zu (baugesuch)"},
 		{"＜ｒ＞ x", "(ｒ) x"},
+		{"<A<A>›0", "(A(A)›0"},
 		{"a\r\nBcc: x@y.ch", "a  Bcc: x@y.ch"},
 		{"=?UTF-8?Q?=3Cr=3E?= x", "= ?UTF-8?Q?=3Cr=3E?= x"},
 	}
@@ -154,7 +155,7 @@ func TestHygieneHolds(t *testing.T) {
 	}
 	slices.Sort(pieces)
 	pieces = append(pieces, strings.Split("<>!_:eElLsSrRcCpP= ?", "")...)
-	pieces = append(pieces, "<", ">", "＜", "‹", "≮", "«", "\u0338", "\u200b", "=?", "?=", "=?utf-8?q?=3C", "\r\n", "İ", "ſ", "K", "ﬀ", "\xff", "dump4", "DebugT0f", "!l3")
+	pieces = append(pieces, "<", ">", "<A", ">", "›", "＜", "‹", "≮", "«", "\u0338", "\u200b", "=?", "?=", "=?utf-8?q?=3C", "\r\n", "İ", "ſ", "K", "ﬀ", "\xff", "dump4", "DebugT0f", "!l3")
 	rapid.Check(t, func(rt *rapid.T) {
 		s := strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 8).Draw(rt, "pieces"), "")
 		checkStable(rt, s, "[tag] ")
@@ -166,7 +167,7 @@ func FuzzHygiene(f *testing.F) {
 		f.Add(s)
 		f.Add(variants(s)[4])
 	}
-	for _, s := range []string{"=?utf-8?B?PHI+?=", "=?=?a?q?x", "<\u0338r>", "≮r≯", "<<r>>", "\xff<r>", "eLs!\u0301:", "<r\x00>", "els!‼:"} {
+	for _, s := range []string{"=?utf-8?B?PHI+?=", "=?=?a?q?x", "<\u0338r>", "≮r≯", "<<r>>", "<A<A>›0", "\xff<r>", "eLs!\u0301:", "<r\x00>", "els!‼:"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) { checkStable(t, s) })
