@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"crypto/rand"
-	"strconv"
 	"strings"
 	"time"
 
@@ -52,33 +51,19 @@ func (b brand) messageID(token string) string {
 
 func newToken() string { return strings.ToLower(rand.Text()[:20]) }
 
-// incaTitles are IncaMail's names of its receipts.
-func incaTitle(k message.ReceiptKind) string {
-	switch k {
-	case message.Abgabequittung:
-		return "Abgabequittung"
-	case message.Abholquittung:
-		return "Abholquittung"
-	case message.Annahmeverweigerung:
-		return "Annahmeverweigerungsquittung"
-	case message.Verfallquittung:
-		return "Verfallquittung"
-	}
-	return ""
-}
-
 // title names a receipt document; "" means that this platform issues none.
 // PrivaSphere knows two documents: what became of a mail stands in the dt code
 // of the record inside.
 func (b brand) title(k message.ReceiptKind) string {
-	switch {
-	case b.kind == IncaMail:
-		return incaTitle(k)
-	case k == message.Abgabequittung:
-		return "Abgabequittung"
-	default:
+	if b.kind == PrivaSphere && k != message.Abgabequittung {
 		return "Lesebestätigung"
 	}
+	return map[message.ReceiptKind]string{
+		message.Abgabequittung:      "Abgabequittung",
+		message.Abholquittung:       "Abholquittung",
+		message.Annahmeverweigerung: "Annahmeverweigerungsquittung",
+		message.Verfallquittung:     "Verfallquittung",
+	}[k]
 }
 
 // subject is what the mail with a receipt is called.
@@ -95,36 +80,17 @@ func javaDate(t time.Time) string {
 	return t.In(calendar.Zone()).Format("Mon Jan 02 15:04:05 MST 2006")
 }
 
-// Delivery types of PrivaSphere's receipt record.
-const (
-	dtRead       = 0
-	dtSMTP       = 7
-	dtRefused    = 11
-	dtExpired    = 12
-	dtHandedOver = 17
-	dtReadOther  = 18
-	dtAutoAccept = 19
-)
-
-// deliveryType is the dt element of a receipt; "" where there is none.
+// deliveryType is the dt element of PrivaSphere's receipts: 0 read on the web,
+// 7 delivered by SMTP, 11 refused, 12 withdrawn after 7 days, 17 handed over to
+// the other platform, 18 read there, 19 auto-accepted; "" where there is none.
 func deliveryType(k message.ReceiptKind, p Profile) string {
-	switch k {
-	case message.Abholquittung:
-		switch p.Kind {
-		case AutoAccept:
-			return strconv.Itoa(dtAutoAccept)
-		case Business:
-			return strconv.Itoa(dtSMTP)
-		case OtherPlatform:
-			return strconv.Itoa(dtReadOther)
-		}
-		return strconv.Itoa(dtRead)
-	case message.Annahmeverweigerung:
-		return strconv.Itoa(dtRefused)
-	case message.Verfallquittung:
-		return strconv.Itoa(dtExpired)
-	case message.Weitergabe:
-		return strconv.Itoa(dtHandedOver)
+	if k != message.Abholquittung {
+		return map[message.ReceiptKind]string{
+			message.Annahmeverweigerung: "11", message.Verfallquittung: "12", message.Weitergabe: "17",
+		}[k]
 	}
-	return ""
+	if code, ok := map[RecipientKind]string{AutoAccept: "19", Business: "7", OtherPlatform: "18"}[p.Kind]; ok {
+		return code
+	}
+	return "0"
 }

@@ -31,16 +31,14 @@ type Sent struct {
 	Kind     message.ReceiptKind // "" for content
 	Local    bool                // for the gateway
 	Mail     []byte              // nil until built
-	Document []byte              // signed PDF of a receipt
 	Done     bool                // delivered or, when not Local, built
-	Failed   string              // reply with which the gateway refused it for good
+	Failed   string              // why it was given up: the gateway's 5xx reply
 }
 
 type outgoing struct {
 	Sent
-	brand     brand
 	token     string
-	build     func() (mail, document []byte, err error)
+	build     func() ([]byte, error)
 	notBefore time.Time // platform's clock
 	next      time.Time // real clock
 	pause     time.Duration
@@ -82,9 +80,9 @@ func (p *Platform) idle() bool {
 	return !slices.ContainsFunc(p.outbox, func(o *outgoing) bool { return !o.notBefore.After(now) })
 }
 
-func (p *Platform) outgoing(e *entry, b brand, to string) *outgoing {
-	o := &outgoing{brand: b, token: newToken()}
-	o.Message, o.To, o.From = e.ID, to, b.returnPath(o.token)
+func (p *Platform) outgoing(e *entry, b brand, k message.ReceiptKind, to string) *outgoing {
+	o := &outgoing{token: newToken()}
+	o.Message, o.Kind, o.To, o.From = e.ID, k, to, b.returnPath(o.token)
 	_, o.Local = p.customer(to)
 	return o
 }
@@ -92,6 +90,14 @@ func (p *Platform) outgoing(e *entry, b brand, to string) *outgoing {
 func (p *Platform) queue(o *outgoing) {
 	p.outbox = append(p.outbox, o)
 	p.sent = append(p.sent, o)
+	p.wake()
+}
+
+func (p *Platform) wake() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
 }
 
 // run is the deliverer: one goroutine, one connection at a time.
@@ -100,14 +106,7 @@ func (p *Platform) run() {
 	timer := time.NewTicker(idlePause)
 	defer timer.Stop()
 	for {
-		p.mu.Lock()
-		p.catchUp()
-		after := p.after
-		p.after = nil
-		p.mu.Unlock()
-		for _, f := range after {
-			f()
-		}
+		p.do(p.catchUp)
 		p.deliverReady()
 		select {
 		case <-p.ctx.Done():
@@ -132,30 +131,31 @@ func (p *Platform) ready() []*outgoing {
 }
 
 func (p *Platform) deliverReady() {
-	var l link
-	defer l.close()
 	for _, o := range p.ready() {
 		if p.ctx.Err() != nil {
 			return
 		}
-		mail, doc, err := o.Mail, o.Document, error(nil)
+		mail, err := o.Mail, error(nil)
 		if mail == nil {
-			mail, doc, err = o.build()
+			mail, err = o.build()
 		}
 		if err == nil && o.Local && p.o.Deliver.Addr != "" {
-			err = l.send(p, o, mail)
+			err = p.send(o, mail)
 		}
-		p.settle(o, mail, doc, err)
+		p.settle(o, mail, err)
 	}
 }
 
-// settle notes what became of one attempt. A 5xx is for good, all else is
-// tried again.
-func (p *Platform) settle(o *outgoing, mail, doc []byte, err error) {
+// settle notes what became of one attempt. A 5xx is for good, and so is what
+// can't be built; all else is tried again.
+func (p *Platform) settle(o *outgoing, mail []byte, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o.Mail, o.Document = mail, doc
-	if reply, ok := errors.AsType[*gosmtp.SMTPError](err); ok && reply.Code >= 500 {
+	o.Mail, o.build = mail, nil
+	if mail == nil {
+		o.Failed = "not built: " + err.Error()
+		p.o.Log.Error("mail can't be built", "message", o.Message, "kind", o.Kind, "err", err)
+	} else if reply, ok := errors.AsType[*gosmtp.SMTPError](err); ok && reply.Code >= 500 {
 		o.Failed = reply.Error()
 		p.o.Log.Warn("gateway refused mail", "message", o.Message, "kind", o.Kind, "code", reply.Code)
 	} else if err != nil {
@@ -168,66 +168,33 @@ func (p *Platform) settle(o *outgoing, mail, doc []byte, err error) {
 	p.outbox = slices.DeleteFunc(p.outbox, func(x *outgoing) bool { return x == o })
 }
 
-// link is a connection to the gateway, opened when first needed.
-type link struct {
-	client *gosmtp.Client
-	forget func() bool
-}
-
-func (l *link) open(p *Platform) error {
-	if l.client != nil {
-		return nil
-	}
+// send hands one mail to the gateway, over TLS or not at all.
+func (p *Platform) send(o *outgoing, mail []byte) error {
 	d := net.Dialer{Timeout: netTimeout}
 	conn, err := d.DialContext(p.ctx, "tcp", p.o.Deliver.Addr)
 	if err != nil {
 		return fmt.Errorf("connect to gateway: %w", err)
 	}
 	forget := context.AfterFunc(p.ctx, func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(netTimeout))
+	defer forget()
+	_ = conn.SetDeadline(time.Now().Add(netTimeout)) // for the greeting; later the client's own times count
 	tc := p.o.Deliver.TLS.Clone()
 	if tc != nil && tc.ServerName == "" {
 		tc.ServerName, _, _ = net.SplitHostPort(p.o.Deliver.Addr)
 	}
 	c, err := gosmtp.NewClientStartTLS(conn, tc)
 	if err == nil {
+		defer c.Close()
 		c.CommandTimeout, c.SubmissionTimeout = netTimeout, netTimeout
 		err = c.Hello(p.o.Hostname)
 	}
 	if err != nil {
-		forget()
 		_ = conn.Close()
-		return fmt.Errorf("greet gateway: %w", temporary(err))
+		return fmt.Errorf("greet gateway: %s", err) // a code said here is not about the mail: it is tried again
 	}
-	l.client, l.forget = c, forget
-	return nil
-}
-
-// temporary hides a reply's code: what the gateway says before MAIL is not
-// about the mail.
-func temporary(err error) error { return errors.New(err.Error()) }
-
-func (l *link) send(p *Platform, o *outgoing, mail []byte) error {
-	if err := l.open(p); err != nil {
+	if err := c.SendMail(o.From, []string{o.To}, bytes.NewReader(mail)); err != nil {
 		return err
 	}
-	err := l.client.SendMail(o.From, []string{o.To}, bytes.NewReader(mail))
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*gosmtp.SMTPError](err); !ok || l.client.Reset() != nil {
-		l.close()
-	}
-	return err
-}
-
-func (l *link) close() {
-	if l.client == nil {
-		return
-	}
-	if err := l.client.Quit(); err != nil {
-		_ = l.client.Close()
-	}
-	l.forget()
-	l.client = nil
+	_ = c.Quit() // the gateway has the mail
+	return nil
 }

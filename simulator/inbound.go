@@ -77,21 +77,16 @@ func (c CitizenMail) compose(now time.Time) []byte {
 // deliverContent gives the mail to its recipient, in the form that its profile
 // has.
 func (p *Platform) deliverContent(e *entry) {
-	o := p.outgoing(e, p.brand, e.To)
+	o := p.outgoing(e, p.brand, "", e.To)
 	m, raw, at := e.Message, e.raw, p.o.Clock.Now()
 	switch {
 	case e.profile.direct():
 		o.From = m.From
-		o.build = func() ([]byte, []byte, error) { return plainForm(raw), nil, nil }
+		o.build = func() ([]byte, error) { return plainForm(raw), nil }
 	case p.brand.kind == IncaMail:
-		o.build = func() ([]byte, []byte, error) {
-			mail, err := p.htmlForm(m, o.token, raw, at)
-			return mail, nil, err
-		}
+		o.build = func() ([]byte, error) { return p.htmlForm(m, o.token, raw, at) }
 	default:
-		o.build = func() ([]byte, []byte, error) {
-			return p.invitation(m, o.token, at), nil, nil
-		}
+		o.build = func() ([]byte, error) { return p.invitation(m, o.token, at), nil }
 	}
 	p.queue(o)
 }

@@ -112,7 +112,10 @@ func (p *Platform) act(id string, to State) error {
 
 // Tick does everything that is due at the clock's time: recipients act,
 // windows close. What it makes is delivered in the background; Flush waits.
-func (p *Platform) Tick() { p.do(p.catchUp) }
+func (p *Platform) Tick() {
+	p.do(p.catchUp)
+	p.wake()
+}
 
 // catchUp takes what is due in the order of time, so that a long jump of the
 // clock gives the same story as many small ones.

@@ -112,11 +112,6 @@ func (o *Options) setDefaults() {
 	if o.Tags == nil {
 		o.Tags = defaultTags(o.Kind)
 	}
-	tags := make(map[message.Class]string, len(o.Tags))
-	for class, tag := range o.Tags {
-		tags[class] = strings.TrimSpace(tag)
-	}
-	o.Tags = tags
 	if o.MaxSize == 0 && o.Kind == IncaMail {
 		o.MaxSize = 30e6
 	}
@@ -227,10 +222,6 @@ func (p *Platform) do(f func()) {
 	p.mu.Unlock()
 	for _, g := range after {
 		g()
-	}
-	select {
-	case p.kick <- struct{}{}:
-	default:
 	}
 }
 

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,42 +52,33 @@ func ParseProfile(s string) (Profile, error) {
 	if err != nil || len(words) == 1 {
 		return p, err
 	}
-	name, arg, _ := strings.Cut(words[1], ":")
-	switch name {
-	case "accepts-after":
-		p.Action = ActAccept
-	case "refuses-after":
-		p.Action = ActRefuse
-	case "ignores":
-		p.Action = ActIgnore
-		return p, nil
-	default:
-		return Profile{}, fmt.Errorf("profile %q: unknown behaviour %q", s, name)
+	name, arg, hasArg := strings.Cut(words[1], ":")
+	act, ok := map[string]Action{"accepts-after": ActAccept, "refuses-after": ActRefuse, "ignores": ActIgnore}[name]
+	if !ok || hasArg == (act == ActIgnore) {
+		return Profile{}, fmt.Errorf("profile %q: unknown behaviour %q", s, words[1])
 	}
-	if p.After, err = parseDuration(arg); err != nil {
-		return Profile{}, fmt.Errorf("profile %q: %w", s, err)
+	p.Action = act
+	if hasArg {
+		p.After, err = parseDuration(arg)
 	}
-	return p, nil
+	return p, err
 }
 
 func parseKind(word string) (Profile, error) {
 	name, arg, hasArg := strings.Cut(word, ":")
 	p := Profile{Kind: RecipientKind(name)}
-	switch p.Kind {
-	case Native, Business, OtherPlatform, Unregistered, BlocksRegistered, AutoAccept:
-		if hasArg {
-			return Profile{}, fmt.Errorf("profile %q takes no argument", name)
-		}
-		return p, nil
-	case SmallMailbox:
-		mb, err := strconv.Atoi(arg)
-		if err != nil || mb < 0 {
+	kinds := []RecipientKind{Native, Business, OtherPlatform, Unregistered, BlocksRegistered, AutoAccept, SmallMailbox}
+	if !slices.Contains(kinds, p.Kind) || hasArg != (p.Kind == SmallMailbox) {
+		return Profile{}, fmt.Errorf("unknown profile %q: use one of %v, small-mailbox with :MB", word, kinds)
+	}
+	if hasArg {
+		mb, err := strconv.ParseUint(arg, 10, 16)
+		if err != nil {
 			return Profile{}, fmt.Errorf("profile %q: want small-mailbox:MB", word)
 		}
-		p.MailboxMB = mb
-		return p, nil
+		p.MailboxMB = int(mb)
 	}
-	return Profile{}, fmt.Errorf("unknown profile %q", name)
+	return p, nil
 }
 
 // parseDuration reads a Go duration or whole days, "7d".

@@ -20,69 +20,55 @@ import (
 // recordSubject is how much of a subject PrivaSphere's record keeps.
 const recordSubject = 40
 
-// receipt is one document about one message, with all that it needs to be made
-// later, outside the lock.
+// receipt is one document about one message: a copy of all that it needs to be
+// made later, outside the lock.
 type receipt struct {
-	brand   brand
-	seal    Certificate // the platform's own: for its S/MIME signature
-	rogue   func() (Certificate, error)
-	kind    message.ReceiptKind
-	at      time.Time
-	m       Message
-	mode    int
-	digest  string
-	code    string // dt; "" for none
-	archive []byte // what was submitted; PrivaSphere's Abgabequittung only
-	faults  Faults
+	issuer *Platform // its form and its seal; only what never changes is read
+	kind   message.ReceiptKind
+	at     time.Time
+	e      entry
+	faults Faults
 }
 
-// issue makes one receipt for both sides. A message that came from the other
-// platform is receipted there.
+// issue makes one receipt for both sides, PrivaSphere's archive copy for the
+// sender only. A message that came from the other platform is receipted there.
 func (p *Platform) issue(e *entry, k message.ReceiptKind, at time.Time) {
 	if e.origin != nil {
 		return
 	}
 	e.Receipts = append(e.Receipts, k)
-	if p.faults.DropReceipt {
+	r := &receipt{issuer: p, kind: k, at: at, e: *e, faults: p.faults}
+	if r.faults.ForeignReceipt {
+		r.issuer = p.peer
+	}
+	if r.faults.DropReceipt || r.title() == "" {
 		return
 	}
-	issuer := p
-	if p.faults.ForeignReceipt {
-		issuer = p.peer
-	}
-	r := &receipt{
-		brand: issuer.brand, seal: issuer.o.Seal, rogue: issuer.rogue, kind: k, at: at, m: e.Message, mode: e.mode,
-		digest: hex.EncodeToString(e.digest[:]), code: deliveryType(k, e.profile), faults: p.faults,
-	}
 	to := []string{e.From, e.To}
-	if r.brand.kind == PrivaSphere && k == message.Abgabequittung {
-		r.archive, to = e.raw, to[:1]
+	if r.isArchive() {
+		to = to[:1]
 	}
-	if r.brand.title(k) == "" {
-		return // IncaMail has no receipt for a hand-over
-	}
-	p.queueReceipt(e, r, to)
-}
-
-func (p *Platform) queueReceipt(e *entry, r *receipt, to []string) {
-	copies := 1
-	if p.faults.DupReceipt {
-		copies = 2
+	if r.faults.DupReceipt {
+		to = slices.Repeat(to, 2)
+		slices.Sort(to)
 	}
 	document := sync.OnceValues(r.document)
 	for _, addr := range to {
-		for range copies {
-			o := p.outgoing(e, r.brand, addr)
-			o.Kind = r.kind
-			o.notBefore = p.o.Clock.Now().Add(p.faults.Late)
-			o.build = func() ([]byte, []byte, error) { return r.mail(addr, o.token, document) }
-			if p.faults.Reorder {
-				e.held = append(e.held, o)
-			} else {
-				p.queue(o)
-			}
+		o := p.outgoing(e, r.issuer.brand, k, addr)
+		o.notBefore = p.o.Clock.Now().Add(r.faults.Late)
+		o.build = func() ([]byte, error) { return r.mail(addr, o.token, document) }
+		if r.faults.Reorder {
+			e.held = append(e.held, o)
+		} else {
+			p.queue(o)
 		}
 	}
+}
+
+func (r *receipt) title() string { return r.issuer.brand.title(r.kind) }
+
+func (r *receipt) isArchive() bool {
+	return r.issuer.brand.kind == PrivaSphere && r.kind == message.Abgabequittung
 }
 
 // release sends what the fault reorder held back, the last first: once the
@@ -104,13 +90,13 @@ func (r *receipt) document() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("render receipt: %w", err)
 	}
-	signer := r.seal
+	signer := r.issuer.o.Seal
 	if r.faults.WrongSeal {
-		if signer, err = r.rogue(); err != nil {
+		if signer, err = r.issuer.rogue(); err != nil {
 			return nil, err
 		}
 	}
-	if doc, err = signPDF(doc, signer, r.brand.name, r.at); err != nil {
+	if doc, err = signPDF(doc, signer, r.issuer.brand.name, r.at); err != nil {
 		return nil, fmt.Errorf("sign receipt: %w", err)
 	}
 	if r.faults.BadSeal {
@@ -125,14 +111,14 @@ func (r *receipt) document() ([]byte, error) {
 // lines is the text of the document, line by line.
 func (r *receipt) lines() []string {
 	l := []string{
-		r.brand.name + " " + r.brand.title(r.kind),
-		"Absender: " + r.m.From,
-		"Empfänger: " + r.m.To,
-		"Betreff: " + r.m.Subject,
+		r.issuer.brand.name + " " + r.title(),
+		"Absender: " + r.e.From,
+		"Empfänger: " + r.e.To,
+		"Betreff: " + r.e.Subject,
 		"Zeitpunkt: " + r.at.In(calendar.Zone()).Format(time.RFC3339),
-		"SHA-256: " + r.digest,
+		"SHA-256: " + hex.EncodeToString(r.e.digest[:]),
 	}
-	if r.brand.kind == PrivaSphere {
+	if r.issuer.brand.kind == PrivaSphere {
 		l = append(l, r.record())
 	}
 	return append(l, "Simulation, kein Dokument der Plattform. X-Sim: 1")
@@ -141,21 +127,21 @@ func (r *receipt) lines() []string {
 // record is the metadata that PrivaSphere prints as a QR code: d delivered, dt
 // delivery type, f from, i mode, s sent, t to, u subject.
 func (r *receipt) record() string {
-	subject := []rune(r.m.Subject)
+	subject := []rune(r.e.Subject)
 	subject = subject[:min(len(subject), recordSubject)]
 	var b strings.Builder
 	put := func(name, value string) {
 		fmt.Fprintf(&b, "<%s>%s</%s>", name, html.EscapeString(value), name)
 	}
 	b.WriteString("<rM>")
-	if r.code != "" {
+	if code := deliveryType(r.kind, r.e.profile); code != "" {
 		put("d", javaDate(r.at))
-		put("dt", r.code)
+		put("dt", code)
 	}
-	put("f", r.m.From)
-	put("i", strconv.Itoa(r.mode))
-	put("s", javaDate(r.m.At))
-	put("t", r.m.To)
+	put("f", r.e.From)
+	put("i", strconv.Itoa(r.e.mode))
+	put("s", javaDate(r.e.At))
+	put("t", r.e.To)
 	put("u", string(subject))
 	b.WriteString("</rM>")
 	return b.String()
@@ -189,24 +175,25 @@ func renderPDF(lines []string, at time.Time) ([]byte, error) {
 }
 
 // mail is the carrier of the document for one side.
-func (r *receipt) mail(to, token string, document func() ([]byte, error)) (mail, doc []byte, err error) {
-	if doc, err = document(); err != nil {
-		return nil, nil, err
+func (r *receipt) mail(to, token string, document func() ([]byte, error)) ([]byte, error) {
+	doc, err := document()
+	if err != nil {
+		return nil, err
 	}
-	name := r.brand.title(r.kind)
-	h := r.brand.header(to, token, r.brand.subject(r.kind)+": "+r.m.Subject, r.at)
+	b := r.issuer.brand
+	h := b.header(to, token, b.subject(r.kind)+": "+r.e.Subject, r.at)
 	parts := []part{
-		text("Im Anhang finden Sie die " + name + " (Simulation).\r\n"),
-		{kind: "application/pdf", name: name + ".pdf", data: doc},
+		text("Im Anhang finden Sie die " + r.title() + " (Simulation).\r\n"),
+		{kind: "application/pdf", name: r.title() + ".pdf", data: doc},
 	}
-	if r.archive != nil {
-		eml, err := archiveCopy(h, r.archive, r.seal, r.at)
+	if r.isArchive() {
+		eml, err := archiveCopy(h, r.e.raw, r.issuer.o.Seal, r.at)
 		if err != nil {
-			return nil, nil, fmt.Errorf("archive copy: %w", err)
+			return nil, fmt.Errorf("archive copy: %w", err)
 		}
 		parts = append(parts, part{kind: "application/octet-stream", name: "Archivkopie.eml", data: eml})
 	}
-	return compose(h, parts...), doc, nil
+	return compose(h, parts...), nil
 }
 
 // notify writes a plain-text notice: it proves nothing and informs people.
@@ -222,10 +209,9 @@ func (p *Platform) notify(e *entry, k message.ReceiptKind, at time.Time, to ...s
 		why, e.From, e.To, e.Subject, at.In(calendar.Zone()).Format(time.RFC3339))
 	subject := title + ": " + e.Subject
 	for _, addr := range to {
-		o := p.outgoing(e, p.brand, addr)
-		o.Kind = k
-		o.build = func() ([]byte, []byte, error) {
-			return compose(p.brand.header(addr, o.token, subject, at), text(body)), nil, nil
+		o := p.outgoing(e, p.brand, k, addr)
+		o.build = func() ([]byte, error) {
+			return compose(p.brand.header(addr, o.token, subject, at), text(body)), nil
 		}
 		p.queue(o)
 	}

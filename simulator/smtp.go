@@ -23,7 +23,7 @@ const noMUC = "psph_no_muc_"
 
 func newServer(p *Platform) *gosmtp.Server {
 	s := gosmtp.NewServer(gosmtp.BackendFunc(func(c *gosmtp.Conn) (gosmtp.Session, error) {
-		return &session{p: p, conn: c, gone: make(chan struct{})}, nil
+		return &session{p: p, conn: c}, nil
 	}))
 	s.Domain = p.o.Hostname
 	s.TLSConfig = p.o.TLS
@@ -43,7 +43,6 @@ type session struct {
 	account string // after AUTH
 	from    string
 	to      []string
-	gone    chan struct{} // closed by Logout
 }
 
 func reply(code int, a, b, c int, text string) error {
@@ -129,7 +128,6 @@ func (s *session) Data(r io.Reader) error {
 	if f.HangAfterData {
 		select {
 		case <-healed:
-		case <-s.gone:
 		case <-s.p.ctx.Done():
 		}
 		_ = s.conn.Conn().Close()
@@ -141,10 +139,7 @@ func (s *session) Data(r io.Reader) error {
 func (s *session) Reset() { s.from, s.to = "", nil }
 
 // Logout implements gosmtp.Session.
-func (s *session) Logout() error {
-	close(s.gone)
-	return nil
-}
+func (s *session) Logout() error { return nil }
 
 // takeFault returns what is to go wrong with one mail, and counts it.
 func (p *Platform) takeFault() (Faults, <-chan struct{}) {

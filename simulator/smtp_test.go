@@ -255,7 +255,7 @@ func FuzzSubmit(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	p := &Platform{o: Options{Kind: PrivaSphere, Tags: defaultTags(IncaMail)}}
+	p := &Platform{brand: brandOf(PrivaSphere), o: Options{Kind: PrivaSphere, Tags: defaultTags(IncaMail)}}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e := p.newEntry(raw, start)
 		if e.size != len(raw) || string(e.raw) != string(raw) {
@@ -267,7 +267,7 @@ func FuzzSubmit(f *testing.F) {
 		if n := len([]rune(e.Subject)); n > maxSubject {
 			t.Fatalf("subject of %d characters", n)
 		}
-		r := &receipt{brand: brandOf(PrivaSphere), m: e.Message, at: start}
+		r := &receipt{issuer: p, kind: message.Abholquittung, e: *e, at: start}
 		if doc, err := renderPDF(r.lines(), start); err != nil || len(doc) == 0 {
 			t.Fatalf("render: %v", err)
 		}

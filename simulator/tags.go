@@ -56,6 +56,7 @@ func readTags(k Kind, tags map[message.Class]string, h netmail.Header, stripTag 
 	raw := strings.TrimSpace(h.Get("Subject"))
 	r := reading{class: message.Confidential, mode: modeRegistered}
 	for class, tag := range tags {
+		tag = strings.TrimSpace(tag)
 		if rest, ok := strings.CutPrefix(raw, tag); ok && tag != "" {
 			raw = strings.TrimSpace(rest)
 			if !stripTag {
