@@ -1,0 +1,92 @@
+package smtp
+
+import (
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// listener hands go-smtp only connections within the limits.
+type listener struct {
+	net.Listener
+	server *Server
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		w, ok := l.server.admit(c)
+		if !ok {
+			go l.turnAway(c)
+			continue
+		}
+		if l.server.o.ImplicitTLS {
+			return tls.Server(w, l.server.tls), nil
+		}
+		return w, nil
+	}
+}
+
+func (l *listener) turnAway(c net.Conn) {
+	defer c.Close()
+	l.server.o.Log.Warn("smtp connection turned away: too many", "remote", remoteIP(c))
+	if !l.server.o.ImplicitTLS {
+		c.SetWriteDeadline(time.Now().Add(time.Second))
+		c.Write([]byte("421 4.7.0 " + l.server.o.Hostname + " too many connections, please try again later\r\n"))
+	}
+}
+
+// admit counts a connection in, if there is room for it.
+func (s *Server) admit(c net.Conn) (*wire, bool) {
+	network := networkOf(remoteIP(c))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining || len(s.wires) >= s.o.Limits.Connections || s.perIP[network] >= s.o.Limits.ConnectionsPerIP {
+		return nil, false
+	}
+	var w *wire
+	w = newWire(c, s.o.Limits, func() { s.forget(w, network) })
+	s.wires[w] = struct{}{}
+	s.perIP[network]++
+	return w, true
+}
+
+func (s *Server) forget(w *wire, network netip.Prefix) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.wires, w)
+	if s.perIP[network]--; s.perIP[network] <= 0 {
+		delete(s.perIP, network)
+	}
+}
+
+// remoteIP returns the peer's address without port; "" where there is none.
+func remoteIP(c net.Conn) string {
+	ap, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	return ap.Addr().Unmap().WithZone("").String()
+}
+
+// networkOf returns what counts as one client: an IPv4 address or an IPv6 /64.
+func networkOf(ip string) netip.Prefix {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}

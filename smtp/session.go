@@ -1,0 +1,233 @@
+package smtp
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"gatewayd/message"
+)
+
+// session is one client between EHLO and the end of the connection, or of its
+// plain part: after STARTTLS a new one begins. go-smtp runs the commands one
+// after the other, but a body sent by BDAT in a goroutine of its own, which may
+// still be ending while the next transaction begins.
+type session struct {
+	server *Server
+	conn   *gosmtp.Conn
+	wire   *wire
+	remote string
+	tls    string   // "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
+	names  []string // of the verified client certificate
+
+	mu       sync.Mutex
+	account  string
+	open     *message.Submission // the transaction that MAIL began
+	errors   int
+	failures int // of AUTH
+}
+
+func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
+	w := wireOf(c)
+	if w == nil {
+		return nil, reply(errors.New("connection without limits"))
+	}
+	sess := &session{server: s, conn: c, wire: w, remote: remoteIP(w)}
+	if state, ok := c.TLSConnectionState(); ok {
+		sess.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+		sess.certificate(state)
+	}
+	return sess, nil
+}
+
+// certificate takes a verified client certificate as login on the submission
+// port, and as a fact for policy on the other.
+func (s *session) certificate(state tls.ConnectionState) {
+	usage := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if s.server.o.Kind == message.Inbound {
+		usage = append(usage, x509.ExtKeyUsageServerAuth)
+	}
+	cert := verifiedPeer(state, s.server.tls.ClientCAs, s.server.o.Now(), usage...)
+	if cert == nil {
+		return
+	}
+	s.names = certificateNames(cert)
+	if s.server.o.Kind == message.Outbound {
+		if account, ok := s.server.auth.Certificate(cert); ok {
+			s.account = account
+		}
+	}
+}
+
+// Mail implements gosmtp.Session.
+func (s *session) Mail(from string, opts *gosmtp.MailOptions) error {
+	return s.answer("mail", s.mail(from, opts))
+}
+
+func (s *session) mail(from string, opts *gosmtp.MailOptions) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	submission := s.server.o.Kind == message.Outbound
+	switch {
+	case s.open != nil:
+		return &errNested
+	case submission && s.tls == "":
+		return &errNeedTLS
+	case submission && s.account == "":
+		return &errNeedAuth
+	case len(opts.EnvelopeID) > maxEnvID:
+		return &errBadEnvID
+	}
+	sender, err := parsePath(from)
+	switch {
+	case err != nil:
+		return &errBadSender
+	case !sender.IsASCII() && !opts.UTF8:
+		return &errNeedUTF8
+	case submission && !s.server.auth.MayUse(s.account, sender):
+		return &errNotYours
+	}
+	s.open = s.submission(sender, opts)
+	s.wire.setOpen(true)
+	return nil
+}
+
+func (s *session) submission(from message.Address, opts *gosmtp.MailOptions) *message.Submission {
+	sub := &message.Submission{
+		Door: s.server.o.Kind, From: from,
+		Helo: helloName(s.conn.Hostname()), RemoteAddr: s.remote, TLS: s.tls, PeerNames: s.names,
+		EnvID: opts.EnvelopeID, Ret: string(opts.Return),
+		UTF8: opts.UTF8, EightBit: opts.Body == gosmtp.Body8BitMIME,
+	}
+	if s.account != "" {
+		sub.Account, sub.Authority = s.account, s.server.auth.Authority(s.account)
+	}
+	sub.Protocol = protocol(opts.UTF8, s.tls != "", s.account != "")
+	return sub
+}
+
+// protocol returns the "with" keyword of the trace line (RFC 3848, RFC 6531
+// section 3.7.3). HELO and EHLO cannot be told apart here.
+func protocol(utf8, tls, auth bool) string {
+	name := "ESMTP"
+	if utf8 {
+		name = "UTF8SMTP"
+	}
+	if tls {
+		name += "S"
+	}
+	if auth {
+		name += "A"
+	}
+	return name
+}
+
+// Rcpt implements gosmtp.Session.
+func (s *session) Rcpt(to string, opts *gosmtp.RcptOptions) error {
+	return s.answer("rcpt", s.rcpt(to, opts))
+}
+
+func (s *session) rcpt(to string, opts *gosmtp.RcptOptions) error {
+	sub := s.snapshot()
+	if sub == nil {
+		return &errNoMail
+	}
+	r, err := recipient(to, sub.UTF8, opts)
+	if err != nil {
+		return err
+	}
+	if err := s.server.in.Willing(s.server.ctx, *sub, r.Address); err != nil {
+		return err
+	}
+	same := func(other message.Recipient) bool { return other.Address.Key() == r.Address.Key() }
+	if slices.ContainsFunc(sub.To, same) {
+		return nil // named twice, sent once
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open.To = append(s.open.To, r)
+	return nil
+}
+
+// snapshot copies the open transaction, so that whoever gets it cannot see
+// later changes; nil if there is none.
+func (s *session) snapshot() *message.Submission {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		return nil
+	}
+	sub := *s.open
+	sub.To = slices.Clone(s.open.To)
+	return &sub
+}
+
+// Data implements gosmtp.Session, for DATA and BDAT. What it leaves unread
+// go-smtp skips up to the end of the body, and the session goes on.
+func (s *session) Data(r io.Reader) error {
+	sub := s.snapshot()
+	if sub == nil || len(sub.To) == 0 {
+		return s.answer("data", &errNoMail)
+	}
+	s.wire.beginBody()
+	defer s.wire.endBody()
+	body := newBodyReader(r)
+	id, err := s.server.in.Accept(s.server.ctx, *sub, body)
+	switch {
+	case body.err != nil && body.err != io.EOF:
+		err = body.err // the reason, whatever became of it on the way
+	case err == nil && !body.complete:
+		err = errors.New("intake accepted a body that it did not read to its end")
+	}
+	if err != nil {
+		return s.answer("data", err)
+	}
+	s.server.o.Log.Info("message accepted", "id", id, "door", s.server.o.Kind, "account", sub.Account,
+		"remote", s.remote, "tls", s.tls, "size", body.read, "recipients", len(sub.To))
+	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "accepted as " + id.String()}
+}
+
+// answer turns the outcome of a command into its reply, and ends the session
+// after too many refusals.
+func (s *session) answer(command string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := reply(err)
+	if known(err) {
+		s.server.o.Log.Info("smtp refused", "command", command, "code", e.Code, "text", e.Message, "remote", s.remote)
+	} else {
+		s.server.o.Log.Error("smtp command failed", "command", command, "error", err, "remote", s.remote)
+	}
+	if e.Code == 421 || e.Code >= 500 && s.oneErrorMore() {
+		s.wire.hangUp()
+		if e.Code != 421 {
+			return reply(&errTooMany)
+		}
+	}
+	return e
+}
+
+func (s *session) oneErrorMore() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.errors++
+	return s.errors > s.server.o.Limits.Errors
+}
+
+// Reset implements gosmtp.Session.
+func (s *session) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = nil
+	s.wire.setOpen(false)
+}
+
+// Logout implements gosmtp.Session.
+func (s *session) Logout() error { return nil }
