@@ -60,7 +60,7 @@ func (p *Platform) Sent() []Sent {
 func (p *Platform) Flush(ctx context.Context) error {
 	for {
 		p.Tick()
-		if p.idle() {
+		if len(p.ready(true)) == 0 {
 			return nil
 		}
 		select {
@@ -71,13 +71,6 @@ func (p *Platform) Flush(ctx context.Context) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-}
-
-func (p *Platform) idle() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.o.Clock.Now()
-	return !slices.ContainsFunc(p.outbox, func(o *outgoing) bool { return !o.notBefore.After(now) })
 }
 
 func (p *Platform) outgoing(e *entry, b brand, k message.ReceiptKind, to string) *outgoing {
@@ -117,13 +110,15 @@ func (p *Platform) run() {
 	}
 }
 
-func (p *Platform) ready() []*outgoing {
+// ready lists what is to be delivered now, with or without what pauses after a
+// failed attempt.
+func (p *Platform) ready(pausing bool) []*outgoing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, wall := p.o.Clock.Now(), time.Now()
 	var r []*outgoing
 	for _, o := range p.outbox {
-		if !o.notBefore.After(now) && !o.next.After(wall) {
+		if !o.notBefore.After(now) && (pausing || !o.next.After(wall)) {
 			r = append(r, o)
 		}
 	}
@@ -131,7 +126,7 @@ func (p *Platform) ready() []*outgoing {
 }
 
 func (p *Platform) deliverReady() {
-	for _, o := range p.ready() {
+	for _, o := range p.ready(false) {
 		if p.ctx.Err() != nil {
 			return
 		}

@@ -120,34 +120,32 @@ func (p *Platform) Tick() {
 // catchUp takes what is due in the order of time, so that a long jump of the
 // clock gives the same story as many small ones.
 func (p *Platform) catchUp() {
-	now := p.o.Clock.Now()
 	for {
-		var next *entry
+		var first *entry
+		var when time.Time
+		var to State
 		for _, e := range p.waiting {
-			if next == nil || e.nextDue().Before(next.nextDue()) ||
-				e.nextDue().Equal(next.nextDue()) && e.ID < next.ID {
-				next = e
+			at, s := e.next()
+			if first == nil || at.Before(when) || at.Equal(when) && e.ID < first.ID {
+				first, when, to = e, at, s
 			}
 		}
-		if next == nil || next.nextDue().After(now) {
+		if first == nil || when.After(p.o.Clock.Now()) {
 			return
 		}
-		switch {
-		case next.due.IsZero() || !next.due.Before(next.Deadline):
-			p.end(next, Expired, next.Deadline)
-		case next.profile.Action == ActRefuse:
-			p.end(next, Refused, next.due)
-		default:
-			p.end(next, PickedUp, next.due)
-		}
+		p.end(first, to, when)
 	}
 }
 
-func (e *entry) nextDue() time.Time {
-	if !e.due.IsZero() && e.due.Before(e.Deadline) {
-		return e.due
+// next is what happens to a waiting message by itself, and when.
+func (e *entry) next() (time.Time, State) {
+	switch {
+	case e.due.IsZero() || !e.due.Before(e.Deadline):
+		return e.Deadline, Expired
+	case e.profile.Action == ActRefuse:
+		return e.due, Refused
 	}
-	return e.Deadline
+	return e.due, PickedUp
 }
 
 // add takes a new message into the machine.
