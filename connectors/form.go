@@ -198,8 +198,8 @@ func (f Form) messageID(k message.ItemKey) string {
 // is taken off, and what a platform could read as a command neutralised.
 func (f Form) applyMark(head *mail.Header, h Handover, mark Mark) error {
 	_, rest, _ := f.Vocabulary.Read(head.Text("Subject"))
-	clean, _, reject := policy.Hygiene(rest, f.tags()...)
-	if reject {
+	clean, ok := f.harmless(rest)
+	if !ok {
 		return Refuse(StepForm, "5.7.1", "the subject holds a command to the platform that may not be sent")
 	}
 	for _, field := range head.Fields() {
@@ -224,6 +224,23 @@ func (f Form) tags() []string {
 		}
 	}
 	return tags
+}
+
+// harmless neutralises until nothing is found any more: breaking one pair of
+// brackets can lay bare another. ok is false for text that must not be sent.
+func (f Form) harmless(text string) (clean string, ok bool) {
+	const rounds = 100 // what is left then, the check finds
+	for range rounds {
+		clean, found, reject := policy.Hygiene(text, f.tags()...)
+		if reject {
+			return "", false
+		}
+		if len(found) == 0 {
+			return clean, true
+		}
+		text = clean
+	}
+	return text, true
 }
 
 // opening is what the subject begins with.

@@ -56,6 +56,7 @@ func TestBuildSubject(t *testing.T) {
 		{message.Registered, "", "<r> [BL-7F3K9Q2M]"},
 		{message.Registered, "Re: <r> Anfrage", "<r> [BL-7F3K9Q2M] Re: (r) Anfrage"},
 		{message.Registered, "AW: <nomuc> eLs!: Anfrage", "<r> [BL-7F3K9Q2M] AW: (nomuc) eLs.: Anfrage"},
+		{message.Registered, "<a<b<c>d>", "<r> [BL-7F3K9Q2M] (a(b(c)d>"},
 		{message.Confidential, "Akten", "<c> [BL-7F3K9Q2M] Akten"},
 	} {
 		out, err := platform().Build(letter(c.class, c.in))
@@ -227,7 +228,7 @@ func TestFormCheck(t *testing.T) {
 func FuzzSubject(f *testing.F) {
 	for _, s := range []string{
 		"Entscheid", "Re: <r> x", "=?UTF-8?B?PG5vbXVjPg==?=", "‹nomuc›", "eLs!: psph_no_muc_", "<r><c><p>", "psph no muc ü",
-		"[BL-00000000] x", " =?", "a\tb", strings.Repeat("lang ", 60), strings.Repeat("x", 500), "\u2028<\u00adr>", "<sms:+41 79 1>",
+		"[BL-00000000] x", " =?", "a\tb", strings.Repeat("lang ", 60), strings.Repeat("x", 500), "\u2028<\u00adr>", "<sms:+41 79 1>", "<A<A>\x9b0",
 	} {
 		f.Add(s)
 	}

@@ -136,8 +136,9 @@ func (c *Connector) submit(ctx context.Context, h connectors.Handover) (connecto
 	var lastErr error
 	for _, host := range hosts {
 		client, err := connectors.NewClient(c.linkTo(host))
-		if err != nil {
-			return connectors.Result{}, err
+		if err != nil { // a name from a stranger's zone that is no host name
+			lastErr = &connectors.Error{Step: connectors.StepRoute, Err: err}
+			continue
 		}
 		if res, err = out.Send(ctx, client); !nextHost(ctx, err) {
 			return res, err
@@ -160,8 +161,8 @@ func (c *Connector) exchangers(ctx context.Context, domain string) ([]string, er
 	if strings.HasPrefix(domain, "[") {
 		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "mail to an IP address is not relayed")
 	}
-	name, err := idna.Lookup.ToASCII(domain)
-	if err != nil {
+	name, ok := asciiDomain(domain)
+	if !ok {
 		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "the recipient's domain is not a domain name")
 	}
 	mxs, err := c.o.Resolver.LookupMX(ctx, name)
@@ -175,6 +176,16 @@ func (c *Connector) exchangers(ctx context.Context, domain string) ([]string, er
 		return nil, connectors.Refuse(connectors.StepRoute, "5.1.10", "the recipient's domain takes no mail (RFC 7505)")
 	}
 	return c.ranked(mxs)
+}
+
+// asciiDomain writes a domain as it is asked for in the DNS (RFC 5891). One
+// that is ASCII already stays: underscores are out of use, not out of the DNS.
+func asciiDomain(domain string) (string, bool) {
+	if strings.IndexFunc(domain, func(r rune) bool { return r > '~' }) < 0 {
+		return domain, true
+	}
+	name, err := idna.Lookup.ToASCII(domain)
+	return name, err == nil
 }
 
 // implicit is the rule for domains without MX: the domain's own host, if it has

@@ -164,6 +164,7 @@ func TestMailExchangers(t *testing.T) {
 		"no domain":          {names{mxErr: notFound(), hostErr: notFound()}, nil, nil, connectors.Permanent, false, "5.1.2"},
 		"resolver fails":     {names{mxErr: &net.DNSError{Err: "server misbehaving", IsTemporary: true}}, nil, nil, connectors.Temporary, false, ""},
 		"resolver fails too": {names{mxErr: notFound(), hostErr: errors.New("timeout")}, nil, nil, connectors.Temporary, false, ""},
+		"odd name first":     {names{mx: mx("a b", "b.example")}, map[string]act{"b.example": nil}, []string{"b.example"}, 0, true, ""},
 		"back to us":         {names{mx: mx("gateway.bl.example", "b.example")}, map[string]act{"b.example": nil}, nil, connectors.Permanent, false, "5.4.6"},
 		"before us":          {names{mx: mx("a.example", "gateway.bl.example", "c.example")}, nil, []string{"a.example"}, connectors.Temporary, false, ""},
 	} {
