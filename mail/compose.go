@@ -37,7 +37,7 @@ func (l Letter) head(subject Text, auto string) (*Header, error) {
 	}
 	from := l.From
 	if from.IsNull() {
-		from = message.Address{Local: "postmaster", Domain: l.Host}
+		from = message.Address{Local: "postmaster", Domain: token(l.Host)}
 	}
 	title := subject.DE + " / " + subject.EN
 	if !l.About.IsZero() {

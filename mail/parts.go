@@ -223,8 +223,8 @@ func (s *scanner) delimiter(line []byte) (level int, closing, ok bool) {
 func (s *scanner) closeTo(level int, off int64) {
 	for i := len(s.open) - 1; i >= level; i-- {
 		p := &s.tree.Parts[s.open[i].index]
-		p.Body.End = max(off, p.Body.Start)
-		p.Whole.End = max(off, p.Body.End)
+		off = max(off, p.Body.Start) // of a part without body, the header's line end
+		p.Body.End, p.Whole.End = off, off
 	}
 	s.open = s.open[:level]
 }
