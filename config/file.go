@@ -12,8 +12,8 @@ type File struct {
 	Directory string `toml:"directory" doc:"Recipients with their platforms and consent; reloaded on SIGHUP." default:"directory.toml"`
 	Accounts  string `toml:"accounts" doc:"Password file: lines name:hash, made by gatewayd account hash." default:"accounts"`
 
-	MasterKey Secret      `toml:"master_key" doc:"32 bytes in hexadecimal that wrap every key in the data folder. Keep a copy away from the backup." need:"yes"`
-	TLS       Certificate `toml:"tls" doc:"Certificate of this gateway for both ports." need:"yes"`
+	MasterKey Secret      `toml:"master_key" doc:"32 bytes in hexadecimal that wrap every key in the data folder. Keep a copy away from the backup." default:"{ file = \"master.key\" }"`
+	TLS       Certificate `toml:"tls" doc:"Certificate of this gateway for both ports." default:"{ cert = \"gateway.crt\", key = \"gateway.key\" }"`
 	ClientCA  string      `toml:"client_ca" doc:"PEM file: issuers of client certificates accepted at the submission port. Empty: passwords only."`
 
 	Listen    Listen               `toml:"listen" doc:"Where the doors listen."`
@@ -83,9 +83,11 @@ type Platform struct {
 
 	Recognised Recognition `toml:"recognised" doc:"On what the recognition rests; without it class registered is refused (Vo E-GovG BL § 1, § 4)."`
 
-	ReceiptAnchors string              `toml:"receipt_anchors" doc:"PEM file: issuers of the platform's seal; a receipt under another issuer never closes a case." need:"yes"`
+	ReceiptAnchors string              `toml:"receipt_anchors" doc:"PEM file: issuers of the platform's seal; a receipt under another issuer never closes a case. Empty: class registered is refused here."`
+	ReceiptSigners []string            `toml:"receipt_signers" doc:"Patterns (RE2) of the seal's subject. Needed where the issuer is a public one that issues to others, too."`
 	ReceiptSenders []string            `toml:"receipt_senders" doc:"Domains from which receipts come; empty: the built-in ones."`
 	ReceiptSubject map[string][]string `toml:"receipt_subjects" doc:"Patterns (RE2) of receipt subjects by kind; empty: the built-in examples. Calibrate them on your account."`
+	ReceiptText    map[string][]string `toml:"receipt_texts" doc:"Patterns (RE2) of one line in the receipt's text by kind; empty: the built-in examples."`
 	ReceiptWait    Duration            `toml:"receipt_wait" doc:"Alarm when the Abgabequittung has not come after this time. Never a resend." default:"\"15m\""`
 }
 

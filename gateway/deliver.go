@@ -260,10 +260,23 @@ func (g *Gateway) once(ctx context.Context, key message.ItemKey, edit func(conte
 		if err != nil {
 			return err
 		}
-		item, _ = receipts.Advance(item, rs)
+		item, _ = advance(item, rs)
 	}
 	change.Items = append(change.Items, item)
 	return g.o.Store.Apply(ctx, change)
+}
+
+// advance moves an item by its receipts. What is handed over and not closed yet
+// wants attention again when the collection window is over.
+func advance(item message.Item, rs []message.Receipt) (message.Item, []string) {
+	next, changes := receipts.Advance(item, rs)
+	switch {
+	case next.State.Final() || next.Case.Closed():
+		next.NextTry = time.Time{}
+	case next.State == message.Handed && next.Case != message.CaseNone && next.Case != message.CaseOverdue:
+		next.NextTry = next.HandedAt.Add(closingWait)
+	}
+	return next, changes
 }
 
 func (g *Gateway) receiptsOf(ctx context.Context, key message.ItemKey) ([]message.Receipt, error) {
@@ -322,7 +335,7 @@ func (g *Gateway) failed(env message.Envelope, item *message.Item, err error, no
 	case kind == connectors.Permanent:
 		item.State, item.NextTry = message.Refused, time.Time{}
 		event.Kind = message.EventRefused
-	case now.Sub(env.Received) >= item.Decision.GiveUp:
+	case env.Direction == message.Outbound && now.Sub(env.Received) >= item.Decision.GiveUp:
 		item.State, item.NextTry = message.Refused, time.Time{}
 		item.Reply = bounded("given up after " + strings.TrimSpace(item.Decision.GiveUp.String()) + "; last answer: " + item.Reply)
 		event.Kind = message.EventRefused

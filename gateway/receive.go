@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -18,7 +19,7 @@ import (
 func (g *Gateway) receive(ctx context.Context, env message.Envelope, item message.Item) {
 	record := context.WithoutCancel(ctx)
 	found, err := g.recognise(record, env, item)
-	if err != nil {
+	if err != nil && item.Attempts < unreadableAfter {
 		g.settle(ctx, item.Key, outcome{err: fmt.Errorf("read receipt: %w", err)})
 		return
 	}
@@ -36,6 +37,10 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 		}
 	}
 }
+
+// unreadableAfter many attempts to read a mail as a receipt it lies in the
+// mailbox as it is: nothing that came in is lost because we cannot read it.
+const unreadableAfter = 3
 
 // filed is a receipt with its finding; the document is in the vault already.
 type filed struct {
@@ -74,13 +79,10 @@ func (g *Gateway) recognise(ctx context.Context, env message.Envelope, item mess
 }
 
 func (g *Gateway) receipt(ctx context.Context, env message.Envelope, f receipts.Finding, n int) (message.Receipt, error) {
-	r := message.Receipt{
-		ID: receiptID(env.ID, n), Authority: env.Authority, Kind: f.Kind, Platform: f.Platform, At: f.At, Received: env.Received,
-		Verdict: f.Verdict, Detail: bounded(f.Detail), Signer: bounded(f.Signer), Code: f.Code, Mail: env.ID,
-		FileName: bounded(f.FileName), MediaType: f.MediaType,
-	}
+	r := f.Receipt(env.Received)
+	r.ID, r.Authority, r.Mail = receiptID(env.ID, n), env.Authority, env.ID
+	r.Detail, r.Signer, r.FileName = bounded(r.Detail), bounded(r.Signer), bounded(r.FileName)
 	if len(f.Document) > 0 {
-		r.Digest = digestOf(f.Document)
 		var err error
 		// The document is proof: it follows the log window, not the content's.
 		if r.Document, err = g.o.Vault.PutBlob(ctx, seal.Log, env.LogDay, f.Document); err != nil {
@@ -119,10 +121,21 @@ func (g *Gateway) file(ctx context.Context, env message.Envelope, key message.It
 		c.Items = append(c.Items, *m)
 	}
 	c.Items = append(c.Items, item)
-	if len(found) == 0 {
+	if forPeople(found) {
 		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventMailbox, Authority: env.Authority, Message: env.ID, Item: key.N, Data: map[string]string{"to": item.Recipient.Address.String()}})
 	}
 	return g.o.Store.Apply(ctx, c)
+}
+
+// forPeople reports whether the mail lies in the mailbox for somebody to read:
+// it is no receipt, or one that proves nothing by itself.
+func forPeople(found []filed) bool {
+	for _, f := range found {
+		if f.receipt.Verdict == message.Verified {
+			return false
+		}
+	}
+	return true
 }
 
 func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c *queue.Change, moved map[message.ItemKey]*message.Item, now time.Time) error {
@@ -156,10 +169,7 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 			rs = append(rs, other)
 		}
 	}
-	next, changes := receipts.Advance(item, append(rs, r))
-	if next.Case.Closed() || next.State.Final() {
-		next.NextTry = time.Time{}
-	}
+	next, changes := advance(item, append(rs, r))
 	moved[item.Key] = &next
 	c.Receipts, c.Events = append(c.Receipts, r), append(c.Events, event)
 	for _, text := range changes {
@@ -197,4 +207,13 @@ func (l lookup) Envelope(ctx context.Context, id message.ID) (message.Envelope, 
 func (l lookup) find(ctx context.Context, q queue.Query) ([]message.Item, error) {
 	items, _, err := l.store.Find(ctx, q)
 	return items, err
+}
+
+// roots are the anchors of every platform: a receipt may come from the other one.
+func (g *Gateway) roots() map[string]*x509.CertPool {
+	all := map[string]*x509.CertPool{}
+	for name, p := range g.o.Platforms {
+		all[name] = p.Roots
+	}
+	return all
 }

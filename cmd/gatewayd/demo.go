@@ -346,7 +346,9 @@ func (s *demo) keep() error {
 		return nil
 	}
 	var errs []error
-	write := func(name string, text []byte) { errs = append(errs, os.WriteFile(filepath.Join(s.dir, name), text, 0o600)) }
+	write := func(name string, text []byte) {
+		errs = append(errs, os.WriteFile(filepath.Join(s.dir, name), text, 0o600))
+	}
 	for name, p := range map[string]*simulator.Platform{"incamail": s.sims.incamail, "privasphere": s.sims.privasphere} {
 		for _, r := range p.Received() {
 			write(fmt.Sprintf("received-%s-%d.eml", name, r.Number), r.Raw)
@@ -371,4 +373,3 @@ func (s *demo) keep() error {
 	write("anchors.pem", anchors)
 	return errors.Join(errs...)
 }
-

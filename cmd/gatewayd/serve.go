@@ -171,8 +171,10 @@ func (p *parts) doors(doors []door, log *slog.Logger) ([]*smtp.Server, error) {
 		l := p.cfg.File.Limits
 		s, err := smtp.New(smtp.Options{
 			Hostname: p.cfg.Hostname, Kind: d.kind, TLS: conf, ImplicitTLS: d.implicit, Log: log, Now: time.Now,
-			MaxMessage: int64(l.MessageSize), MaxRecipients: l.Recipients, MaxConnections: l.Connections, MaxPerIP: l.ConnectionsPerIP,
-			IdleTimeout: time.Duration(l.Idle), DataTimeout: time.Duration(l.Data),
+			Limits: smtp.Limits{
+				MessageSize: int64(l.MessageSize), Recipients: l.Recipients, Connections: l.Connections, ConnectionsPerIP: l.ConnectionsPerIP,
+				Idle: time.Duration(l.Idle), Data: time.Duration(l.Data), Drain: drainTime,
+			},
 		}, p.gateway, auth)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"gatewayd/config"
+	"gatewayd/message"
+)
+
+// binary is the program under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "gatewayd-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "gatewayd")
+	build := exec.Command("go", "build", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// need names the Debian package of a missing program; in CI that is a failure.
+func need(t *testing.T, program, pkg string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		path = filepath.Join("/usr/sbin", program)
+		if _, err := os.Stat(path); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatalf("needs %s: apt-get install %s", program, pkg)
+			}
+			t.Skipf("needs %s: apt-get install %s", program, pkg)
+		}
+	}
+	return path
+}
+
+// rig is an installation made by `gatewayd init`, with the simulators in the
+// test and the gateway as a process of its own.
+type rig struct {
+	t        *testing.T
+	dir      string
+	file     string
+	ports    config.Ports
+	password string
+	cfg      *config.Config
+	sims     pair
+	sink     *sink
+	clock    clockFromNow
+	process  *exec.Cmd
+	log      *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// newRig writes the configuration and starts the simulators, not the gateway.
+// edit may change the configuration text.
+func newRig(t *testing.T, edit func(string) string) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: filepath.Join(t.TempDir(), "gw"), clock: newClock(), log: &lockedBuffer{}}
+	listeners := map[string]net.Listener{}
+	for name, addr := range map[string]*string{
+		"sub": &r.ports.Submission, "subtls": &r.ports.SubmissionTLS, "in": &r.ports.Inbound,
+		"inca": &r.ports.IncaMail, "psph": &r.ports.PrivaSphere, "relay": &r.ports.Relay,
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*addr, listeners[name] = l.Addr().String(), l
+	}
+	for _, name := range []string{"sub", "subtls", "in"} {
+		listeners[name].Close() // the gateway opens them itself
+	}
+	if err := config.WriteDevelopment(r.dir, r.ports); err != nil {
+		t.Fatal(err)
+	}
+	r.file = filepath.Join(r.dir, "gatewayd.toml")
+	if edit != nil {
+		text, err := os.ReadFile(r.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(r.file, []byte(edit(string(text))), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.load(listeners)
+	t.Cleanup(func() {
+		r.kill()
+		r.sims.close()
+		r.sink.server.Close()
+		if t.Failed() {
+			t.Logf("log of the gateway:\n%s", tailOf(r.log.String(), 6000))
+		}
+	})
+	return r
+}
+
+func tailOf(s string, n int) string { return s[max(0, len(s)-n):] }
+
+func (r *rig) load(listeners map[string]net.Listener) {
+	r.t.Helper()
+	cfg, problems := config.Load(r.file, time.Now())
+	for _, p := range problems {
+		r.t.Error(p)
+	}
+	if r.t.Failed() {
+		r.t.FailNow()
+	}
+	r.cfg = cfg
+	password, err := os.ReadFile(filepath.Join(r.dir, config.DevelopmentPassword))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.password = strings.TrimSpace(string(password))
+	if r.sims, err = newPair(cfg, r.clock, r.ports.Inbound, slog.New(slog.DiscardHandler)); err != nil {
+		r.t.Fatal(err)
+	}
+	go r.sims.incamail.Serve(listeners["inca"])
+	go r.sims.privasphere.Serve(listeners["psph"])
+	r.sink = newSink(r.t, r.dir)
+	go r.sink.server.Serve(listeners["relay"])
+}
+
+// start runs the gateway and waits until its submission port answers.
+func (r *rig) start() {
+	r.t.Helper()
+	r.process = exec.Command(binary, "serve", "-c", r.file)
+	r.process.Stdout, r.process.Stderr = r.log, r.log
+	if err := r.process.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		c, err := net.DialTimeout("tcp", r.ports.Submission, time.Second)
+		if err == nil {
+			c.Close()
+			return
+		}
+	}
+	r.t.Fatalf("the gateway does not answer:\n%s", r.log)
+}
+
+// kill ends the gateway without warning.
+func (r *rig) kill() {
+	if r.process != nil && r.process.Process != nil {
+		r.process.Process.Kill()
+		r.process.Wait()
+		r.process = nil
+	}
+}
+
+// stop ends it as an operator would, and returns how long that took.
+func (r *rig) stop() time.Duration {
+	r.t.Helper()
+	begin := time.Now()
+	r.process.Process.Signal(syscall.SIGTERM)
+	if err := r.process.Wait(); err != nil {
+		r.t.Errorf("after SIGTERM the gateway ended with %v\n%s", err, r.log)
+	}
+	r.process = nil
+	return time.Since(begin)
+}
+
+// run runs a command of the program and returns its output and exit code.
+func (r *rig) run(args ...string) (string, int) {
+	r.t.Helper()
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), "GATEWAYD_CONFIG="+r.file)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		r.t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// trace asks the program for stories.
+func (r *rig) trace(question string) []message.Story {
+	r.t.Helper()
+	out, code := r.run("message", "trace", question, "--json")
+	if code != 0 {
+		r.t.Fatalf("message trace %s: exit %d\n%s", question, code, out)
+	}
+	var stories []message.Story
+	if err := json.Unmarshal([]byte(out), &stories); err != nil {
+		r.t.Fatalf("message trace: %v\n%s", err, out)
+	}
+	return stories
+}
+
+// await polls for at most the given time.
+func await(t *testing.T, what string, within time.Duration, there func() bool) {
+	t.Helper()
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if there() {
+			return
+		}
+	}
+	t.Fatalf("did not come within %s: %s", within, what)
+}
+
+// swaks submits like a clerk's mail program and returns the dialogue.
+func (r *rig) swaks(args ...string) (string, error) {
+	r.t.Helper()
+	path := need(r.t, "swaks", "swaks")
+	all := append([]string{
+		"--server", r.ports.Submission, "--tls", "--tls-ca-path", filepath.Join(r.dir, "ca.crt"), "--auth", "PLAIN",
+		"--auth-user", "sachbearbeitung", "--auth-password", r.password, "--from", "bauinspektorat@bl.example", "--helo", "client.bl.example",
+	}, args...)
+	out, err := exec.Command(path, all...).CombinedOutput()
+	return string(out), err
+}
+
+// idIn finds the id in the 250 reply of a dialogue.
+func idIn(t *testing.T, dialogue string) message.ID {
+	t.Helper()
+	for _, line := range strings.Split(dialogue, "\n") {
+		if _, rest, ok := strings.Cut(line, "accepted as "); ok {
+			id, err := message.ParseID(strings.TrimSpace(rest))
+			if err == nil {
+				return id
+			}
+		}
+	}
+	t.Fatalf("no id in:\n%s", dialogue)
+	return message.ID{}
+}
+
+// sink takes ordinary mail over TLS, as the next mail server would.
+type sink struct {
+	server *gosmtp.Server
+	mu     sync.Mutex
+	mails  []sunk
+}
+
+type sunk struct {
+	from, to string
+	raw      []byte
+}
+
+func newSink(t *testing.T, dir string) *sink {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, config.RelayServer+".crt"), filepath.Join(dir, config.RelayServer+".key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sink{}
+	s.server = gosmtp.NewServer(gosmtp.BackendFunc(func(*gosmtp.Conn) (gosmtp.Session, error) { return &sinkSession{sink: s}, nil }))
+	s.server.Domain, s.server.TLSConfig = "relay.example", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	s.server.EnableSMTPUTF8, s.server.EnableDSN = true, true
+	return s
+}
+
+func (s *sink) all() []sunk {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]sunk(nil), s.mails...)
+}
+
+type sinkSession struct {
+	sink     *sink
+	from, to string
+}
+
+func (s *sinkSession) Reset()        {}
+func (s *sinkSession) Logout() error { return nil }
+
+func (s *sinkSession) Mail(from string, _ *gosmtp.MailOptions) error { s.from = from; return nil }
+func (s *sinkSession) Rcpt(to string, _ *gosmtp.RcptOptions) error   { s.to = to; return nil }
+
+func (s *sinkSession) Data(r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	s.sink.mails = append(s.sink.mails, sunk{s.from, s.to, raw})
+	return nil
+}
+
+// split cuts a message behind the blank line.
+func split(raw []byte) (head, body []byte) {
+	i := bytes.Index(raw, []byte("\r\n\r\n"))
+	if i < 0 {
+		return raw, nil
+	}
+	return raw[:i+2], raw[i+4:]
+}
+
+func replaceIn(t *testing.T, path, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(text, []byte(from)) {
+		t.Fatalf("%s does not contain %q", path, from)
+	}
+	if err := os.WriteFile(path, bytes.ReplaceAll(text, []byte(from), []byte(to)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
