@@ -97,6 +97,8 @@ func receipt(t testing.TB, compressed bool, pages int) []byte {
 	f := fpdf.New("P", "mm", "A4", "")
 	f.SetCompression(compressed)
 	f.SetTitle("Abgabequittung", true)
+	f.SetCreationDate(now)
+	f.SetModificationDate(now)
 	for i := range pages {
 		f.AddPage()
 		f.SetFont("Helvetica", "", 12)
