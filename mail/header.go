@@ -33,7 +33,7 @@ func (f Field) value() string {
 
 // unfold removes line ends (RFC 5322 section 2.2.3).
 func unfold(raw []byte) string {
-	return strings.NewReplacer("\r\n", "", "\n", "").Replace(string(raw))
+	return strings.ReplaceAll(strings.ReplaceAll(string(raw), "\r\n", ""), "\n", "")
 }
 
 // Header is a header section, octet for octet. The zero Header is empty.
@@ -64,25 +64,6 @@ func ReadHeader(r *bufio.Reader, limit int) (*Header, error) {
 			return h, nil
 		}
 	}
-}
-
-// parseHeader reads a header section that is in memory as a whole.
-func parseHeader(raw []byte) *Header {
-	h := &Header{}
-	for len(raw) > 0 {
-		n := bytes.IndexByte(raw, '\n') + 1
-		if n == 0 {
-			n = len(raw)
-		}
-		line := raw[:n:n]
-		raw = raw[n:]
-		if isBlank(line) {
-			h.end = line
-			break
-		}
-		h.addLine(line)
-	}
-	return h
 }
 
 // readLine returns the next line with its end, at most room octets of it.

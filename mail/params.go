@@ -10,32 +10,6 @@ import (
 	"unicode/utf8"
 )
 
-// describe fills the part from its header fields.
-func (p *Part) describe() {
-	if ct := p.Header.Get("Content-Type"); ct != "" {
-		typ, params := ParseParams(ct)
-		p.Params = params
-		if isMediaType(typ) {
-			p.Type = strings.ToLower(typ)
-		}
-	}
-	disposition, params := ParseParams(p.Header.Get("Content-Disposition"))
-	p.Disposition = strings.ToLower(disposition)
-	name := params["filename"]
-	if name == "" {
-		name = p.Params["name"]
-	}
-	p.FileName = SafeFileName(name)
-	if enc := strings.ToLower(stripComments(p.Header.Get("Content-Transfer-Encoding"))); enc != "" {
-		p.Encoding = enc
-	}
-}
-
-func isMediaType(s string) bool {
-	kind, sub, ok := strings.Cut(s, "/")
-	return ok && validName(kind) && validName(sub) && !strings.Contains(sub, "/")
-}
-
 // ParseParams reads "value; name=value; …" (RFC 2045 section 5.1, RFC 2231)
 // and takes what others write instead: missing quotes, raw 8-bit text, encoded
 // words, doubled semicolons. Names come in lower case, values decoded to
@@ -46,7 +20,7 @@ func ParseParams(s string) (value string, params map[string]string) {
 	segments := map[string][]segment{}
 	for _, f := range fields[1:] {
 		name, raw, ok := strings.Cut(f, "=")
-		name = strings.ToLower(stripComments(name))
+		name = strings.ToLower(StripComments(name))
 		if !ok || name == "" {
 			continue
 		}
@@ -60,7 +34,7 @@ func ParseParams(s string) (value string, params map[string]string) {
 	for base, list := range segments { // RFC 2231 wins over a plain fallback
 		params[base] = joinSegments(list)
 	}
-	return stripComments(fields[0]), params
+	return StripComments(fields[0]), params
 }
 
 // splitParams cuts at semicolons outside quoted strings and comments.
@@ -90,10 +64,12 @@ func paramValue(raw string) string {
 	if strings.HasPrefix(raw, `"`) {
 		return unquote(raw[:quotedEnd(raw, '"')])
 	}
-	return stripComments(raw)
+	return StripComments(raw)
 }
 
-func stripComments(s string) string {
+// StripComments removes comments in parentheses (RFC 5322 section 3.2.2) and
+// surrounding space from a structured value.
+func StripComments(s string) string {
 	if !strings.Contains(s, "(") {
 		return strings.TrimSpace(s)
 	}
@@ -157,7 +133,7 @@ func joinSegments(list []segment) string {
 		}
 		raw.WriteString(percentDecode(v))
 	}
-	return oneLine(decodeCharset(charset, raw.Bytes()))
+	return oneLine(DecodeCharset(charset, raw.Bytes()))
 }
 
 func percentDecode(s string) string {

@@ -1,6 +1,8 @@
 package mail
 
 import (
+	"errors"
+	netmail "net/mail"
 	"net/netip"
 	"strings"
 	"time"
@@ -73,3 +75,13 @@ func MessageID(id message.ID, host string) string {
 }
 
 func formatDate(t time.Time) string { return t.UTC().Format(dateTime) }
+
+// ParseDate reads a Date field value (RFC 5322 section 3.3), obsolete forms
+// included.
+func ParseDate(s string) (time.Time, error) {
+	t, err := netmail.ParseDate(s)
+	if err != nil {
+		return time.Time{}, errors.New("not a date")
+	}
+	return t, nil
+}

@@ -41,9 +41,9 @@ func anyCharset(name string, r io.Reader) (io.Reader, error) {
 	return strings.NewReader(asciiOnly(raw)), nil
 }
 
-// decodeCharset converts text of a named charset; nothing is ever lost by it
-// but what the charset does not define.
-func decodeCharset(name string, raw []byte) string {
+// DecodeCharset converts text of a named charset to UTF-8. It never fails: an
+// unknown name leaves the ASCII part, no name means UTF-8 or else windows-1252.
+func DecodeCharset(name string, raw []byte) string {
 	switch name = strings.ToLower(name); name {
 	case "", "utf-8", "us-ascii":
 		return toUTF8(string(raw))

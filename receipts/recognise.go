@@ -3,7 +3,6 @@ package receipts
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"gatewayd/mail"
+	"gatewayd/mail/parts"
 	"gatewayd/message"
 )
 
@@ -76,7 +76,7 @@ func (r *Recogniser) Recognise(in Input) ([]Finding, bool, error) {
 	if !ok {
 		return nil, false, nil
 	}
-	tree, err := mail.Parts(in.Body, in.Size, mail.Limits{})
+	tree, err := parts.Read(in.Body, in.Size, parts.Limits{})
 	if err != nil {
 		return nil, true, fmt.Errorf("recognise: %w", err)
 	}
@@ -101,7 +101,7 @@ func (r *Recogniser) Recognise(in Input) ([]Finding, bool, error) {
 type carrier struct {
 	in       Input
 	head     *mail.Header
-	tree     mail.Tree
+	tree     parts.Tree
 	platform platform
 	subject  facts // from Subject and the other header fields: not sealed
 }
@@ -124,11 +124,16 @@ func (p platform) sends(domain string) bool {
 }
 
 // passedOn reports whether the platform only carries the mail of somebody
-// else: Reply-To names an address outside of every platform.
+// else: its author, or who is to be answered, has an address outside of every
+// platform.
 func (r *Recogniser) passedOn(head *mail.Header) bool {
-	return slices.ContainsFunc(mail.Addresses(head.Get("Reply-To")), func(a message.Address) bool {
-		return !slices.ContainsFunc(r.platforms, func(p platform) bool { return p.sends(a.Domain) })
-	})
+	author, _, ok := mail.HeaderFrom(head)
+	return !ok || !r.isPlatform(author) ||
+		slices.ContainsFunc(mail.Addresses(head.Get("Reply-To")), func(a message.Address) bool { return !r.isPlatform(a) })
+}
+
+func (r *Recogniser) isPlatform(a message.Address) bool {
+	return slices.ContainsFunc(r.platforms, func(p platform) bool { return p.sends(a.Domain) })
 }
 
 // subjectFacts reads what the header section says.
@@ -164,7 +169,7 @@ func (r *Recogniser) documents(m *carrier) ([]Finding, error) {
 	return findings, nil
 }
 
-func mayBePDF(p *mail.Part) bool {
+func mayBePDF(p *parts.Part) bool {
 	return p.Type == "application/pdf" || p.Type == "application/x-pdf" ||
 		p.Type == "application/octet-stream" && strings.HasSuffix(strings.ToLower(p.FileName), ".pdf")
 }
@@ -333,13 +338,4 @@ func references(head *mail.Header) []string {
 func firstRunes(s string, n int) string {
 	runes := []rune(s)
 	return string(runes[:min(len(runes), n)])
-}
-
-// Receipt turns the finding into a receipt, without the places that only the
-// store knows: ID, Item, Authority, Mail, Document, MatchedBy.
-func (f Finding) Receipt(received time.Time) message.Receipt {
-	return message.Receipt{
-		Kind: f.Kind, Platform: f.Platform, At: f.At, Received: received, Verdict: f.Verdict, Detail: f.Detail, Signer: f.Signer,
-		Code: f.Code, Digest: sha256.Sum256(f.Document), FileName: f.FileName, MediaType: f.MediaType,
-	}
 }

@@ -1,14 +1,14 @@
-package mail
+package parts
 
 import (
 	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	netmail "net/mail"
 	"strings"
 	"time"
 
+	"gatewayd/mail"
 	"gatewayd/message"
 )
 
@@ -18,7 +18,7 @@ type Report struct {
 	EnvID        string // Original-Envelope-Id; "" if none
 	ReportingMTA string
 	Recipients   []ReportRecipient
-	Original     *Header // header section of the message it is about; nil if it brings none
+	Original     *mail.Header // header section of the message it is about; nil if it brings none
 }
 
 // ReportRecipient is what the report says about one recipient.
@@ -42,7 +42,7 @@ const (
 // when there is no message/delivery-status part with at least one recipient
 // group. Errors are those of reading.
 func ReadDSN(r io.ReaderAt, size int64) (Report, bool, error) {
-	tree, err := Parts(r, size, Limits{})
+	tree, err := Read(r, size, Limits{})
 	if err != nil {
 		return Report{}, false, err
 	}
@@ -63,7 +63,7 @@ func ReadDSN(r io.ReaderAt, size int64) (Report, bool, error) {
 			if !found || rep.Original != nil {
 				continue
 			}
-			h, err := ReadHeader(bufio.NewReader(io.LimitReader(p.Decode(r), maxStatusPart)), maxStatusPart)
+			h, err := mail.ReadHeader(bufio.NewReader(io.LimitReader(p.Decode(r), maxStatusPart)), maxStatusPart)
 			if err != nil {
 				return Report{}, false, fmt.Errorf("read returned header: %w", err)
 			}
@@ -78,11 +78,11 @@ func ReadDSN(r io.ReaderAt, size int64) (Report, bool, error) {
 func (rep *Report) readStatus(r io.Reader) error {
 	br := bufio.NewReader(io.LimitReader(r, maxStatusPart))
 	for len(rep.Recipients) < maxReportRecipients {
-		h, err := ReadHeader(br, maxStatusPart)
+		h, err := mail.ReadHeader(br, maxStatusPart)
 		if err != nil {
 			return fmt.Errorf("read delivery status: %w", err)
 		}
-		if len(h.fields) > 0 {
+		if h.Len() > 2 {
 			rep.group(h)
 		}
 		if _, err := br.Peek(1); errors.Is(err, io.EOF) {
@@ -94,7 +94,7 @@ func (rep *Report) readStatus(r io.Reader) error {
 	return nil
 }
 
-func (rep *Report) group(h *Header) {
+func (rep *Report) group(h *mail.Header) {
 	if id := h.Get("Original-Envelope-Id"); id != "" {
 		rep.EnvID = id
 	}
@@ -105,15 +105,15 @@ func (rep *Report) group(h *Header) {
 	if final == "" && action == "" {
 		return
 	}
-	status, _, _ := strings.Cut(stripComments(h.Get("Status")), " ")
-	if !IsStatus(status) {
+	status, _, _ := strings.Cut(mail.StripComments(h.Get("Status")), " ")
+	if !mail.IsStatus(status) {
 		status = ""
 	}
-	at, _ := ParseDate(h.Get("Last-Attempt-Date")) // zero if unreadable
+	at, _ := mail.ParseDate(h.Get("Last-Attempt-Date")) // zero if unreadable
 	rep.Recipients = append(rep.Recipients, ReportRecipient{
 		Final: typed(final), Original: typed(h.Get("Original-Recipient")),
-		Action: strings.ToLower(stripComments(action)), Status: status,
-		RemoteMTA: untyped(h.Get("Remote-MTA")), Diagnostic: oneLine(toUTF8(untyped(h.Get("Diagnostic-Code")))), At: at,
+		Action: strings.ToLower(mail.StripComments(action)), Status: status,
+		RemoteMTA: untyped(h.Get("Remote-MTA")), Diagnostic: mail.DecodeText(untyped(h.Get("Diagnostic-Code"))), At: at,
 	})
 }
 
@@ -156,14 +156,4 @@ func unescapeUTF8(s string) string {
 		b.WriteRune(r)
 		s = after
 	}
-}
-
-// ParseDate reads a Date field value (RFC 5322 section 3.3), obsolete forms
-// included.
-func ParseDate(s string) (time.Time, error) {
-	t, err := netmail.ParseDate(s)
-	if err != nil {
-		return time.Time{}, errors.New("not a date")
-	}
-	return t, nil
 }

@@ -1,4 +1,4 @@
-package mail
+package parts
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 
 func parts(t testing.TB, msg string, lim Limits) Tree {
 	t.Helper()
-	tree, err := Parts(strings.NewReader(msg), int64(len(msg)), lim)
+	tree, err := Read(strings.NewReader(msg), int64(len(msg)), lim)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,14 +75,14 @@ func TestPartsExactRanges(t *testing.T) {
 	const signed = "Content-Type: text/plain\r\n\r\nsigned text\r\n"
 	msg := "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n" + signed + "\r\n--b\r\nContent-Type: application/pkcs7-signature; name=smime.p7s\r\n\r\nMIAG\r\n--b--\r\n"
 	tree := parts(t, msg, Limits{})
-	p := tree.Parts[tree.Child(0)]
+	p := tree.Parts[1]
 	if got := msg[p.Whole.Start:p.Whole.End]; got != signed {
 		t.Errorf("under the signature: %q", got)
 	}
 	if got := msg[p.Body.Start:p.Body.End]; got != "signed text\r\n" {
 		t.Errorf("body: %q", got)
 	}
-	if tree.Parts[2].FileName != "smime.p7s" || tree.Child(2) != -1 {
+	if tree.Parts[2].FileName != "smime.p7s" {
 		t.Errorf("%+v", tree.Parts[2])
 	}
 	if w := tree.Parts[0].Whole; w.Start != 0 || w.End != int64(len(msg)) {
@@ -105,7 +105,7 @@ func TestPartsLimits(t *testing.T) {
 		t.Errorf("header: limited %v, body at %d", tree.Limited, tree.Parts[0].Body.Start)
 	}
 	broken := errors.New("broken")
-	if _, err := Parts(failing{broken}, 100, Limits{}); !errors.Is(err, broken) {
+	if _, err := Read(failing{broken}, 100, Limits{}); !errors.Is(err, broken) {
 		t.Errorf("read error: %v", err)
 	}
 }
@@ -189,7 +189,7 @@ func decode(t testing.TB, encoding, body string) string {
 	t.Helper()
 	msg := "Content-Transfer-Encoding: " + encoding + "\r\n\r\n" + body
 	r := strings.NewReader(msg)
-	tree, err := Parts(r, r.Size(), Limits{})
+	tree, err := Read(r, r.Size(), Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestDecode(t *testing.T) {
 	tests := []struct{ enc, in, want string }{
 		{"base64", "SGVs\r\nbG8=\r\n", "Hello"},
 		{"BASE64 (note)", "SG!Vs bG8", "Hello"},
-		{"base64", "SGVsbG8=SGVsbG8=", "HelloHello"},
+		{"base64", "SGVsbG8=\r\n\r\nfooter", "Hello"},
 		{"base64", "SGVsbG8", "Hello"},
 		{"base64", "S", ""},
 		{"base64", "====", ""},
@@ -300,7 +300,7 @@ func FuzzParts(f *testing.F) {
 	f.Add([]byte("Content-Transfer-Encoding: quoted-printable\nContent-Type: text/plain; charset=gb18030; name*=x''%\n\n=E4=\n"))
 	f.Add([]byte("Content-Transfer-Encoding: base64\n\nSGVs=bG8"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		tree, err := Parts(bytes.NewReader(raw), int64(len(raw)), Limits{Depth: 6, Parts: 30, Header: 4096})
+		tree, err := Read(bytes.NewReader(raw), int64(len(raw)), Limits{Depth: 6, Parts: 30, Header: 4096})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,7 +314,7 @@ func FuzzParts(f *testing.F) {
 // corpus calls fn with every file of the shared corpora with the prefix.
 func corpus(t *testing.T, prefix string, fn func(path string, raw []byte)) {
 	t.Helper()
-	dirs, err := filepath.Glob(filepath.Join("..", "..", "shared", "corpora", prefix))
+	dirs, err := filepath.Glob(filepath.Join("..", "..", "..", "shared", "corpora", prefix))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,8 +343,7 @@ func TestCorpora(t *testing.T) {
 	corpus(t, "mime-*", func(path string, raw []byte) {
 		files++
 		start := time.Now()
-		checkRead(t, path, raw)
-		tree, err := Parts(bytes.NewReader(raw), int64(len(raw)), Limits{})
+		tree, err := Read(bytes.NewReader(raw), int64(len(raw)), Limits{})
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			return
@@ -359,21 +358,5 @@ func TestCorpora(t *testing.T) {
 	})
 	if files < 1000 || cut < 300 {
 		t.Errorf("%d files, %d of them with parts: is the corpus complete?", files, cut)
-	}
-}
-
-func checkRead(t *testing.T, path string, raw []byte) {
-	t.Helper()
-	h := read(t, string(raw))
-	if !bytes.HasPrefix(raw, h.Bytes()) {
-		t.Errorf("%s: header not read octet for octet", path)
-	}
-	for _, f := range h.Fields() {
-		h.Text(f.Name)
-	}
-	HeaderFrom(h)
-	others := without(h, "Subject")
-	if err := h.Replace("Subject", EncodeSubject("<r>", h.Text("Subject"))); err == nil && !bytes.Equal(others, without(h, "Subject")) {
-		t.Errorf("%s: Replace changed other octets", path)
 	}
 }

@@ -1,4 +1,4 @@
-package mail
+package parts
 
 import (
 	"bufio"
@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"gatewayd/mail"
 )
 
-// Limits bound what Parts looks at. Zero values mean the defaults.
+// Limits bound what Read looks at. Zero values mean the defaults.
 type Limits struct {
 	Depth  int // nesting of parts; default 20
 	Parts  int // number of parts; default 1000
@@ -40,7 +42,7 @@ func (r Range) Len() int64 { return r.End - r.Start }
 type Part struct {
 	Parent      int               // index in Tree.Parts; -1 for the message itself
 	Depth       int               // 0 for the message itself
-	Header      *Header           // its own header, octet for octet
+	Header      *mail.Header      // its own header, octet for octet
 	Type        string            // media type in lower case, "text/plain"; the default of RFC 2045 section 5.2 where none is readable
 	Params      map[string]string // of the Content-Type, names in lower case, decoded
 	Disposition string            // "attachment", "inline" or ""
@@ -57,10 +59,10 @@ type Tree struct {
 	Limited bool // a limit was reached: something was not cut further
 }
 
-// Parts cuts a message of size octets into its MIME parts (RFC 2046). It takes
+// Read cuts a message of size octets into its MIME parts (RFC 2046). It takes
 // any octets: broken structure gives fewer parts, never an error; only reading
 // fails. The time is linear in size.
-func Parts(r io.ReaderAt, size int64, lim Limits) (Tree, error) {
+func Read(r io.ReaderAt, size int64, lim Limits) (Tree, error) {
 	s := &scanner{
 		r:   bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 32<<10),
 		lim: lim.filled(),
@@ -111,7 +113,7 @@ func (s *scanner) begin(parent int, digest bool) {
 		typ = "message/rfc822"
 	}
 	s.tree.Parts = append(s.tree.Parts, Part{
-		Parent: parent, Depth: depth, Header: &Header{}, Type: typ, Encoding: "7bit",
+		Parent: parent, Depth: depth, Header: &mail.Header{}, Type: typ, Encoding: "7bit",
 		Whole: Range{s.off, s.off}, Body: Range{s.off, s.off},
 	})
 	s.open = append(s.open, openPart{index: len(s.tree.Parts) - 1, inHeader: true})
@@ -177,7 +179,7 @@ func (s *scanner) endHeader(off int64) {
 	}
 	top.inHeader = false
 	p := &s.tree.Parts[top.index]
-	p.Header = parseHeader(s.head)
+	p.Header = readHeader(s.head)
 	s.head = nil
 	p.Body = Range{off, off}
 	p.describe()
@@ -253,6 +255,17 @@ func (s *scanner) line() (head []byte, n, eol int64, err error) {
 	return head, n, eol, err
 }
 
+// readHeader parses header lines that are in memory; that cannot fail.
+func readHeader(raw []byte) *mail.Header {
+	h, err := mail.ReadHeader(bufio.NewReader(bytes.NewReader(raw)), len(raw))
+	if err != nil {
+		return &mail.Header{}
+	}
+	return h
+}
+
+func isBlank(line []byte) bool { return string(line) == "\r\n" || string(line) == "\n" }
+
 func eolLen(line []byte) int64 {
 	switch {
 	case bytes.HasSuffix(line, []byte("\r\n")):
@@ -261,6 +274,36 @@ func eolLen(line []byte) int64 {
 		return 1
 	}
 	return 0
+}
+
+// describe fills the part from its header fields.
+func (p *Part) describe() {
+	if ct := p.Header.Get("Content-Type"); ct != "" {
+		typ, params := mail.ParseParams(ct)
+		p.Params = params
+		if isMediaType(typ) {
+			p.Type = strings.ToLower(typ)
+		}
+	}
+	disposition, params := mail.ParseParams(p.Header.Get("Content-Disposition"))
+	p.Disposition = strings.ToLower(disposition)
+	name := params["filename"]
+	if name == "" {
+		name = p.Params["name"]
+	}
+	p.FileName = mail.SafeFileName(name)
+	if enc := strings.ToLower(mail.StripComments(p.Header.Get("Content-Transfer-Encoding"))); enc != "" {
+		p.Encoding = enc
+	}
+}
+
+// tokenChars are those of a token (RFC 2045 section 5.1).
+const tokenChars = "!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
+
+func isMediaType(s string) bool {
+	kind, sub, ok := strings.Cut(s, "/")
+	word := func(s string) bool { return s != "" && strings.Trim(s, tokenChars) == "" }
+	return ok && word(kind) && word(sub)
 }
 
 // identity reports whether the body stands in the message as it is.
@@ -272,7 +315,7 @@ func (p *Part) identity() bool {
 	return false
 }
 
-// Raw returns the encoded body. r is the message that was given to Parts.
+// Raw returns the encoded body. r is the message that was given to Read.
 func (p *Part) Raw(r io.ReaderAt) io.Reader {
 	return io.NewSectionReader(r, p.Body.Start, p.Body.Len())
 }
@@ -297,13 +340,5 @@ func (p *Part) Text(r io.ReaderAt, limit int64) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read part: %w", err)
 	}
-	return decodeCharset(p.Params["charset"], raw), nil
-}
-
-// Child returns the index of the first part inside part i, or -1.
-func (t Tree) Child(i int) int {
-	if i+1 < len(t.Parts) && t.Parts[i+1].Parent == i {
-		return i + 1
-	}
-	return -1
+	return mail.DecodeCharset(p.Params["charset"], raw), nil
 }
