@@ -37,6 +37,9 @@ func (r *Reader) Element(max int) ([]byte, error) {
 		if r.off-start+h.Length > int64(max) {
 			return nil, r.fail(ErrLimit, "element too long")
 		}
+		if in := levels[len(levels)-1].id; in == OctetString|Constructed && h.ID&^Constructed != OctetString {
+			return nil, r.fail(ErrMalformed, "string made of something else")
+		}
 		if h.ID&Constructed != 0 {
 			levels = append(levels, level{id: h.ID})
 			err = r.push(h)
@@ -72,9 +75,6 @@ func fold(levels []level, keep int) []level {
 }
 
 func (r *Reader) primitive(into *level, h Header) error {
-	if into.id == OctetString|Constructed && h.ID != OctetString {
-		return r.fail(ErrMalformed, "string made of something else")
-	}
 	content := make([]byte, h.Length)
 	r.have = false
 	n, err := io.ReadFull(r.src, content)
