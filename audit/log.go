@@ -1,0 +1,248 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"gatewayd/calendar"
+	"gatewayd/crypto/seal"
+	"gatewayd/message"
+)
+
+// Source is the outbox of the chain, part of the ledger (queue.Store).
+type Source interface {
+	Pending(ctx context.Context, after uint64, max int) ([]message.Link, error)
+	Forget(ctx context.Context, upTo uint64) error
+}
+
+// drainBatch bounds how many links are written and synced together.
+const drainBatch = 1000
+
+// ErrBroken is returned by Drain when what it wrote does not continue the day
+// files: links are missing in between, or another chain stands there because
+// the ledger or the files come from a backup. The links were written and
+// forgotten all the same; Verify names the place from now on.
+var ErrBroken = errors.New("the ledger does not continue the audit files")
+
+// Log is the folder of day files, open for writing. It may be used by several
+// goroutines.
+type Log struct {
+	dir  string
+	keys *seal.Keyring
+
+	mu    sync.Mutex
+	last  message.Link // newest link in the files
+	doubt bool         // a write failed: the files may have what the ledger still offers
+}
+
+// Open opens the folder and creates it if there is none. A last line that a
+// crash has torn is cut off: its link still waits in the ledger.
+func Open(dir string, keys *seal.Keyring) (*Log, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	days, err := daysIn(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	l := &Log{dir: dir, keys: keys}
+	for _, day := range days {
+		path := pathOf(dir, day)
+		line, err := repair(path)
+		if err != nil {
+			return nil, fmt.Errorf("open audit log %s: %w", path, err)
+		}
+		// A line that does not read is left to Verify: writing must go on.
+		if link, err := parseLine(line, day); err == nil && link.Seq > l.last.Seq {
+			l.last = link
+		}
+	}
+	return l, nil
+}
+
+// repair cuts off an unfinished last line and returns the last whole one.
+func repair(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	tail, err := tailOf(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	whole := bytes.LastIndexByte(tail, '\n') + 1
+	if torn := int64(len(tail) - whole); torn > 0 {
+		if err := errors.Join(f.Truncate(info.Size()-torn), f.Sync()); err != nil {
+			return nil, err
+		}
+	}
+	if whole == 0 {
+		return nil, nil
+	}
+	return tail[bytes.LastIndexByte(tail[:whole-1], '\n')+1 : whole-1], nil
+}
+
+// tailOf reads the end of a file: enough for a whole line and a torn one behind
+// it. What the crash left may be of any length when it has no line end.
+func tailOf(f *os.File, size int64) ([]byte, error) {
+	for want := int64(2 * maxLine); ; want *= 2 {
+		want = min(want, size)
+		tail := make([]byte, want)
+		if _, err := f.ReadAt(tail, size-want); err != nil {
+			return nil, err
+		}
+		if want == size || bytes.Count(tail, []byte("\n")) > 1 {
+			return tail, nil
+		}
+	}
+}
+
+// Drain writes every link that waits in the ledger into the day files, syncs
+// them, and lets the ledger forget them. It returns how many it has written.
+// Links that a crash between sync and forgetting left in both are written once.
+func (l *Log) Drain(ctx context.Context, src Source) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	written, broken := 0, error(nil)
+	for {
+		links, err := src.Pending(ctx, 0, drainBatch)
+		if err != nil {
+			return written, fmt.Errorf("read audit outbox: %w", err)
+		}
+		if len(links) == 0 {
+			return written, broken
+		}
+		fresh, err := l.fresh(links)
+		if err != nil {
+			return written, err
+		}
+		n, err := l.write(fresh)
+		written += n
+		if errors.Is(err, ErrBroken) {
+			broken, err = err, nil
+		}
+		if err != nil {
+			return written, err
+		}
+		if err := src.Forget(ctx, links[len(links)-1].Seq); err != nil {
+			return written, fmt.Errorf("forget audit outbox: %w", err)
+		}
+	}
+}
+
+// fresh returns the links that the files do not have. A link whose number stands
+// there with another hash is no repeat: the ledger came from a backup.
+func (l *Log) fresh(links []message.Link) ([]message.Link, error) {
+	if links[0].Seq > l.last.Seq && !l.doubt {
+		return links, nil
+	}
+	have := map[message.Digest]bool{}
+	days := map[calendar.Day]bool{}
+	for _, link := range links {
+		days[calendar.DayOf(link.At)] = true
+	}
+	for day := range days {
+		err := eachLine(pathOf(l.dir, day), func(_ int, line []byte) error {
+			if link, err := parseLine(line, day); err == nil && link.Seq >= links[0].Seq {
+				have[link.Hash] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read audit log: %w", err)
+		}
+	}
+	var fresh []message.Link
+	for _, link := range links {
+		if !have[link.Hash] {
+			fresh = append(fresh, link)
+		}
+	}
+	return fresh, nil
+}
+
+// write appends links in the order of the chain. Before it turns to another file
+// the first one is synced, so that after a crash no file is ahead of another.
+func (l *Log) write(links []message.Link) (int, error) {
+	written, broken := 0, error(nil)
+	for len(links) > 0 {
+		day, last := calendar.DayOf(links[0].At), l.last
+		var text []byte
+		n := 0
+		for ; n < len(links) && calendar.DayOf(links[n].At) == day; n++ {
+			if err := l.continues(links[n]); err != nil {
+				broken = err
+			}
+			line, err := json.Marshal(links[n])
+			if err != nil {
+				return written, fmt.Errorf("audit link %d: %w", links[n].Seq, err)
+			}
+			text, l.last = append(append(text, line...), '\n'), links[n]
+		}
+		if err := l.append(day, text); err != nil {
+			l.last, l.doubt = last, true
+			return written, fmt.Errorf("write audit log: %w", err)
+		}
+		written += n
+		links = links[n:]
+	}
+	l.doubt = false
+	return written, broken
+}
+
+func (l *Log) continues(link message.Link) error {
+	if l.last.Seq == 0 || link.Seq == l.last.Seq+1 && link.Prev == l.last.Hash {
+		return nil
+	}
+	return fmt.Errorf("audit link %d after link %d: %w", link.Seq, l.last.Seq, ErrBroken)
+}
+
+// append adds whole lines to a day file, durably or not at all.
+func (l *Log) append(day calendar.Day, text []byte) error {
+	path := pathOf(l.dir, day)
+	_, err := os.Stat(path)
+	fresh := errors.Is(err, os.ErrNotExist)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(text); err == nil {
+		err = f.Sync()
+	}
+	if err != nil { // a full disk may have taken half a line
+		return errors.Join(err, f.Truncate(info.Size()))
+	}
+	if fresh {
+		return syncDir(l.dir)
+	}
+	return nil
+}
+
+func pathOf(dir string, day calendar.Day) string {
+	return filepath.Join(dir, day.String()+".log")
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,217 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"gatewayd/calendar"
+	"gatewayd/crypto/seal"
+	"gatewayd/message"
+)
+
+// maxLine bounds a line of a day file.
+const maxLine = 1 << 20
+
+// Errors of a single line, without its contents.
+var (
+	errTorn    = errors.New("the line has no end")
+	errLong    = errors.New("the line is too long")
+	errForm    = errors.New("not a link as it was written")
+	errHash    = errors.New("its hash is not the hash of its contents")
+	errWrong   = errors.New("it belongs to another day file")
+	errSealed  = errors.New("its seal is broken")
+	errForeign = errors.New("it seals another event")
+)
+
+// daysIn lists the days that have a file, in order.
+func daysIn(dir string) ([]calendar.Day, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var days []calendar.Day
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), ".log")
+		if day, err := calendar.ParseDay(name); ok && err == nil && day.String() == name {
+			days = append(days, day)
+		}
+	}
+	slices.SortFunc(days, calendar.Day.Compare)
+	return days, nil
+}
+
+// lines reads a day file line by line.
+type lines struct {
+	r *bufio.Reader
+	n int // number of the last line read, from 1
+}
+
+func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
+
+// next returns the next line without its end: io.EOF behind the last one,
+// errTorn for an unfinished one, errLong. It is valid until the next call.
+func (l *lines) next() ([]byte, error) {
+	line, err := l.r.ReadSlice('\n')
+	if err == nil {
+		l.n++
+		return line[:len(line)-1], nil
+	}
+	text := bytes.Clone(line)
+	for errors.Is(err, bufio.ErrBufferFull) && len(text) <= maxLine {
+		line, err = l.r.ReadSlice('\n')
+		text = append(text, line...)
+	}
+	switch {
+	case err == nil && len(text) <= maxLine:
+		l.n++
+		return text[:len(text)-1], nil
+	case errors.Is(err, io.EOF) && len(text) == 0:
+		return nil, io.EOF
+	case errors.Is(err, io.EOF):
+		l.n++
+		return nil, errTorn
+	case err == nil || errors.Is(err, bufio.ErrBufferFull):
+		l.n++
+		return nil, errLong
+	}
+	return nil, err
+}
+
+// eachLine calls fn with every whole line of a file and its number. A file that
+// does not exist has none.
+func eachLine(path string, fn func(n int, line []byte) error) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	all := newLines(f)
+	for {
+		line, err := all.next()
+		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) { // being written, or left by a crash
+			return nil
+		}
+		if err == nil {
+			err = fn(all.n, line)
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", all.n, err)
+		}
+	}
+}
+
+// parseLine reads one line of the file of that day and checks its own hash. The
+// line must be byte for byte what was written.
+func parseLine(line []byte, day calendar.Day) (message.Link, error) {
+	var link message.Link
+	if err := json.Unmarshal(line, &link); err != nil {
+		return message.Link{}, errForm
+	}
+	switch again, err := json.Marshal(link); {
+	case err != nil || !bytes.Equal(again, line):
+		return link, errForm
+	case link.Hash != link.ChainHash():
+		return link, errHash
+	case calendar.DayOf(link.At) != day:
+		return link, errWrong
+	}
+	return link, nil
+}
+
+// openEvent opens what a link has sealed; nil when its key is gone.
+func openEvent(keys *seal.Keyring, link message.Link) (*message.Event, error) {
+	aead, err := keys.Lookup(seal.Log, link.Day)
+	if errors.Is(err, seal.ErrDestroyed) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("log key: %w", err)
+	}
+	plain, err := seal.OpenRecord(aead, link.Sealed, link.SealedTo())
+	if err != nil {
+		return nil, errSealed
+	}
+	var e message.Event
+	if err := json.Unmarshal(plain, &e); err != nil {
+		return nil, errSealed
+	}
+	if e.Seq != link.Seq || e.Message != link.Message || !e.At.Equal(link.At) {
+		return nil, errForeign
+	}
+	return &e, nil
+}
+
+// Each calls fn with every link from that day on, file by file, and its event;
+// the event is nil when its key was destroyed. A line that does not read ends
+// it with an error.
+func (l *Log) Each(ctx context.Context, from calendar.Day, fn func(message.Link, *message.Event) error) error {
+	return l.scan(ctx, from, nil, func(link message.Link) error {
+		e, err := openEvent(l.keys, link)
+		if err != nil {
+			return err
+		}
+		return fn(link, e)
+	})
+}
+
+// Trace returns the events of one message from the day of that instant on, in
+// the order of the chain. Only lines that name the message are opened; those
+// whose key was destroyed are left out.
+func (l *Log) Trace(ctx context.Context, id message.ID, from time.Time) ([]message.Event, error) {
+	var events []message.Event
+	err := l.scan(ctx, calendar.DayOf(from), []byte(`"message":"`+id.String()+`"`), func(link message.Link) error {
+		if link.Message != id {
+			return nil
+		}
+		e, err := openEvent(l.keys, link)
+		if err == nil && e != nil {
+			events = append(events, *e)
+		}
+		return err
+	})
+	slices.SortFunc(events, func(a, b message.Event) int { return int(int64(a.Seq) - int64(b.Seq)) }) //nolint:gosec // order only
+	return events, err
+}
+
+// scan reads the lines that contain want, from the file of that day on.
+func (l *Log) scan(ctx context.Context, from calendar.Day, want []byte, fn func(message.Link) error) error {
+	days, err := daysIn(l.dir)
+	if err != nil {
+		return fmt.Errorf("read audit log: %w", err)
+	}
+	for _, day := range days {
+		if day.Before(from) {
+			continue
+		}
+		path := pathOf(l.dir, day)
+		err := eachLine(path, func(_ int, line []byte) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if !bytes.Contains(line, want) {
+				return nil
+			}
+			link, err := parseLine(line, day)
+			if err != nil {
+				return err
+			}
+			return fn(link)
+		})
+		if err != nil {
+			return fmt.Errorf("read audit log %s: %w", path, err)
+		}
+	}
+	return nil
+}
