@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -19,6 +20,7 @@ type Operator interface {
 	Counts(ctx context.Context) (map[message.State]int, error)
 	Unmatched(ctx context.Context, limit int) ([]message.Receipt, error)
 	Check(ctx context.Context) (problems []string, err error)
+	VerifyAudit(ctx context.Context) (audit.Report, error)
 }
 
 // page is one page of a list.
@@ -60,6 +62,10 @@ func Admin(op Operator) http.Handler {
 	mux.HandleFunc("POST /v1/queue/check", func(w http.ResponseWriter, r *http.Request) {
 		problems, err := op.Check(r.Context())
 		reply(w, problems, err)
+	})
+	mux.HandleFunc("POST /v1/audit/verify", func(w http.ResponseWriter, r *http.Request) {
+		report, err := op.VerifyAudit(r.Context())
+		reply(w, report, err)
 	})
 	return mux
 }

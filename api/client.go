@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -63,6 +64,12 @@ func (c *Client) Unmatched(ctx context.Context, limit int) (rs []message.Receipt
 func (c *Client) Check(ctx context.Context) (problems []string, err error) {
 	err = c.ask(ctx, http.MethodPost, "/v1/queue/check", nil, &problems)
 	return problems, err
+}
+
+// VerifyAudit implements Operator.
+func (c *Client) VerifyAudit(ctx context.Context) (report audit.Report, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/audit/verify", nil, &report)
+	return report, err
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, into any) error {

@@ -237,14 +237,14 @@ func (b *builder) people(c *Config) {
 	var problems []directory.Problem
 	c.Passwords, problems = directory.LoadAccounts(f.Accounts)
 	b.foreign(problems)
-	c.People, problems = directory.OpenLive(f.Directory)
+	c.People, problems = directory.Open(f.Directory)
 	b.foreign(problems)
 }
 
 // foreign takes over mistakes in the files that the configuration names.
 func (b *builder) foreign(problems []directory.Problem) {
 	for _, p := range problems {
-		b.problems = append(b.problems, Problem{File: p.File, Line: p.Line, Column: p.Column, Key: p.Key, Text: p.Text})
+		b.problems = append(b.problems, Problem{File: p.File, Line: p.Line, Column: p.Column, Text: p.Text})
 	}
 }
 

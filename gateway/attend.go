@@ -27,6 +27,7 @@ func (g *Gateway) attendLoop(ctx context.Context) {
 		}
 		for _, item := range items {
 			g.attend(ctx, item.Key)
+			g.Wake() // a notice wants delivery
 		}
 		if len(items) == 0 {
 			g.pause(ctx, nil, 100*time.Millisecond)

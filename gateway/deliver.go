@@ -347,11 +347,14 @@ func (g *Gateway) failed(env message.Envelope, item *message.Item, err error, no
 }
 
 // replyOf is what a person may read about a failure: the peer's own words, or
-// that we failed. Paths and keys never get here (connectors.Error).
+// what we found. It stands in sealed places only.
 func replyOf(err error) string {
 	var ce *connectors.Error
 	if errors.As(err, &ce) {
-		return ce.Error()
+		if ce.Code != 0 {
+			return strings.TrimSpace(fmt.Sprintf("%s: %d %s %s", ce.Step, ce.Code, ce.Enhanced, ce.Text))
+		}
+		return strings.TrimSpace(ce.Error() + " " + ce.Text)
 	}
 	var refusal *message.Refusal
 	if errors.As(err, &refusal) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
+	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/vault"
@@ -156,6 +158,23 @@ func (g *Gateway) Check(ctx context.Context) ([]string, error) {
 		}
 	}
 	return problems, nil
+}
+
+// VerifyAudit verifies the hash chain of the day files, and that they reach as
+// far as the ledger says: so a cut-off end is found, too.
+func (g *Gateway) VerifyAudit(ctx context.Context) (audit.Report, error) {
+	if _, err := g.o.Audit.Drain(ctx, g.o.Store); err != nil {
+		return audit.Report{}, err
+	}
+	seq, hash, err := g.o.Store.Head(ctx)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	report, err := audit.Verify(filepath.Join(g.o.Data, "audit"), nil)
+	if err == nil && report.OK() && (report.Last < seq || report.Last == seq && report.Head != hash) {
+		report.Bad = &audit.Bad{Seq: report.Last, Reason: fmt.Sprintf("the day files end at link %d, the ledger's chain at %d", report.Last, seq)}
+	}
+	return report, err
 }
 
 func (g *Gateway) checkBodies(ctx context.Context, state message.State, note func(string)) error {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gatewayd/crypto/seal"
@@ -79,9 +80,11 @@ func (g *Gateway) recognise(ctx context.Context, env message.Envelope, item mess
 }
 
 func (g *Gateway) receipt(ctx context.Context, env message.Envelope, f receipts.Finding, n int) (message.Receipt, error) {
-	r := f.Receipt(env.Received)
-	r.ID, r.Authority, r.Mail = receiptID(env.ID, n), env.Authority, env.ID
-	r.Detail, r.Signer, r.FileName = bounded(r.Detail), bounded(r.Signer), bounded(r.FileName)
+	r := message.Receipt{
+		ID: receiptID(env.ID, n), Authority: env.Authority, Mail: env.ID, Kind: f.Kind, Platform: f.Platform, At: f.At, Received: env.Received,
+		Verdict: f.Verdict, Detail: bounded(f.Detail), Signer: bounded(f.Signer), Code: f.Code,
+		Digest: digestOf(f.Document), FileName: bounded(f.FileName), MediaType: f.MediaType,
+	}
 	if len(f.Document) > 0 {
 		var err error
 		// The document is proof: it follows the log window, not the content's.
@@ -140,7 +143,7 @@ func forPeople(found []filed) bool {
 
 func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c *queue.Change, moved map[message.ItemKey]*message.Item, now time.Time) error {
 	r := f.receipt
-	item, rung, ok, err := receipts.Match(ctx, f.finding, env.Authority, lookup{g.o.Store})
+	item, rung, ok, err := receipts.Match(ctx, f.finding, env.Authority, lookup{g.o.Store, g.byID})
 	if err != nil {
 		return err
 	}
@@ -172,16 +175,32 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 	next, changes := advance(item, append(rs, r))
 	moved[item.Key] = &next
 	c.Receipts, c.Events = append(c.Receipts, r), append(c.Events, event)
-	for _, text := range changes {
+	if len(changes) > 0 {
 		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventCase, Authority: env.Authority, Message: item.Key.Message, Item: item.Key.N, Data: map[string]string{
-			"case": string(next.Case), "state": string(next.State), "at": next.CaseAt.Format(time.RFC3339), "change": text,
+			"case": string(next.Case), "state": string(next.State), "at": next.CaseAt.Format(time.RFC3339), "change": strings.Join(changes, "; "),
 		}})
 	}
 	return nil
 }
 
 // lookup answers the matching ladder from the ledger.
-type lookup struct{ store queue.Store }
+type lookup struct {
+	store queue.Store
+	byID  map[string]*Authority
+}
+
+// Senders lists the addresses from which an authority sends.
+func (l lookup) Senders(_ context.Context, authority string) ([]message.Address, error) {
+	a := l.byID[authority]
+	if a == nil {
+		return nil, nil
+	}
+	all := append([]message.Address(nil), a.Addresses...)
+	for _, addr := range a.Platforms {
+		all = append(all, addr)
+	}
+	return all, nil
+}
 
 // ByReference finds items by their short reference.
 func (l lookup) ByReference(ctx context.Context, ref string) ([]message.Item, error) {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"gatewayd/api"
-	"gatewayd/audit"
 	"gatewayd/calendar"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -233,23 +232,24 @@ type auditVerifyCmd struct {
 	jsonFlag
 }
 
-// Run verifies the day files; no daemon is needed and none is disturbed.
+// Run verifies.
 func (a auditVerifyCmd) Run(c console) error {
-	cfg, err := loadConfig(a.Config, c)
-	if err != nil {
+	return a.operate(c, func(ctx context.Context, op api.Operator) error {
+		report, err := op.VerifyAudit(ctx)
+		if err != nil {
+			return err
+		}
+		switch {
+		case a.JSON:
+			err = printJSON(c.out, report)
+		case report.OK():
+			_, err = fmt.Fprintf(c.out, "the chain is whole: %d links in %d files, %d to %d, head %s\n", report.Links, report.Files, report.First, report.Last, report.Head)
+		default:
+			_, err = fmt.Fprintln(c.out, report.Bad)
+		}
+		if err == nil && !report.OK() {
+			err = errNo
+		}
 		return err
-	}
-	report, err := audit.Verify(filepath.Join(cfg.Data, "audit"), nil)
-	if err != nil {
-		return err
-	}
-	if a.JSON {
-		err = printJSON(c.out, report)
-	} else {
-		_, err = fmt.Fprintln(c.out, report)
-	}
-	if err == nil && !report.OK() {
-		err = errNo
-	}
-	return err
+	})
 }

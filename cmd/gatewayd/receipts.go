@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"gatewayd/api"
-	"gatewayd/config"
 	"gatewayd/message"
 	"gatewayd/receipts"
 )
@@ -58,7 +57,7 @@ func (i inspectCmd) Run(c console) error {
 	if i.JSON {
 		err = printJSON(c.out, found)
 	} else {
-		err = printInspection(c.out, found)
+		err = printInspection(c, found)
 	}
 	for _, r := range found.Receipts {
 		if r.Verdict == message.Verified {
@@ -100,6 +99,25 @@ func (i inspectCmd) tools(c console) (*receipts.Recogniser, map[string]*x509.Cer
 	return cfg.Recogniser, roots, nil
 }
 
+func printInspection(c console, found receipts.Inspection) error {
+	if len(found.Receipts) == 0 {
+		_, err := fmt.Fprintln(c.out, "no receipt in it")
+		return err
+	}
+	for _, r := range found.Receipts {
+		fmt.Fprintf(c.out, "%s by %s: %s\n", r.Kind, r.Platform, r.Verdict)
+		for _, f := range [][2]string{
+			{"time", local(r.At)}, {"reference", r.Reference}, {"sender", r.Sender}, {"recipient", r.Recipient}, {"code", r.Code},
+			{"signer", r.Signer}, {"file", r.FileName}, {"sha256", r.SHA256.String()}, {"remark", r.Detail},
+		} {
+			if f[1] != "" {
+				fmt.Fprintf(c.out, "  %-10s %s\n", f[0], f[1])
+			}
+		}
+	}
+	return nil
+}
+
 type unmatchedCmd struct {
 	configFlag
 	jsonFlag
@@ -122,5 +140,3 @@ func (u unmatchedCmd) Run(c console) error {
 		return nil
 	})
 }
-
-var _ = config.Describe

@@ -65,6 +65,7 @@ func (t *timeline) say(text string) {
 	if t.json {
 		return
 	}
+	t.catchUp(context.Background())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fmt.Fprintf(t.out, "\n%s\n", t.paint("1", text))

@@ -108,7 +108,7 @@ func connect(cfg *config.Config) (map[string]connectors.Connector, error) {
 
 func (p *parts) close() error {
 	var errs []error
-	for _, c := range []io.Closer{closer(p.store != nil, p.store), closer(p.vault != nil, p.vault), closer(p.audit != nil, p.audit)} {
+	for _, c := range []io.Closer{closer(p.store != nil, p.store), closer(p.vault != nil, p.vault)} {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}
