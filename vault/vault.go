@@ -1,0 +1,185 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gatewayd/crypto/seal"
+)
+
+// Errors that callers tell apart. Every other error is temporary.
+var (
+	ErrFull   = errors.New("no space left for mail") // ENOSPC or EDQUOT: nothing was stored
+	ErrClosed = errors.New("vault is closed")
+	ErrGone   = errors.New("body was erased")              // its slot, its day key or its folder is gone
+	ErrLocked = errors.New("in use by another process")    // Open only
+	ErrUsed   = errors.New("body is unfinished or stored") // Accept only: Finish comes first, and a body enters once
+
+	// ErrCorrupt is returned for frames and bodies that were damaged or changed.
+	ErrCorrupt = seal.ErrCorrupt
+)
+
+// Defaults of Options.
+const (
+	DefaultLargeBody   = 256 << 10
+	DefaultSegmentSize = 64 << 20
+)
+
+// lockWait is how long Open waits for a process that is just ending.
+const lockWait = 500 * time.Millisecond
+
+// Options configures a vault.
+type Options struct {
+	Dir         string        // folder of the vault; created if absent
+	Keys        *seal.Keyring // day keys
+	LargeBody   int64         // sealed bodies of that many octets or more get a file of their own; 0: 256 KiB
+	SegmentSize int64         // a segment is closed once it has that many octets; 0: 64 MiB
+	Hooks       Hooks         // failpoints for tests
+}
+
+// Vault is an open vault. All methods may be called from several goroutines.
+type Vault struct {
+	o    Options
+	disk disk
+	lock *os.File
+
+	mu      sync.Mutex
+	work    *sync.Cond // something waits, or closed
+	waiting []*request
+	closed  bool
+	days    map[string]bool     // folders known to be durable
+	open    map[string]*segment // written by the writer alone, under mu
+	failed  map[uint64]int64    // abandoned segments and where they end
+	report  Report
+
+	stopped  chan struct{}    // the writer has ended
+	next     uint64           // the next segment's number; writer only
+	reserved uint64           // numbers up to here are in the file "next"; writer only
+	cuts     map[string][]cut // abandoned segments that no durable cut frame names yet; writer only
+	groups   uint64           // writer only
+}
+
+// Open opens the vault in o.Dir, takes its lock (ErrLocked when another process
+// keeps it for half a second) and recovers what a crash left; see the package
+// comment. Recovered tells what was found.
+func Open(o Options) (*Vault, error) {
+	if o.LargeBody <= 0 {
+		o.LargeBody = DefaultLargeBody
+	}
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = DefaultSegmentSize
+	}
+	v := &Vault{
+		o: o, disk: disk{o.Hooks}, days: map[string]bool{}, open: map[string]*segment{}, failed: map[uint64]int64{},
+		cuts: map[string][]cut{}, stopped: make(chan struct{}),
+	}
+	v.work = sync.NewCond(&v.mu)
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("vault: %w", err)
+	}
+	if err := v.takeLock(); err != nil {
+		return nil, fmt.Errorf("vault %s: %w", o.Dir, err)
+	}
+	if err := v.recover(); err != nil {
+		v.lock.Close()
+		return nil, fmt.Errorf("vault %s: %w", o.Dir, err)
+	}
+	go v.write()
+	return v, nil
+}
+
+func (v *Vault) takeLock() error {
+	const step = 50 * time.Millisecond
+	for waited := time.Duration(0); ; waited += step {
+		f, err := lock(filepath.Join(v.o.Dir, "lock"))
+		if err == nil {
+			v.lock = f
+			return nil
+		}
+		if !errors.Is(err, ErrLocked) || waited >= lockWait {
+			return err
+		}
+		time.Sleep(step)
+	}
+}
+
+// Recovered tells what Open, and Replay since, found damaged.
+func (v *Vault) Recovered() Report {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r := v.report
+	r.Damaged = append([]Damage(nil), r.Damaged...)
+	return r
+}
+
+// Space is what the disk has left for an ordinary process.
+type Space struct {
+	Bytes  uint64
+	Inodes uint64 // math.MaxUint64 where the file system does not count them
+}
+
+// Free asks the file system.
+func (v *Vault) Free() (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(v.o.Dir, &st); err != nil {
+		return Space{}, fmt.Errorf("vault %s: statfs: %w", v.o.Dir, err)
+	}
+	free := Space{Bytes: st.Bavail * uint64(st.Bsize), Inodes: st.Ffree} //nolint:gosec // a block size
+	if st.Files == 0 {
+		free.Inodes = math.MaxUint64
+	}
+	return free, nil
+}
+
+// Close waits for the records that are being written, closes every segment in
+// order and gives the lock back. Accept fails with ErrClosed from now on.
+func (v *Vault) Close() error {
+	v.mu.Lock()
+	again := v.closed
+	v.closed = true
+	v.work.Broadcast()
+	v.mu.Unlock()
+	<-v.stopped
+	if again {
+		return nil
+	}
+	return v.lock.Close()
+}
+
+// dayDir returns the folder of a day and makes it durable on first use.
+func (v *Vault) dayDir(day string) (string, error) {
+	path := filepath.Join(v.o.Dir, day)
+	v.mu.Lock()
+	known := v.days[day]
+	v.mu.Unlock()
+	if known {
+		return path, nil
+	}
+	if err := v.disk.makeDir(path); err != nil {
+		return "", diskError("folder "+day, err)
+	}
+	v.mu.Lock()
+	v.days[day] = true
+	v.mu.Unlock()
+	return path, nil
+}
+
+// limits returns how far segments may be read that are not closed in order: what
+// lies behind is not durable, or was given up.
+func (v *Vault) limits() map[uint64]int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	m := maps.Clone(v.failed)
+	for _, s := range v.open {
+		m[s.num] = s.synced
+	}
+	return m
+}
