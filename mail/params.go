@@ -173,7 +173,7 @@ func SafeFileName(name string) string {
 		}
 		return r
 	}, name)
-	name = strings.TrimLeft(strings.TrimSpace(name), ".")
+	name = strings.TrimLeft(strings.TrimSpace(name), ". ")
 	if len(name) > maxFileName {
 		ext := ""
 		if i := strings.LastIndexByte(name, '.'); i > 0 && len(name)-i <= 10 {

@@ -66,7 +66,7 @@ const (
 // platform: then, without a finding, it is a document of unknown kind that a
 // person should see. Mail of other people that a platform passes on (From
 // rewritten, Reply-To theirs) is none of ours, unless it carries a document
-// whose seal is good. Errors are those of reading or of the seal check itself.
+// whose seal is good. Errors are those of reading.
 func (r *Recogniser) Recognise(in Input) ([]Finding, bool, error) {
 	head, err := mail.ReadHeader(bufio.NewReader(io.NewSectionReader(in.Body, 0, in.Size)), maxHeader)
 	if err != nil {
