@@ -1,0 +1,394 @@
+package bolt_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"gatewayd/crypto/seal"
+	"gatewayd/message"
+	"gatewayd/queue"
+	"gatewayd/queue/bolt"
+	"gatewayd/queue/storetest"
+)
+
+// filled makes a ledger with a bit of everything and closes it.
+func filled(t *testing.T, dir string) (a queue.Accepted) {
+	t.Helper()
+	s, err := bolt.Open(options(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	a = storetest.Registered(1, 2)
+	batch := []queue.Accepted{a}
+	for i := range uint64(50) {
+		batch = append(batch, storetest.Accepted(i+2, 2))
+	}
+	if err := s.Index(ctx, batch, map[uint64]int64{1: 2}); err != nil {
+		t.Fatal(err)
+	}
+	receipt := message.Receipt{ID: message.ID{1}, Item: a.Items[0].Key, Received: storetest.Now()}
+	if err := s.Apply(ctx, queue.Change{Receipts: []message.Receipt{receipt}}); err != nil {
+		t.Fatal(err)
+	}
+	checked(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// damage changes the closed file through bbolt itself, as a bad disk or a thief
+// with a program would.
+func damage(t *testing.T, dir string, change func(*bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(dir, "ledger.db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(change); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flip returns a copy with the last bit changed.
+func flip(v []byte) []byte {
+	v = bytes.Clone(v)
+	v[len(v)-1] ^= 1
+	return v
+}
+
+// TestCheckFinds: Check names every kind of damage.
+func TestCheckFinds(t *testing.T) {
+	first := func(bucket string, change func(b *bbolt.Bucket, k, v []byte) error) func(*bbolt.Tx) error {
+		return func(tx *bbolt.Tx) error {
+			b := tx.Bucket([]byte(bucket))
+			k, v := b.Cursor().First()
+			return change(b, bytes.Clone(k), bytes.Clone(v))
+		}
+	}
+	flipped := func(b *bbolt.Bucket, k, v []byte) error { return b.Put(k, flip(v)) }
+	removed := func(b *bbolt.Bucket, k, _ []byte) error { return b.Delete(k) }
+	moved := func(b *bbolt.Bucket, k, v []byte) error {
+		return errors.Join(b.Delete(k), b.Put(flip(k), v))
+	}
+	short := func(b *bbolt.Bucket, k, _ []byte) error { return b.Put(k, []byte("x")) }
+	for name, change := range map[string]func(*bbolt.Tx) error{
+		"envelope flipped": first("messages", flipped),
+		"envelope removed": first("messages", removed),
+		"envelope short":   first("messages", short),
+		"item flipped":     first("items", flipped),
+		"item removed":     first("items", removed),
+		"item short":       first("items", short),
+		"items swapped": func(tx *bbolt.Tx) error {
+			c := tx.Bucket([]byte("items")).Cursor()
+			k1, v1 := c.First()
+			k2, v2 := c.Next()
+			k1, v1, k2, v2 = bytes.Clone(k1), bytes.Clone(v1), bytes.Clone(k2), bytes.Clone(v2)
+			b := tx.Bucket([]byte("items"))
+			return errors.Join(b.Put(k1, v2), b.Put(k2, v1))
+		},
+		"receipt flipped": first("receipts", flipped),
+		"receipt moved":   first("receipts", moved),
+		"index row gone":  first("index", removed),
+		"index row moved": first("index", moved),
+		"index row more":  first("index", func(b *bbolt.Bucket, k, v []byte) error { return b.Put(append(k, 1), v) }),
+		"destination lost": first("index", func(b *bbolt.Bucket, _, _ []byte) error {
+			k, _ := b.Cursor().Seek([]byte("d"))
+			return b.Put(bytes.Clone(k), nil)
+		}),
+		"erase row gone":  first("erase", removed),
+		"erase row more":  first("erase", func(b *bbolt.Bucket, k, v []byte) error { return b.Put(flip(k), v) }),
+		"erase row wrong": first("erase", flipped),
+		"link flipped":    first("outbox", flipped),
+		"link removed":    first("outbox", func(b *bbolt.Bucket, _, _ []byte) error { return b.Delete([]byte{0, 0, 0, 0, 0, 0, 0, 5}) }),
+		"last link gone":  first("outbox", func(b *bbolt.Bucket, _, _ []byte) error { k, _ := b.Cursor().Last(); return b.Delete(bytes.Clone(k)) }),
+		"mark flipped":    first("marks", flipped),
+		"counts flipped": func(tx *bbolt.Tx) error {
+			b := tx.Bucket([]byte("meta"))
+			return b.Put([]byte("counts"), flip(b.Get([]byte("counts"))))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			filled(t, dir)
+			damage(t, dir, change)
+			s, err := bolt.Open(options(t, dir))
+			if err != nil {
+				t.Fatalf("Open: %v", err)
+			}
+			defer s.Close()
+			var problems []string
+			if err := s.Check(context.Background(), func(p string) { problems = append(problems, p) }); err != nil || len(problems) == 0 {
+				t.Errorf("Check found nothing, %v", err)
+			}
+			for _, p := range problems {
+				if strings.Contains(p, "example") || strings.Contains(p, "BL-") {
+					t.Errorf("Check names somebody: %s", p)
+				}
+			}
+		})
+	}
+}
+
+// TestDamagedItemIsPassedOver: one bad item stops nobody else, and is reported.
+func TestDamagedItemIsPassedOver(t *testing.T) {
+	dir := t.TempDir()
+	a := filled(t, dir)
+	damage(t, dir, func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte("items"))
+		k, v := b.Cursor().Seek(a.Envelope.ID[:])
+		return b.Put(bytes.Clone(k), flip(v))
+	})
+	o := options(t, dir)
+	var heard []string
+	o.Damaged = func(p string) { heard = append(heard, p) }
+	s, err := bolt.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := context.Background()
+	for range 2 {
+		items, err := s.Lease(ctx, storetest.Now().Add(time.Hour), 60, nil)
+		if err != nil || len(items) == 0 {
+			t.Errorf("Lease beside a damaged item = %d, %v", len(items), err)
+		}
+	}
+	if _, err := s.Item(ctx, a.Items[0].Key); err == nil || errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("Item(damaged) = %v, want its own error", err)
+	}
+	if len(heard) != 1 || !strings.Contains(heard[0], a.Items[0].Key.String()) {
+		t.Errorf("Damaged heard %q, want the item once", heard)
+	}
+}
+
+// TestDestroyedKey: past the log window nothing opens, nothing fails, and the
+// invariants still hold.
+func TestDestroyedKey(t *testing.T) {
+	dir := t.TempDir()
+	a := filled(t, dir)
+	o := options(t, dir)
+	o.Damaged = func(p string) { t.Errorf("damaged: %s", p) }
+	if err := o.Keys.Destroy(seal.Log, a.Envelope.LogDay); err != nil {
+		t.Fatal(err)
+	}
+	s, err := bolt.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := context.Background()
+	if _, _, err := s.Message(ctx, a.Envelope.ID); !errors.Is(err, seal.ErrDestroyed) {
+		t.Errorf("Message = %v, want ErrDestroyed", err)
+	}
+	if items, err := s.Lease(ctx, storetest.Now().Add(time.Hour), 10, nil); err != nil || len(items) != 0 {
+		t.Errorf("Lease = %d, %v, want none", len(items), err)
+	}
+	if rs, err := s.Receipts(ctx, a.Envelope.ID); err != nil || len(rs) != 0 {
+		t.Errorf("Receipts = %d, %v, want none", len(rs), err)
+	}
+	late := storetest.Accepted(999, 1)
+	if err := s.Index(ctx, []queue.Accepted{late}, map[uint64]int64{9: 9}); err == nil {
+		t.Error("an event under a destroyed key was indexed") // its events are of the same day
+	}
+	late.Events = nil
+	if err := s.Index(ctx, []queue.Accepted{late}, map[uint64]int64{9: 9}); err == nil {
+		t.Log("skipped with an event of today")
+	}
+	checked(t, s)
+}
+
+func TestSecondOpen(t *testing.T) {
+	dir := t.TempDir()
+	o := options(t, dir)
+	s, err := bolt.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	start := time.Now()
+	if _, err := bolt.Open(o); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("second Open = %v", err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("the second Open took %v", took)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	whole := t.TempDir()
+	filled(t, whole)
+	text, err := os.ReadFile(filepath.Join(whole, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(bytes.TrimRight(text, "\x00")) // bbolt makes the file larger than it needs
+	noMeta := bytes.Clone(text)
+	clear(noMeta[:8192])
+	for name, tt := range map[string]struct {
+		text []byte
+		want string
+	}{
+		"truncated to 60 %":     {text[:used*6/10], "truncated"},
+		"truncated to one page": {text[:4096], "truncated"},
+		"no meta page":          {noMeta, "no valid meta"},
+		"text":                  {[]byte("this is no ledger"), "no valid meta"},
+	} {
+		dir := t.TempDir()
+		o := options(t, dir)
+		if err := os.WriteFile(o.Path, tt.text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bolt.Open(o); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: Open = %v, want …%s…", name, err, tt.want)
+		}
+	}
+	other := options(t, t.TempDir()) // its own index keys
+	other.Path = filepath.Join(whole, "ledger.db")
+	if _, err := bolt.Open(other); err == nil || !strings.Contains(err.Error(), "these keys") {
+		t.Errorf("Open with other keys = %v", err)
+	}
+	if _, err := bolt.Open(bolt.Options{Path: other.Path}); err == nil {
+		t.Error("Open without keys gave no error")
+	}
+	if _, err := bolt.Open(func() bolt.Options { o := options(t, t.TempDir()); o.Path = "/nonexistent/ledger.db"; return o }()); err == nil {
+		t.Error("Open in a folder that does not exist gave no error")
+	}
+}
+
+// TestOneMetaPage: with one meta page torn by a crash the other one counts.
+func TestOneMetaPage(t *testing.T) {
+	for page := range int64(2) {
+		dir := t.TempDir()
+		filled(t, dir)
+		f, err := os.OpenFile(filepath.Join(dir, "ledger.db"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(make([]byte, 40), page*4096+16); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		s, err := bolt.Open(options(t, dir))
+		if err != nil {
+			t.Errorf("Open without meta page %d: %v", page, err)
+			continue
+		}
+		checked(t, s)
+		s.Close()
+	}
+}
+
+// TestCutWhileOpen: a file that is cut under the running process gives errors;
+// the process lives.
+func TestCutWhileOpen(t *testing.T) {
+	dir := t.TempDir()
+	filled(t, dir)
+	s, err := bolt.Open(options(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	path := filepath.Join(dir, "ledger.db")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 2*4096); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if _, _, err := s.Find(ctx, queue.Query{}); err == nil {
+		t.Error("Find in a cut file gave no error")
+	}
+	if err := s.Apply(ctx, queue.Change{Events: []message.Event{{Kind: message.EventStarted}}}); err == nil {
+		t.Error("Apply in a cut file gave no error")
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.Copy(f, bytes.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Find(ctx, queue.Query{}); err != nil {
+		t.Errorf("Find after the file came back = %v", err)
+	}
+}
+
+// TestReopen: what was committed is there after Close.
+func TestReopen(t *testing.T) {
+	dir := t.TempDir()
+	a := filled(t, dir)
+	var epoch string
+	for i := range 3 {
+		s, err := bolt.Open(options(t, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := context.Background()
+		got, err := s.Epoch(ctx)
+		if err != nil || i > 0 && got != epoch {
+			t.Errorf("Epoch = %q, %v, want %q", got, err, epoch)
+		}
+		epoch = got
+		if _, items, err := s.Message(ctx, a.Envelope.ID); err != nil || len(items) != 2 {
+			t.Errorf("Message after reopening = %d items, %v", len(items), err)
+		}
+		checked(t, s)
+		s.Close()
+	}
+}
+
+// TestSlowDestination: thousands of items for a full destination, more than one
+// Lease looks at, keep nobody behind them from being leased.
+func TestSlowDestination(t *testing.T) {
+	o := options(t, t.TempDir())
+	s, err := bolt.Open(bolt.Unsynced(o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := context.Background()
+	slow := storetest.Registered(1, 500)
+	for _, a := range []queue.Accepted{slow, storetest.Accepted(700_000, 3)} {
+		if err := s.Index(ctx, []queue.Accepted{a}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range uint64(12) {
+		if err := s.Index(ctx, []queue.Accepted{storetest.Registered(i+2, 500)}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := storetest.Now().Add(time.Hour)
+	asked, got := 0, 0
+	for range 4 {
+		items, err := s.Lease(ctx, now, 10, func(item message.Item) bool { asked++; return item.Decision.Via == "incamail" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += len(items)
+	}
+	if got != 3 || asked > 20 {
+		t.Errorf("%d of 3 items leased, skip asked %d times", got, asked)
+	}
+	if items, err := s.Lease(ctx, now, 2, nil); err != nil || fmt.Sprint(items[0].Key) != fmt.Sprint(slow.Items[0].Key) {
+		t.Errorf("then leased %v, %v, want the first of the slow ones", items, err)
+	}
+}
