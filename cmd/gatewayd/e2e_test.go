@@ -33,12 +33,22 @@ func letter(t *testing.T, subject, body string) (path string, raw []byte) {
 	}
 	raw = fmt.Appendf(nil, "From: Bauinspektorat <bauinspektorat@bl.example>\r\nTo: buerger@example.ch\r\nSubject: %s\r\nDate: Mon, 23 Nov 2026 10:00:00 +0100\r\n"+
 		"Message-ID: <%s@bl.example>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\nX-Odd:  spacing \t kept\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\n%s\r\n.\r\n..punkte\r\n"+
-		"--x\r\nContent-Type: application/pdf; name=verfuegung.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n--x--\r\n", subject, token(), body, base64.StdEncoding.EncodeToString(pdf[:3000]))
+		"--x\r\nContent-Type: application/pdf; name=verfuegung.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n--x--\r\n", subject, token(), body, wrapped(pdf[:3000]))
 	path = filepath.Join(t.TempDir(), "letter.eml")
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
+	// swaks ends the data with a line end of its own.
+	if err := os.WriteFile(path, bytes.TrimSuffix(raw, []byte("\r\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path, raw
+}
+
+func wrapped(b []byte) string {
+	text := base64.StdEncoding.EncodeToString(b)
+	var lines []string
+	for ; len(text) > 76; text = text[76:] {
+		lines = append(lines, text[:76])
+	}
+	return strings.Join(append(lines, text), "\r\n")
 }
 
 // TestDecision is the main job with real programs: swaks submits a decision

@@ -203,7 +203,8 @@ func (r *rig) account(ack *acknowledged, kills int) {
 				continue
 			}
 			lost++
-			r.t.Errorf("%s (%s, %s) was acknowledged, is not at the platform and not in the queue", token, s.id, s.class)
+			out, _ := r.run("message", "trace", s.id.String())
+			r.t.Errorf("%s (%s, %s) was acknowledged, is not at the platform and not in the queue\n%s", token, s.id, s.class, out)
 		case n > 1 && s.class == message.Registered:
 			registeredTwice++
 			r.t.Errorf("%s (%s) is registered and arrived %d times", token, s.id, n)

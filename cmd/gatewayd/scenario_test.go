@@ -227,23 +227,26 @@ func TestScenarioForgedReceiptsCloseNothing(t *testing.T) {
 	}
 }
 
+// TestScenarioBlockedAndSmallMailbox: the platforms say it by ordinary mail
+// without a seal. That closes no case; it raises an alarm and lies in the
+// mailbox for a person (platforms.md § 5.3 rule 6).
 func TestScenarioBlockedAndSmallMailbox(t *testing.T) {
 	tests := []struct {
 		profile simulator.Profile
-		want    message.CaseState
+		says    message.ReceiptKind
 	}{
-		{simulator.Profile{Kind: simulator.BlocksRegistered}, message.CaseBlocked},
-		{simulator.Profile{Kind: simulator.SmallMailbox, MailboxMB: 0}, message.CaseUndelivered},
+		{simulator.Profile{Kind: simulator.BlocksRegistered}, message.NoticeBlocked},
+		{simulator.Profile{Kind: simulator.SmallMailbox, MailboxMB: 0}, message.NoticeUndelivered},
 	}
 	for _, tt := range tests {
 		t.Run(string(tt.profile.Kind), func(t *testing.T) {
 			s := newStage(t, func(d *demo) { d.sims.incamail.SetRecipient(buerger, tt.profile) })
 			id := s.decide("[einschreiben] Entscheid", buerger)
-			item := s.until(id, string(tt.want), inCase(tt.want))
-			if item.State != message.Refused {
-				t.Errorf("state %s, want refused", item.State)
+			item := s.until(id, "an alarm", func(i message.Item) bool { return strings.Contains(i.Alarm, string(tt.says)) })
+			if item.State != message.Handed || item.Case != message.CaseSubmitted {
+				t.Errorf("state %s, case %s: an unsealed notice moved it", item.State, item.Case)
 			}
-			await(t, "the sender is told", 10*time.Second, func() bool { return s.told(id) })
+			await(t, "the notice in the mailbox", 10*time.Second, s.replied)
 		})
 	}
 }
