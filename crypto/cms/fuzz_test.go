@@ -1,0 +1,92 @@
+package cms
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"gatewayd/crypto/ber"
+)
+
+// fixed is a signer whose signatures are the same in every process, as the
+// fuzzing engine needs it.
+var fixed = sync.OnceValue(func() identity {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	tpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Fuzz"},
+		NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	der := must(x509.CreateCertificate(nil, tpl, tpl, key.Public(), key))
+	return identity{must(x509.ParseCertificate(der)), key}
+})
+
+// FuzzVerify wants no panic, and no good word about content that was not
+// signed.
+func FuzzVerify(f *testing.F) {
+	id := fixed()
+	f.Add(must(Sign(strings.NewReader(text), id.signer(), SignOptions{Attached: true, Time: now})), false)
+	f.Add(must(Sign(strings.NewReader(text), id.signer(), SignOptions{Time: now})), true)
+	f.Add(must(Sign(strings.NewReader(text), id.signer(), SignOptions{Hash: 0})), true)
+	f.Add(bytes.Repeat([]byte{0x30, 0x80}, 100), false)
+	f.Add(bytes.Repeat([]byte{0x24, 0x80}, 100), false)
+	roots := x509.NewCertPool()
+	roots.AddCert(id.cert)
+	f.Fuzz(func(t *testing.T, der []byte, detached bool) {
+		var out bytes.Buffer
+		var content io.Reader
+		if detached {
+			content = strings.NewReader(text)
+			out.WriteString(text)
+		}
+		r, err := Verify(bytes.NewReader(der), content, VerifyOptions{Roots: roots, At: now, Out: &out, Limits: ber.Limits{Size: 1 << 20}})
+		if err != nil {
+			return
+		}
+		for _, s := range r.Signatures {
+			if s.ChainErr == nil && (out.String() != text || !s.Cert.Equal(id.cert)) {
+				t.Errorf("verified %q", out.String())
+			}
+		}
+	})
+}
+
+// FuzzDecrypt wants no panic and no endless work.
+func FuzzDecrypt(f *testing.F) {
+	// A fixed key of RFC 9216 keeps the seeds the same in every process.
+	key, cert := rfc9216(f)
+	for _, size := range []int64{int64(len(text)), -1} {
+		var b bytes.Buffer
+		if err := Encrypt(&b, strings.NewReader(text), size, EncryptOptions{Recipients: []*x509.Certificate{cert}, PKCS1v15: size < 0}); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	f.Add(bytes.Repeat([]byte{0x30, 0x80}, 100))
+	f.Fuzz(func(t *testing.T, der []byte) {
+		var out counter
+		_, err := Decrypt(&out, bytes.NewReader(der), []Recipient{{Cert: cert, Key: key}}, ber.Limits{Size: 1 << 20})
+		if err == nil && int(out) > len(der) {
+			t.Errorf("%d octets out of %d", out, len(der))
+		}
+	})
+}
+
+// rfc9216 returns Bob's key for decryption.
+func rfc9216(f *testing.F) (*rsa.PrivateKey, *x509.Certificate) {
+	dir := filepath.Join("..", "..", "..", "shared", "corpora", "rfc-smime-examples", "rfc9216-pem")
+	if _, err := filepath.Glob(dir); err != nil {
+		f.Skip("corpus rfc-smime-examples is not here")
+	}
+	key, _ := pem.Decode(get(f, dir, "5.4_Bob-s-Decryption-Private-Key-Material.pem"))
+	cert, _ := pem.Decode(get(f, dir, "5.3_Bob-s-Encryption-End-Entity-Certificate.pem"))
+	return must(x509.ParsePKCS8PrivateKey(key.Bytes)).(*rsa.PrivateKey), must(x509.ParseCertificate(cert.Bytes))
+}
