@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strconv"
 	"strings"
@@ -81,13 +82,15 @@ func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Read
 		return message.ID{}, storageError(err)
 	}
 	defer sealed.Abort()
-	head, err := store(sealed, body)
+	behind := sha256.New()
+	head, err := store(sealed, body, behind)
 	if err != nil {
 		return message.ID{}, err
 	}
 	if env.Content, err = sealed.Finish(); err != nil {
 		return message.ID{}, storageError(err)
 	}
+	behind.Sum(env.Content.Body[:0])
 	env.MessageID = strings.TrimSpace(head.Get("Message-ID"))
 	if from, _, ok := mail.HeaderFrom(head); ok {
 		env.HeaderFrom = from.String()
@@ -118,8 +121,9 @@ func (g *Gateway) roomFor() error {
 // reserveInodes stay free for segments, day files and keys.
 const reserveInodes = 64
 
-// store streams the message into the vault and returns its header.
-func store(w io.Writer, body io.Reader) (*mail.Header, error) {
+// store streams the message into the vault and returns its header. behind is
+// given what follows the header: the platforms name its hash in their receipts.
+func store(w io.Writer, body io.Reader, behind hash.Hash) (*mail.Header, error) {
 	r := bufio.NewReaderSize(body, 32<<10)
 	head, err := mail.ReadHeader(r, maxHeader)
 	switch {
@@ -131,7 +135,7 @@ func store(w io.Writer, body io.Reader) (*mail.Header, error) {
 	if _, err := w.Write(head.Bytes()); err != nil {
 		return nil, storageError(err)
 	}
-	if _, err := io.Copy(sealWriter{w}, r); err != nil {
+	if _, err := io.Copy(io.MultiWriter(sealWriter{w}, behind), r); err != nil {
 		var se *sealError
 		if errors.As(err, &se) {
 			return nil, storageError(se.err)
