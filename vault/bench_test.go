@@ -17,6 +17,8 @@ func BenchmarkAccept(b *testing.B) {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			box := newBox(b)
 			box.o.LargeBody = 0
+			var syncs atomic.Int64
+			box.o.Hooks.BeforeSync = func(string) error { syncs.Add(1); return nil }
 			v := box.open()
 			body, meta := bodyOf(1, 4096), bodyOf(2, 600)
 			var next atomic.Int64
@@ -36,6 +38,7 @@ func BenchmarkAccept(b *testing.B) {
 			}
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			b.ReportMetric(float64(b.N)/float64(syncs.Load()), "msg/sync")
 		})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"os"
@@ -259,5 +258,3 @@ func (b *Body) store(r *request) (message.Ref, error) {
 	b.state, b.mem = bodyStored, nil
 	return r.ref, nil
 }
-
-var errMissing = errors.New("body file is missing")

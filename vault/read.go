@@ -16,6 +16,8 @@ import (
 	"gatewayd/message"
 )
 
+var errMissing = errors.New("body file is missing")
+
 // BodyReader reads the plain octets of a stored body: io.Reader, io.ReaderAt,
 // io.Seeker, Size. Damage shows as ErrCorrupt, never as other octets.
 type BodyReader struct {

@@ -85,6 +85,9 @@ func Open(o Options) (*Vault, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("vault: %w", err)
 	}
+	if err := v.disk.syncDir(filepath.Dir(o.Dir)); err != nil {
+		return nil, fmt.Errorf("vault: %w", err)
+	}
 	if err := v.takeLock(); err != nil {
 		return nil, fmt.Errorf("vault %s: %w", o.Dir, err)
 	}

@@ -57,6 +57,9 @@ func NewWriter(w io.Writer, key [32]byte) (*Writer, error) {
 // Write implements io.Writer. After an error the body is lost.
 func (s *Writer) Write(p []byte) (int, error) {
 	written := 0
+	if s.buf == nil { // a short body comes in one piece: seal it in place
+		s.buf = make([]byte, 0, min(len(p), chunkSize)+tagSize)
+	}
 	for len(p) > 0 && s.err == nil {
 		if len(s.buf) == chunkSize { // more follows: it is not the last
 			s.flush(false)
