@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -61,7 +62,7 @@ func FuzzVerify(f *testing.F) {
 
 // FuzzDecrypt wants no panic and no endless work.
 func FuzzDecrypt(f *testing.F) {
-	// A fixed key of RFC 9216 keeps the seeds the same in every process.
+	// A published key, so that what is found fails in every process.
 	key, cert := rfc9216(f)
 	for _, size := range []int64{int64(len(text)), -1} {
 		var b bytes.Buffer
@@ -83,7 +84,7 @@ func FuzzDecrypt(f *testing.F) {
 // rfc9216 returns Bob's key for decryption.
 func rfc9216(f *testing.F) (*rsa.PrivateKey, *x509.Certificate) {
 	dir := filepath.Join("..", "..", "..", "shared", "corpora", "rfc-smime-examples", "rfc9216-pem")
-	if _, err := filepath.Glob(dir); err != nil {
+	if _, err := os.Stat(dir); err != nil {
 		f.Skip("corpus rfc-smime-examples is not here")
 	}
 	key, _ := pem.Decode(get(f, dir, "5.4_Bob-s-Decryption-Private-Key-Material.pem"))

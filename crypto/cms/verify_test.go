@@ -431,3 +431,82 @@ func TestErrorsTellNoContent(t *testing.T) {
 		}
 	}
 }
+
+// TestPSSKey reads signatures of a key that is marked for PSS only, which
+// crypto/x509 does not know.
+func TestPSSKey(t *testing.T) {
+	need(t, "openssl", "openssl")
+	dir := t.TempDir()
+	put(t, dir, "content", []byte(text))
+	for _, line := range []string{
+		"req -x509 -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -keyout pss.key -out pss.pem -nodes -subj /CN=pss -days 30 -sha256",
+		"cms -sign -binary -in content -outform DER -out signed -signer pss.pem -inkey pss.key -md sha256 -keyopt rsa_padding_mode:pss",
+	} {
+		if out, err := openssl(t, dir, line); err != nil {
+			t.Fatal(out)
+		}
+	}
+	der := get(t, dir, "signed")
+	r, err := Verify(bytes.NewReader(der), strings.NewReader(text), VerifyOptions{})
+	if err != nil || r.Signatures[0].Cert.PublicKey != nil || r.Signatures[0].Weak {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	if _, err := Verify(bytes.NewReader(der), strings.NewReader("x"+text), VerifyOptions{}); !errors.Is(err, ErrSignature) {
+		t.Errorf("other content: %v", err)
+	}
+	for name, spki := range map[string][]byte{
+		"no key":       {},
+		"not DER":      {1},
+		"other kind":   ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, oid(oidData)), ber.Wrap(3, []byte{0})),
+		"broken key":   ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, oid(oidPSS)), ber.Wrap(3, []byte{0, 1})),
+		"negative key": ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, oid(oidPSS)), ber.Wrap(3, []byte{0}, ber.Wrap(ber.Sequence, []byte{2, 1, 0xff, 2, 1, 3}))),
+	} {
+		c := &x509.Certificate{RawSubjectPublicKeyInfo: spki}
+		if k, err := publicKey(c); err == nil || !weakKey(c) {
+			t.Errorf("%s: %v", name, k)
+		}
+	}
+}
+
+func TestEd25519Forms(t *testing.T) {
+	w := testWorld()
+	sum := sha512.Sum512([]byte(text))
+	attributes := signedAttributes(w.keys["ed25519"].cert, sum[:], now)
+	good := crafted{
+		id: w.keys["ed25519"], content: []byte(text), hash: stdcrypto.SHA512, attributes: [][]byte{attributes},
+		method:    ber.Wrap(ber.Sequence, oid(oidEd25519)),
+		signature: must(w.keys["ed25519"].key.Sign(nil, ber.Wrap(ber.Set, attributes), stdcrypto.Hash(0))),
+	}
+	plain, method, changed := good, good, good
+	plain.attributes = nil
+	method.method = ber.Wrap(ber.Sequence, oid(oidRSA))
+	changed.signature = make([]byte, 64)
+	for name, c := range map[string]struct {
+		in   crafted
+		want error
+	}{"good": {good, nil}, "no attributes": {plain, ErrUnsupported}, "RSA": {method, ErrUnsupported}, "changed": {changed, ErrSignature}} {
+		_, err := Verify(bytes.NewReader(c.in.der()), strings.NewReader(text), w.trusting())
+		if !errors.Is(err, c.want) || c.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	w := testWorld()
+	for _, name := range []string{"rsa", "p256"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				must(Sign(strings.NewReader(text), w.keys[name].signer(), SignOptions{Time: now}))
+			}
+		})
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	w := testWorld()
+	der := must(Sign(strings.NewReader(text), w.rsa.signer(), SignOptions{Time: now}))
+	for b.Loop() {
+		must(Verify(bytes.NewReader(der), strings.NewReader(text), w.trusting()))
+	}
+}

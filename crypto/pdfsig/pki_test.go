@@ -29,7 +29,7 @@ type pki struct {
 	roots               *x509.CertPool
 	ca                  *x509.Certificate
 	ec, rsa2048, sealer Signer
-	stranger            Signer
+	stranger, short     Signer
 }
 
 var testPKI = sync.OnceValue(func() pki {
@@ -39,7 +39,8 @@ var testPKI = sync.OnceValue(func() pki {
 	p.roots.AddCert(ca)
 	p.ec = leaf("Plattform EC", newEC(elliptic.P256()), caKey, ca)
 	p.sealer = leaf("Plattform P-384", newEC(elliptic.P384()), caKey, ca)
-	p.rsa2048 = leaf("Plattform RSA", newRSA(), caKey, ca)
+	p.rsa2048 = leaf("Plattform RSA", newRSA(2048), caKey, ca)
+	p.short = leaf("Plattform RSA kurz", newRSA(1024), caKey, ca)
 	p.stranger = leaf("Plattform EC", newEC(elliptic.P256()), falseKey, falseCA)
 	return p
 })
@@ -52,8 +53,8 @@ func newEC(c elliptic.Curve) stdcrypto.Signer {
 	return k
 }
 
-func newRSA() stdcrypto.Signer {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
+func newRSA(bits int) stdcrypto.Signer {
+	k, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
 		panic(err)
 	}

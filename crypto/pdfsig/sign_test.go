@@ -5,8 +5,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -163,5 +165,115 @@ func TestTexts(t *testing.T) {
 		if got := readText([]byte(raw)); got != want {
 			t.Errorf("readText(%s) = %q, want %q", raw, got, want)
 		}
+	}
+}
+
+// build writes a PDF of hand-made objects; the first is the catalogue.
+func build(objects ...string) []byte {
+	var b bytes.Buffer
+	b.WriteString("%PDF-1.7\n")
+	offsets := make([]int, len(objects))
+	for i, o := range objects {
+		offsets[i] = b.Len()
+		fmt.Fprintf(&b, "%d 0 obj\n%s\nendobj\n", i+1, o)
+	}
+	at := b.Len()
+	fmt.Fprintf(&b, "xref\n0 %d\n0000000000 65535 f \n", len(objects)+1)
+	for _, o := range offsets {
+		fmt.Fprintf(&b, "%010d 00000 n \n", o)
+	}
+	fmt.Fprintf(&b, "trailer\n<</Size %d /Root 1 0 R>>\nstartxref\n%d\n%%%%EOF", len(objects)+1, at)
+	return b.Bytes()
+}
+
+// TestShapes signs documents that keep forms, fields, annotations and kids in
+// objects of their own, and refuses broken ones.
+func TestShapes(t *testing.T) {
+	const page = "<</Type/Page/Parent 2 0 R/MediaBox[0 0 10 10]/Annots 5 0 R>>"
+	pages := "<</Type/Pages/Count 1/Kids 4 0 R>>"
+	link := "<</Type/Annot/Subtype/Link/Rect[0 0 1 1]>>"
+	for _, c := range []struct {
+		name    string
+		objects []string
+		good    bool
+	}{
+		{"everything by reference", []string{"<</Type/Catalog/Pages 2 0 R/AcroForm 7 0 R/A#20B(x)>>", pages, page, "[3 0 R]", "[6 0 R]", link, "<</Fields 8 0 R/DA()>>", "[]"}, true},
+		{"comments and strings", []string{"<</Type/Catalog % >> \n/Pages 2 0 R/X(\\)>>(>>))/Y<3e3e>>>", pages, page, "[ 3 0 R]", "[]"}, true},
+		{"annotations are a name", []string{"<</Pages 2 0 R>>", pages, page, "[3 0 R]", "/None"}, false},
+		{"no kids", []string{"<</Pages 2 0 R>>", pages, page, "[]", "[]"}, false},
+		{"kids loop", []string{"<</Pages 2 0 R>>", pages, page, "[2 0 R]", "[]"}, false},
+		{"kids are missing", []string{"<</Pages 2 0 R>>", "<</Kids 9 0 R>>", page}, false},
+		{"kids are no array", []string{"<</Pages 2 0 R>>", "<</Kids 3 0 R>>", page}, false},
+		{"direct page", []string{"<</Pages 2 0 R>>", "<</Kids[<</Type/Page>>]>>"}, false},
+		{"no pages", []string{"<</Type/Catalog>>"}, false},
+		{"catalogue is an array", []string{"[]"}, false},
+		{"form is a number", []string{"<</Pages 2 0 R/AcroForm 7>>", pages, page, "[3 0 R]", "[]"}, false},
+		{"fields are a number", []string{"<</Pages 2 0 R/AcroForm<</Fields 7>>>>", pages, page, "[3 0 R]", "[]"}, false},
+		{"unclosed catalogue", []string{"<</Pages 2 0 R"}, false},
+		{"unclosed string", []string{"<</Pages (2 0 R>>"}, false},
+		{"unclosed hex", []string{"<</Pages <20"}, false},
+		{"deep", []string{"<</X" + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "/Pages 2 0 R>>"}, false},
+		{"stray delimiter", []string{"<</Pages 2 0 R/X ) >>"}, false},
+		{"key without value", []string{"<</Pages>>"}, false},
+		{"number as key", []string{"<<1 2>>"}, false},
+	} {
+		pdf := build(c.objects...)
+		out, err := Sign(pdf, testPKI().ec, Options{Time: now})
+		if (err == nil) != c.good {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%s: unclear error %v", c.name, err)
+			}
+			continue
+		}
+		if r := verdict(t, out, VerifyOptions{Roots: testPKI().roots}); r.Verdict != message.Verified {
+			t.Errorf("%s: %s (%s)", c.name, r.Verdict, r.Detail)
+		}
+		if got := poppler(t, out); !strings.Contains(got, "Signature is Valid") || !strings.Contains(got, "Total document signed") {
+			t.Errorf("%s: pdfsig says %s", c.name, got)
+		}
+	}
+}
+
+// poppler returns what pdfsig says; where it is missing, what one hopes for.
+func poppler(t *testing.T, pdf []byte) string {
+	t.Helper()
+	if _, err := exec.LookPath("pdfsig"); err != nil {
+		return "Signature is Valid, Total document signed"
+	}
+	out, _ := exec.Command("pdfsig", "-nocert", write(t, "a.pdf", pdf)).CombinedOutput()
+	return string(out)
+}
+
+// TestSignCorpus signs other makers' documents where that is possible.
+func TestSignCorpus(t *testing.T) {
+	dir := corpus(t)
+	signed := 0
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".pdf" {
+			return err
+		}
+		pdf, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		before, _ := Verify(pdf, VerifyOptions{})
+		out, err := Sign(pdf, testPKI().ec, Options{Time: now})
+		if err != nil || before.Verdict != message.Unsigned {
+			return nil
+		}
+		signed++
+		if r := verdict(t, out, VerifyOptions{Roots: testPKI().roots}); r.Verdict != message.Verified {
+			t.Errorf("%s: %s (%s)", e.Name(), r.Verdict, r.Detail)
+		}
+		if got := poppler(t, out); !strings.Contains(got, "Signature is Valid") || !strings.Contains(got, "Total document signed") {
+			t.Errorf("%s: pdfsig says %s", e.Name(), got)
+		}
+		return nil
+	})
+	if err != nil || signed < 20 {
+		t.Errorf("%d documents signed, %v", signed, err)
 	}
 }

@@ -62,6 +62,7 @@ func TestVerdicts(t *testing.T) {
 		{"no anchors", signed, VerifyOptions{}, message.Untrusted},
 		{"other anchors", signed, VerifyOptions{Roots: x509.NewCertPool()}, message.Untrusted},
 		{"stranger of the same name", sign(t, plain, p.stranger), trusting, message.Untrusted},
+		{"short key", sign(t, plain, p.short), trusting, message.Untrusted},
 		{"signed twice", sign(t, signed, p.rsa2048), trusting, message.Verified},
 		{"stranger signs behind the platform", sign(t, signed, p.stranger), trusting, message.Untrusted},
 		{"shadow update", shadow(signed), trusting, message.Forged},
