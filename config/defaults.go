@@ -6,20 +6,6 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// setDefaults writes the values of the default tags into v and the structs in
-// it, before the file is read over them.
-func setDefaults(v reflect.Value) {
-	t := v.Type()
-	for i := range t.NumField() {
-		f := v.Field(i)
-		if def := t.Field(i).Tag.Get("default"); def != "" {
-			setDefault(f, t.Field(i), def)
-		} else if f.Kind() == reflect.Struct && isTable(f.Type()) {
-			setDefaults(f)
-		}
-	}
-}
-
 // isTable reports whether the struct is one of ours, a table of the file.
 func isTable(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t.NumField() > 0 && t.Field(0).Tag.Get("toml") != ""
@@ -42,37 +28,41 @@ func literal(t reflect.Type, def string) string {
 	return def
 }
 
-// fillDefaults completes the elements of maps and lists and what pointers name,
-// which setDefaults could not know.
-func fillDefaults(v reflect.Value) {
+// defaults gives every key that the text leaves out its default. What the text
+// says stays, also a zero.
+func (d *document) defaults(v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
-			fillDefaults(v.Elem())
+			d.defaults(v.Elem(), path)
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
-			fillDefaults(v.Index(i))
+			d.defaults(v.Index(i), path+index(i+1))
 		}
 	case reflect.Map:
 		for _, k := range v.MapKeys() {
 			e := reflect.New(v.Type().Elem()).Elem()
 			e.Set(v.MapIndex(k))
-			fillDefaults(e)
+			d.defaults(e, joinKey(path, k.String()))
 			v.SetMapIndex(k, e)
 		}
 	case reflect.Struct:
-		if !isTable(v.Type()) {
-			return
+		if isTable(v.Type()) {
+			d.defaultFields(v, path)
 		}
-		t := v.Type()
-		for i := range t.NumField() {
-			f := v.Field(i)
-			if def := t.Field(i).Tag.Get("default"); def != "" && f.IsZero() && f.Kind() != reflect.Bool {
-				setDefault(f, t.Field(i), def)
-			}
-			fillDefaults(f)
+	}
+}
+
+func (d *document) defaultFields(v reflect.Value, path string) {
+	for i := range v.NumField() {
+		f, field := v.Field(i), v.Type().Field(i)
+		key := joinKey(path, field.Tag.Get("toml"))
+		if _, given := d.places[key]; given || field.Tag.Get("default") == "" {
+			d.defaults(f, key)
+			continue
 		}
+		setDefault(f, field, field.Tag.Get("default"))
 	}
 }
 
@@ -104,8 +94,8 @@ func (d *document) missingFields(v reflect.Value, path string) {
 		f, field := v.Field(i), t.Field(i)
 		key := joinKey(path, field.Tag.Get("toml"))
 		if f.IsZero() || (f.Kind() == reflect.Slice || f.Kind() == reflect.Map) && f.Len() == 0 {
-			if field.Tag.Get("need") != "" {
-				d.add(key, "is missing: %s", field.Tag.Get("doc"))
+			if field.Tag.Get("need") != "" && !d.isWrong(key) {
+				d.refuse(key, "is missing: %s", field.Tag.Get("doc"))
 			}
 			continue
 		}

@@ -6,8 +6,6 @@ import (
 	"strings"
 )
 
-func index(i int) string { return fmt.Sprintf("[%d]", i) }
-
 // Describe returns the commented reference of the configuration file, made
 // from the struct: every key with its meaning, its default or an example.
 func Describe() string {

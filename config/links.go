@@ -43,7 +43,30 @@ func (b *builder) links(c *Config) {
 }
 
 // tryOut lets a connector check its own options; nothing is dialled.
-func (b *builder) tryOut(key string, f func() error) { b.note(key, f()) }
+func (b *builder) tryOut(key string, f func() error) {
+	b.note(func(text string) (string, string) { return linkKey(key, text) }, f())
+}
+
+// linkKey finds the key that an error of a connector is about.
+func linkKey(key, text string) (at, rest string) {
+	for _, p := range [][2]string{
+		{"smarthost: ", key + ".smarthost"},
+		{"hello name: ", "hostname"},
+		{"host: ", "hostname"},
+		{"suffix: ", key + ".recipient_suffix"},
+		{"login: ", key + ".username"},
+		{"class registered: ", key + ".registered_tag"},
+		{"class confidential: ", key + ".confidential_tag"},
+		{"class personal: ", key + ".personal_tag"},
+		{"mode ", key + ".tls"},
+		{"without a smarthost the mode ", key + ".tls"},
+	} {
+		if rest, ok := strings.CutPrefix(text, p[0]); ok {
+			return p[1], rest
+		}
+	}
+	return key, text
+}
 
 // tags are the ones that the file names.
 func (p Platform) tags() map[message.Class]string {
@@ -59,7 +82,7 @@ func (p Platform) tags() map[message.Class]string {
 func (b *builder) link(key string, p Platform) connectors.ClientOptions {
 	o := connectors.ClientOptions{Addr: p.Smarthost, ServerName: p.ServerName, Mode: connectors.Mode(p.TLS), Hello: b.file.Hostname, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.pool(key+".roots", p.Roots)}}
 	if p.TLS != string(connectors.StartTLS) && p.TLS != string(connectors.ImplicitTLS) {
-		b.add(key+".tls", "%q: write starttls or implicit; a platform is never reached in plain text", p.TLS)
+		b.bad(key+".tls", "%q: write starttls or implicit; a platform is never reached in plain text", p.TLS)
 	}
 	if pair, ok := b.certificate(key+".client_certificate", p.ClientCertificate); ok {
 		o.TLS.Certificates = []tls.Certificate{pair}
@@ -69,7 +92,11 @@ func (b *builder) link(key string, p Platform) connectors.ClientOptions {
 }
 
 func (b *builder) login(key, name string, password Secret) *connectors.Login {
-	if name == "" {
+	switch {
+	case name == "" && password != Secret{}:
+		b.add(key+".password", "stands without username")
+		return nil
+	case name == "":
 		return nil
 	}
 	return &connectors.Login{Name: name, Password: b.secret(key+".password", password)}
@@ -98,7 +125,26 @@ func (b *builder) platform(key string, p Platform, tags map[message.Class]string
 		b.warn(key+".receipt_anchors", "is missing: receipts cannot be verified, so class registered is refused on this platform")
 		delete(usable, message.Registered)
 	}
+	b.recognition(key+".recognised", out.Recognised)
+	b.atLeast(key+".receipt_wait", p.ReceiptWait, time.Second)
+	if p.MaxSize < 1<<10 {
+		b.add(key+".max_size", "must be at least 1 KiB")
+	}
 	return out
+}
+
+// recognition warns of a legal basis that does not hold today.
+func (b *builder) recognition(key string, r gateway.Recognition) {
+	var none calendar.Day
+	today := calendar.DayOf(b.now)
+	switch {
+	case r.Until != none && r.Until.Before(r.From):
+		b.add(key+".until", "lies before from")
+	case r.From != none && today.Before(r.From):
+		b.warn(key+".from", "lies in the future: until then nothing confidential or registered goes over this platform")
+	case r.Until != none && r.Until.Before(today):
+		b.warn(key+".until", "is over: nothing confidential or registered goes over this platform")
+	}
 }
 
 func day(d toml.LocalDate) calendar.Day {
@@ -121,9 +167,9 @@ func (b *builder) relay() smtprelay.Options {
 	case r.Smarthost == "" && (r.TLS == "verify" || r.TLS == "starttls"):
 		o.Link.Mode = connectors.StartTLS
 	case r.Smarthost == "" && r.TLS != string(connectors.Opportunistic):
-		b.add("smtp.tls", "%q: without a smarthost write verify or opportunistic", r.TLS)
+		b.bad("smtp.tls", "%q: without a smarthost write verify or opportunistic", r.TLS)
 	case r.Smarthost != "" && r.TLS != string(connectors.StartTLS) && r.TLS != string(connectors.ImplicitTLS):
-		b.add("smtp.tls", "%q: to a smarthost write starttls or implicit", r.TLS)
+		b.bad("smtp.tls", "%q: to a smarthost write starttls or implicit", r.TLS)
 	}
 	return o
 }

@@ -2,25 +2,32 @@ package config
 
 import (
 	"bytes"
-	"encoding"
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// maxFile bounds the configuration file, in octets.
-const maxFile = 4 << 20
+// Bounds of the configuration file.
+const (
+	maxFile     = 1 << 20 // octets
+	maxProblems = 100     // shown at once
+	maxKey      = 128     // octets of one part of a key
+)
 
 // Problem is one mistake in the configuration, with its place and what to do.
+// It quotes neither secrets nor addresses.
 type Problem struct {
 	File   string `json:"file"`
-	Line   int    `json:"line,omitempty"`
-	Column int    `json:"column,omitempty"`
+	Line   int    `json:"line,omitempty"`   // from 1; 0: the whole file
+	Column int    `json:"column,omitempty"` // in characters, from 1
 	Key    string `json:"key,omitempty"`
 	Text   string `json:"problem"`
 }
@@ -40,155 +47,169 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// document is a parsed file with the places of its keys.
+// document is a parsed file with the places of its keys. It reads the text into
+// the struct itself, not by a decoder, which would stop at the first mistake.
 type document struct {
 	name     string
+	text     []byte
+	base     int // where the parser began in text
 	file     File
-	places   map[string]unstable.Position
+	places   map[string]int  // key → offset in text
+	values   map[string]int  // keys with a value → offset
+	tables   map[string]int  // headers → offset
+	wrong    map[string]bool // keys whose value could not be read
+	elements map[string]reflect.Value
+	finish   []func() // put the elements into their maps
 	problems []Problem
 }
 
-// parse reads the text strictly: syntax, unknown keys and wrong types, all of
-// them at once; then missing keys.
+// parse reads the text strictly: syntax, unknown keys, wrong types, and missing
+// keys, all of them at once.
 func parse(name string, text []byte) *document {
-	d := &document{name: name, places: map[string]unstable.Position{}}
-	if len(text) > maxFile {
-		d.add("", "the file is larger than 4 MiB")
+	d := &document{
+		name: name, text: bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), places: map[string]int{}, values: map[string]int{}, tables: map[string]int{},
+		wrong: map[string]bool{}, elements: map[string]reflect.Value{},
+	}
+	if !d.readable() {
 		return d
 	}
-	d.walk(text)
-	if len(d.problems) > 0 {
-		return d
+	for d.base = 0; d.base < len(d.text); {
+		d.base = d.walk()
 	}
-	setDefaults(reflect.ValueOf(&d.file).Elem())
-	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&d.file); err != nil {
-		d.decodeError(err)
-		return d
+	for _, f := range d.finish {
+		f()
 	}
-	fillDefaults(reflect.ValueOf(&d.file).Elem())
-	d.missing(reflect.ValueOf(&d.file).Elem(), "")
+	d.defaults(reflect.ValueOf(&d.file).Elem(), "")
+	if !d.broken() {
+		d.missing(reflect.ValueOf(&d.file).Elem(), "")
+	}
 	return d
 }
 
-func (d *document) add(key, format string, args ...any) {
-	p := Problem{File: d.name, Key: key, Text: fmt.Sprintf(format, args...)}
-	for k := key; k != ""; k = parentKey(k) {
-		if at, ok := d.places[k]; ok {
-			p.Line, p.Column = at.Line, at.Column
-			break
+// readable reports whether the text can be TOML at all.
+func (d *document) readable() bool {
+	switch {
+	case len(d.text) > maxFile:
+		d.addAt(-1, "", "the file is larger than 1 MiB")
+	case bytes.HasPrefix(d.text, []byte("\xff\xfe")) || bytes.HasPrefix(d.text, []byte("\xfe\xff")):
+		d.addAt(-1, "", "the file is UTF-16: save it as UTF-8")
+	case !utf8.Valid(d.text):
+		d.addAt(firstInvalid(d.text), "", "this is not UTF-8: save the file as UTF-8")
+	}
+	return len(d.problems) == 0
+}
+
+func firstInvalid(text []byte) int {
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
 		}
+		i += n
+	}
+	return len(text)
+}
+
+// broken reports whether a part of the text could not be read as TOML, so that
+// nothing can be said about what is missing.
+func (d *document) broken() bool { return d.wrong[""] }
+
+// walk reads expressions until the end or a syntax error, and returns where to
+// go on: at the next line that begins a table.
+func (d *document) walk() int {
+	var p unstable.Parser
+	p.Reset(d.text[d.base:])
+	table, path := reflect.ValueOf(&d.file).Elem(), ""
+	for p.NextExpression() {
+		switch e := p.Expression(); e.Kind {
+		case unstable.KeyValue:
+			d.keyValue(e, table, path)
+		case unstable.Table, unstable.ArrayTable:
+			table, path = d.header(e)
+		}
+	}
+	if p.Error() == nil {
+		return len(d.text)
+	}
+	at := d.syntaxError(&p)
+	next := bytes.Index(d.text[at:], []byte("\n["))
+	if next < 0 {
+		return len(d.text)
+	}
+	return at + next + 1
+}
+
+// offending is the character that the parser names: it may belong to a secret.
+var offending = regexp.MustCompile(`:? ?(but got )?U\+[0-9A-F]{4,6}( '.*')?`)
+
+func (d *document) syntaxError(p *unstable.Parser) int {
+	err, at := p.Error(), -1
+	var pe *unstable.ParserError
+	if errors.As(err, &pe) {
+		if i := cap(p.Data()) - cap(pe.Highlight); i >= 0 && i <= len(p.Data()) {
+			at = d.base + i
+		}
+	}
+	text := offending.ReplaceAllString(strings.TrimPrefix(err.Error(), "toml: "), "")
+	if strings.HasSuffix(text, "at start of value") {
+		text += `: text stands in "quotes"`
+	}
+	d.wrong[""] = true
+	d.addAt(at, "", "%s", text)
+	return max(at, d.base)
+}
+
+// add notes a mistake at a key, or where the table of a missing key begins.
+func (d *document) add(key, format string, args ...any) {
+	at := -1
+	for k := key; k != "" && at < 0; k = parentKey(k) {
+		if i, ok := d.places[k]; ok {
+			at = i
+		}
+	}
+	d.addAt(at, key, format, args...)
+}
+
+func (d *document) addAt(offset int, key, format string, args ...any) {
+	p := Problem{File: d.name, Key: key, Text: fmt.Sprintf(format, args...)}
+	switch {
+	case len(d.problems) > maxProblems:
+		return
+	case len(d.problems) == maxProblems:
+		p = Problem{File: d.name, Text: "there are more mistakes than can be shown"}
+	case offset >= 0:
+		p.Line, p.Column = d.position(offset)
 	}
 	d.problems = append(d.problems, p)
 }
 
-func parentKey(k string) string {
-	i := strings.LastIndexAny(k, ".[")
-	if i < 0 {
-		return ""
-	}
-	return k[:i]
+// position counts lines and, in the line, characters.
+func (d *document) position(offset int) (line, column int) {
+	before := d.text[:offset]
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[start:]) + 1
 }
 
-func (d *document) decodeError(err error) {
-	var de *toml.DecodeError
-	if errors.As(err, &de) {
-		line, column := de.Position()
-		d.problems = append(d.problems, Problem{File: d.name, Line: line, Column: column, Key: strings.Join(de.Key(), "."), Text: strings.TrimPrefix(de.Error(), "toml: ")})
-		return
-	}
-	d.add("", "%s", strings.TrimPrefix(err.Error(), "toml: "))
+// line tells where something stands.
+func (d *document) line(offset int) int {
+	line, _ := d.position(offset)
+	return line
 }
 
-// walk compares every key of the text with the struct.
-func (d *document) walk(text []byte) {
-	var p unstable.Parser
-	p.Reset(text)
-	root := reflect.TypeFor[File]()
-	table, path := root, ""
-	arrays := map[string]int{}
-	for p.NextExpression() {
-		e := p.Expression()
-		switch e.Kind {
-		case unstable.KeyValue:
-			d.keyValue(&p, e, table, path)
-		case unstable.Table, unstable.ArrayTable:
-			table, path = d.header(&p, e, root, arrays)
-		}
-	}
-	if err := p.Error(); err != nil {
-		d.syntaxError(&p, err)
-	}
+// sorted returns the mistakes in the order of the text.
+func sorted(problems []Problem) []Problem {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Text, b.Text))
+	})
+	return slices.Compact(problems)
 }
 
-func (d *document) syntaxError(p *unstable.Parser, err error) {
-	problem := Problem{File: d.name, Text: strings.TrimPrefix(err.Error(), "toml: ")}
-	var pe *unstable.ParserError
-	if errors.As(err, &pe) && len(pe.Highlight) > 0 {
-		at := p.Shape(p.Range(pe.Highlight)).Start
-		problem.Line, problem.Column = at.Line, at.Column
-	}
-	d.problems = append(d.problems, problem)
-}
+// bare is what a key may hold without quotes.
+var bare = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// header resolves [a.b] and [[a]]; a nil type means unknown, and is said once.
-func (d *document) header(p *unstable.Parser, e *unstable.Node, t reflect.Type, arrays map[string]int) (reflect.Type, string) {
-	path := ""
-	keys := e.Key()
-	for keys.Next() {
-		if t = d.step(p, keys.Node(), t, &path); t == nil {
-			return nil, path
-		}
-		if t.Kind() != reflect.Slice {
-			continue
-		}
-		if t.Elem().Kind() != reflect.Struct {
-			d.add(path, "is a list of values: write %s = [ … ]", path)
-			return nil, path
-		}
-		if keys.IsLast() && e.Kind == unstable.ArrayTable {
-			arrays[path]++
-		}
-		t, path = t.Elem(), fmt.Sprintf("%s[%d]", path, arrays[path])
-		d.places[path] = d.place(p, keys.Node())
-	}
-	return t, path
-}
-
-func (d *document) place(p *unstable.Parser, n *unstable.Node) unstable.Position {
-	return p.Shape(n.Raw).Start
-}
-
-// step follows one key into t and records its place.
-func (d *document) step(p *unstable.Parser, key *unstable.Node, t reflect.Type, path *string) reflect.Type {
-	name := string(key.Data)
-	parent := *path
-	*path = joinKey(parent, name)
-	if _, seen := d.places[*path]; !seen {
-		d.places[*path] = d.place(p, key)
-	}
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case t.Kind() == reflect.Map:
-		return t.Elem()
-	case t.Kind() == reflect.Struct && !isText(t):
-		if f, ok := fieldByKey(t, name); ok {
-			return f.Type
-		}
-		where := "here"
-		if parent != "" {
-			where = "in " + parent
-		}
-		d.add(*path, "unknown key %q %s%s", name, where, suggest(name, keysOf(t)))
-	default:
-		d.add(parent, "is a single value, not a table")
-	}
-	return nil
-}
-
+// joinKey writes the key as it could stand in the file.
 func joinKey(parent, name string) string {
-	if strings.ContainsAny(name, ". []\"") || name == "" {
+	if !bare.MatchString(name) {
 		name = strconv.Quote(name)
 	}
 	if parent == "" {
@@ -197,131 +218,31 @@ func joinKey(parent, name string) string {
 	return parent + "." + name
 }
 
-func (d *document) keyValue(p *unstable.Parser, e *unstable.Node, t reflect.Type, path string) {
-	if t == nil {
-		return // the table itself is unknown and was reported
-	}
-	keys := e.Key()
-	for keys.Next() {
-		if t = d.step(p, keys.Node(), t, &path); t == nil {
-			return
-		}
-	}
-	d.value(p, e.Value(), t, path)
-}
+func index(i int) string { return "[" + strconv.Itoa(i) + "]" }
 
-// value checks that a TOML value fits a Go type.
-func (d *document) value(p *unstable.Parser, v *unstable.Node, t reflect.Type, path string) {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	want := wanted(t)
-	switch v.Kind {
-	case unstable.InlineTable:
-		if want != "a table" {
-			d.add(path, "is a table; it must be %s", want)
-			return
-		}
-		it := v.Children()
-		for it.Next() {
-			d.keyValue(p, it.Node(), t, path)
-		}
-	case unstable.Array:
-		if want != "a list" {
-			d.add(path, "is a list; it must be %s", want)
-			return
-		}
-		it := v.Children()
-		for i := 1; it.Next(); i++ {
-			d.value(p, it.Node(), t.Elem(), fmt.Sprintf("%s[%d]", path, i))
-		}
-	default:
-		d.scalar(v, t, want, path)
-	}
-}
-
-func (d *document) scalar(v *unstable.Node, t reflect.Type, want, path string) {
-	got := map[unstable.Kind]string{
-		unstable.String: "text", unstable.Bool: "true or false", unstable.Integer: "a number", unstable.Float: "a number with a point",
-		unstable.LocalDate: "a date", unstable.LocalDateTime: "a date with a time", unstable.LocalTime: "a time", unstable.DateTime: "a date with a time",
-	}[v.Kind]
-	if got != want {
-		d.add(path, "is %s; it must be %s", got, want)
-		return
-	}
-	if u, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler); ok && v.Kind == unstable.String {
-		if err := u.UnmarshalText(v.Data); err != nil {
-			d.add(path, "%v", err)
-		}
-	}
-}
-
-func isText(t reflect.Type) bool {
-	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
-}
-
-func wanted(t reflect.Type) string {
-	switch {
-	case t == reflect.TypeFor[toml.LocalDate]():
-		return "a date"
-	case isText(t) || t.Kind() == reflect.String:
-		return "text"
-	case t.Kind() == reflect.Bool:
-		return "true or false"
-	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64:
-		return "a number"
-	case t.Kind() == reflect.Slice:
-		return "a list"
-	}
-	return "a table"
-}
-
-func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
-	for i := range t.NumField() {
-		if f := t.Field(i); f.Tag.Get("toml") == key {
-			return f, true
-		}
-	}
-	return reflect.StructField{}, false
-}
-
-func keysOf(t reflect.Type) []string {
-	var keys []string
-	for i := range t.NumField() {
-		keys = append(keys, t.Field(i).Tag.Get("toml"))
-	}
-	return keys
-}
-
-// suggest names the nearest known key, or all of them when none is near.
-func suggest(name string, known []string) string {
-	best, distance := "", 4
-	for _, k := range known {
-		if n := levenshtein(name, k); n < distance && n <= len(k)/2 {
-			best, distance = k, n
-		}
-	}
-	if best != "" {
-		return fmt.Sprintf("; did you mean %q?", best)
-	}
-	return "; known are " + strings.Join(known, ", ")
-}
-
-func levenshtein(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
+// parentKey takes off the last part, which may be quoted.
+func parentKey(k string) string {
+	if strings.HasSuffix(k, `"`) {
+		for i := len(k) - 2; i >= 0; i-- {
+			if k[i] == '"' && (i == 0 || k[i-1] != '\\') {
+				return strings.TrimSuffix(k[:i], ".")
 			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
 		}
 	}
-	return row[len(b)]
+	i := strings.LastIndexAny(k, ".[")
+	if i < 0 {
+		return ""
+	}
+	return k[:i]
+}
+
+// isWrong reports whether the value at the key, or of a table around it, could
+// not be read and was reported already.
+func (d *document) isWrong(key string) bool {
+	for ; key != ""; key = parentKey(key) {
+		if d.wrong[key] {
+			return true
+		}
+	}
+	return false
 }

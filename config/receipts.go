@@ -1,6 +1,11 @@
 package config
 
 import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
 	"gatewayd/message"
 	"gatewayd/receipts"
 )
@@ -17,10 +22,13 @@ func (b *builder) receipts(c *Config) {
 			b.calibrate(p, b.file.Platform.PrivaSphere)
 		}
 	}
+	if len(b.problems) > 0 {
+		return // the patterns were checked one by one
+	}
 	var errs []error
 	c.Recogniser, errs = receipts.New(o)
 	for _, err := range errs {
-		b.add("platform", "%v", err)
+		b.add("platform", "%s", strings.TrimPrefix(err.Error(), "receipts: "))
 	}
 }
 
@@ -28,6 +36,13 @@ func (b *builder) calibrate(p *receipts.Platform, from *Platform) {
 	if from == nil {
 		return
 	}
+	key := "platform." + p.Name
+	for i, domain := range from.ReceiptSenders {
+		if !validHost(domain) {
+			b.add(key+".receipt_senders"+index(i+1), "%q is no domain", domain)
+		}
+	}
+	b.patterns(key+".receipt_signers", from.ReceiptSigners)
 	if len(from.ReceiptSenders) > 0 {
 		p.Senders = from.ReceiptSenders
 	}
@@ -38,17 +53,42 @@ func (b *builder) calibrate(p *receipts.Platform, from *Platform) {
 		p.Signers = from.ReceiptSigners
 	}
 	if len(from.ReceiptSubject) > 0 {
-		p.Subjects = kinds(from.ReceiptSubject)
+		p.Subjects = b.kinds(key+".receipt_subjects", from.ReceiptSubject)
 	}
 	if len(from.ReceiptText) > 0 {
-		p.Texts = kinds(from.ReceiptText)
+		p.Texts = b.kinds(key+".receipt_texts", from.ReceiptText)
 	}
 }
 
-func kinds(m map[string][]string) map[message.ReceiptKind][]string {
+// kinds reads patterns by the kind of receipt.
+func (b *builder) kinds(key string, m map[string][]string) map[message.ReceiptKind][]string {
 	out := map[message.ReceiptKind][]string{}
-	for k, patterns := range m {
-		out[message.ReceiptKind(k)] = patterns
+	for _, kind := range slices.Sorted(maps.Keys(m)) {
+		at := joinKey(key, kind)
+		if !slices.Contains(receiptKinds(), kind) {
+			_, near := suggestion(kind, receiptKinds())
+			b.add(at, "unknown kind of receipt%s", near)
+		}
+		b.patterns(at, m[kind])
+		out[message.ReceiptKind(kind)] = m[kind]
 	}
 	return out
+}
+
+func (b *builder) patterns(key string, list []string) {
+	for i, p := range list {
+		if _, err := regexp.Compile(p); err != nil {
+			b.add(key+index(i+1), "%s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		} else if p == "" {
+			b.add(key+index(i+1), "is empty: it would fit everything")
+		}
+	}
+}
+
+// receiptKinds are the kinds that package receipts knows.
+func receiptKinds() []string {
+	return []string{
+		string(message.Abgabequittung), string(message.Abholquittung), string(message.Annahmeverweigerung), string(message.Verfallquittung), string(message.Weitergabe),
+		string(message.NoticeBlocked), string(message.NoticeUndelivered), string(message.ArchiveCopy), string(message.UnknownReceipt),
+	}
 }

@@ -2,7 +2,9 @@ package config
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,19 +35,19 @@ func (c *Config) Explain(q Question) (policy.Explanation, error) {
 	}
 	s := message.Submission{Door: message.Outbound}
 	if s.From, err = message.ParseAddress(q.From); err != nil {
-		return x, fmt.Errorf("from %q: %w", q.From, err)
+		return x, fmt.Errorf("from: %w", err)
 	}
 	to, err := message.ParseAddress(q.To)
 	if err != nil || to.IsNull() {
-		return x, fmt.Errorf("to %q: %w", q.To, message.ErrBadAddress)
+		return x, fmt.Errorf("to: %w", message.ErrBadAddress)
 	}
 	s.To = []message.Recipient{{Address: to}}
 	if s.Authority, s.Account = c.owner(s.From); s.Authority == "" {
-		return x, fmt.Errorf("from %q belongs to no authority", q.From)
+		return x, errors.New("from: the address belongs to no authority")
 	}
 	if q.Class != "" {
 		if s.Class, err = message.ParseClass(q.Class); err != nil {
-			return x, err
+			return x, fmt.Errorf("class: %w", err)
 		}
 	}
 	head := q.Header
@@ -72,12 +74,12 @@ func (c *Config) owner(from message.Address) (authority, account string) {
 
 // noteTests runs the [[test]] entries; each one that comes out otherwise is a
 // mistake of the configuration.
-func (b *builder) noteTests(c *Config, now time.Time) {
+func (b *builder) noteTests(c *Config) {
 	for i, t := range b.file.Test {
 		key := "test" + index(i+1)
-		x, err := c.Explain(Question{From: t.From, To: t.To, Class: t.Class, Subject: t.Subject, Now: now})
+		x, err := c.Explain(Question{From: t.From, To: t.To, Class: t.Class, Subject: t.Subject, Now: b.now})
 		if err != nil {
-			b.add(key, "%v", err)
+			b.note(func(text string) (string, string) { return questionKey(key, text) }, err)
 			continue
 		}
 		d := x.Decision
@@ -89,10 +91,19 @@ func (b *builder) noteTests(c *Config, now time.Time) {
 			{"class", t.Expect.Class, string(d.Class)},
 		} {
 			if f[1] != "" && f[1] != f[2] {
-				b.add(key+".expect", "%s is %q, expected %q%s", f[0], f[2], f[1], why(d))
+				b.add(key+".expect."+f[0], "is %q, expected %q%s", f[2], f[1], why(d))
 			}
 		}
 	}
+}
+
+// questionKey finds the key by the word with which an error of Explain begins.
+func questionKey(key, text string) (at, rest string) {
+	word, rest, ok := strings.Cut(text, ": ")
+	if !ok || !slices.Contains([]string{"from", "to", "class"}, word) {
+		return key, text
+	}
+	return key + "." + word, rest
 }
 
 func why(d message.Decision) string {

@@ -42,7 +42,7 @@ func (z *Size) UnmarshalText(b []byte) error {
 	unit := strings.ToUpper(strings.TrimSpace(s[len(digits):]))
 	scale, ok := map[string]int64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}[unit]
 	n, err := strconv.ParseInt(digits, 10, 64)
-	if !ok || err != nil || n < 0 || n > 1<<40 {
+	if !ok || err != nil || n < 0 || n > 1<<50/max(scale, 1) {
 		return fmt.Errorf("%q is no size: write 30 MB or 512 KiB", s)
 	}
 	*z = Size(n * scale)
