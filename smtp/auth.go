@@ -23,12 +23,13 @@ func (s *session) AuthMechanisms() []string {
 
 // Auth implements gosmtp.AuthSession.
 func (s *session) Auth(mechanism string) (sasl.Server, error) {
+	open, _ := s.transaction()
 	switch {
 	case s.server.o.Kind != message.Outbound:
 		return nil, s.answer("auth", &errAuthNone)
 	case mechanism != sasl.Plain:
 		return nil, s.answer("auth", &errAuthMech)
-	case s.snapshot() != nil:
+	case open != nil:
 		return nil, s.answer("auth", &errTransaction) // RFC 4954 section 4
 	}
 	return plain{s, sasl.NewPlainServer(s.login)}, nil
@@ -192,7 +193,7 @@ func (b *brake) failed(from netip.Prefix, name string) {
 	for _, k := range b.buckets(from, name) {
 		f := b.seen[k.key]
 		if f == nil || now.Sub(f.last) >= failureMemory {
-			b.makeRoom(now)
+			makeRoom(b.seen)
 			f = &failures{}
 			b.seen[k.key] = f
 		}
@@ -208,30 +209,20 @@ func (b *brake) succeeded(from netip.Prefix, name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	pair := pairKey(from, name)
-	if _, ok := b.good[pair]; !ok && len(b.good) >= maxRemembered {
-		for k := range b.good { // any one: it only loses its privilege
-			delete(b.good, k)
-			break
-		}
+	if _, ok := b.good[pair]; !ok {
+		makeRoom(b.good)
 	}
 	b.good[pair] = struct{}{}
 	delete(b.seen, pair)
 }
 
-// makeRoom forgets what is old, and if that is not enough, anything.
-func (b *brake) makeRoom(now time.Time) {
-	if len(b.seen) < maxRemembered {
-		return
-	}
-	for k, f := range b.seen {
-		if now.Sub(f.last) >= failureMemory {
-			delete(b.seen, k)
-		}
-	}
-	for k := range b.seen {
-		if len(b.seen) < maxRemembered {
+// makeRoom forgets any one entry of a full map. Looking for the oldest would
+// cost an attacker's every try a walk through all of them.
+func makeRoom[V any](m map[[32]byte]V) {
+	for k := range m {
+		if len(m) < maxRemembered {
 			return
 		}
-		delete(b.seen, k)
+		delete(m, k)
 	}
 }

@@ -27,10 +27,12 @@ const (
 type bodyReader struct {
 	r        io.Reader
 	trace    traceCounter
-	read     int64 // octets passed on
-	cr       bool  // the last octet was CR
-	complete bool  // the end was reached and everything was regular
-	err      error // why it ended, io.EOF included
+	read     int64       // octets passed on
+	cr       bool        // the last octet was CR
+	complete bool        // the end was reached and everything was regular
+	err      error       // why it ended, io.EOF included
+	cut      func() bool // asked at the end: was it the connection that ended?
+	reset    bool        // the client gave the transfer up
 }
 
 func newBodyReader(r io.Reader) *bodyReader {
@@ -57,8 +59,12 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 
 func (b *bodyReader) end(err error) error {
 	switch {
+	case errors.Is(err, gosmtp.ErrDataReset):
+		b.reset = true
 	case err == io.EOF && b.cr:
 		return irregular("carriage return without line feed (bare CR)", b.read-1)
+	case err == io.EOF && b.cut != nil && b.cut():
+		return &errAborted
 	case err == io.EOF:
 		b.complete = true
 		return io.EOF

@@ -35,7 +35,6 @@ type stubIntake struct {
 	willing func(message.Address) error
 	accept  func(io.Reader) error // called before the body is read
 	after   func() error          // called after
-	now     func() time.Time
 }
 
 func (s *stubIntake) Willing(_ context.Context, _ message.Submission, to message.Address) error {
@@ -274,7 +273,7 @@ type client struct {
 func (d *door) client(t testing.TB) *client {
 	t.Helper()
 	c := &client{t: t, conn: d.pipe.dial()}
-	c.r = bufio.NewReader(c.conn)
+	c.r = newReader(c.conn)
 	t.Cleanup(func() { c.conn.Close() })
 	return c
 }
@@ -334,8 +333,12 @@ func (c *client) startTLS(config *tls.Config) {
 	if err := t.Handshake(); err != nil {
 		c.t.Fatalf("handshake: %v", err)
 	}
-	c.conn, c.r = t, bufio.NewReader(t)
+	c.startOn(t)
 }
+
+func (c *client) startOn(conn net.Conn) { c.conn, c.r = conn, newReader(conn) }
+
+func newReader(conn net.Conn) *bufio.Reader { return bufio.NewReader(conn) }
 
 func (d *door) trust() *tls.Config {
 	return &tls.Config{RootCAs: d.ca.pool, ServerName: "gateway.example"}

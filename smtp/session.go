@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,14 +24,16 @@ type session struct {
 	conn   *gosmtp.Conn
 	wire   *wire
 	remote string
-	tls    string   // "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
-	names  []string // of the verified client certificate
+	secure *tls.Conn // nil in the clear
+	tls    string    // "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
+	names  []string  // of the verified client certificate
 
 	mu       sync.Mutex
 	account  string
 	open     *message.Submission // the transaction that MAIL began
 	errors   int
-	failures int // of AUTH
+	failures int  // of AUTH
+	spoilt   bool // the stream of commands has a hole: no more mail here
 }
 
 func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
@@ -39,7 +42,9 @@ func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
 		return nil, reply(errors.New("connection without limits"))
 	}
 	sess := &session{server: s, conn: c, wire: w, remote: remoteIP(w)}
-	if state, ok := c.TLSConnectionState(); ok {
+	if t, ok := c.Conn().(*tls.Conn); ok {
+		state := t.ConnectionState()
+		sess.secure = t
 		sess.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
 		sess.certificate(state)
 	}
@@ -75,6 +80,8 @@ func (s *session) mail(from string, opts *gosmtp.MailOptions) error {
 	defer s.mu.Unlock()
 	submission := s.server.o.Kind == message.Outbound
 	switch {
+	case s.spoilt:
+		return &errSpoilt
 	case s.open != nil:
 		return &errNested
 	case submission && s.tls == "":
@@ -134,7 +141,7 @@ func (s *session) Rcpt(to string, opts *gosmtp.RcptOptions) error {
 }
 
 func (s *session) rcpt(to string, opts *gosmtp.RcptOptions) error {
-	sub := s.snapshot()
+	_, sub := s.transaction()
 	if sub == nil {
 		return &errNoMail
 	}
@@ -155,31 +162,47 @@ func (s *session) rcpt(to string, opts *gosmtp.RcptOptions) error {
 	return nil
 }
 
-// snapshot copies the open transaction, so that whoever gets it cannot see
-// later changes; nil if there is none.
-func (s *session) snapshot() *message.Submission {
+// transaction returns what identifies the open transaction, and a copy that
+// does not change; nil if there is none.
+func (s *session) transaction() (open, sub *message.Submission) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		return nil
+		return nil, nil
 	}
-	sub := *s.open
+	sub = new(message.Submission)
+	*sub = *s.open
 	sub.To = slices.Clone(s.open.To)
-	return &sub
+	return s.open, sub
+}
+
+func (s *session) isOpen(tx *message.Submission) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tx != nil && s.open == tx
 }
 
 // Data implements gosmtp.Session, for DATA and BDAT. What it leaves unread
 // go-smtp skips up to the end of the body, and the session goes on.
 func (s *session) Data(r io.Reader) error {
-	sub := s.snapshot()
+	open, sub := s.transaction()
 	if sub == nil || len(sub.To) == 0 {
 		return s.answer("data", &errNoMail)
 	}
-	s.wire.beginBody()
-	defer s.wire.endBody()
+	clock := s.wire.beginBody()
+	defer s.wire.endBody(clock)
 	body := newBodyReader(r)
+	_, chunked := r.(*io.PipeReader)
+	if chunked && s.secure != nil {
+		body.cut = s.cut
+	}
 	id, err := s.server.in.Accept(s.server.ctx, *sub, body)
 	switch {
+	case chunked && (body.reset || !s.isOpen(open)):
+		// The client has given this transfer up and may be in the next one.
+		// go-smtp would put our answer into the place where that one waits for
+		// its own (TestPinStaleResult); so this goroutine must not return.
+		runtime.Goexit()
 	case body.err != nil && body.err != io.EOF:
 		err = body.err // the reason, whatever became of it on the way
 	case err == nil && !body.complete:
@@ -191,6 +214,19 @@ func (s *session) Data(r io.Reader) error {
 	s.server.o.Log.Info("message accepted", "id", id, "door", s.server.o.Kind, "account", sub.Account,
 		"remote", s.remote, "tls", s.tls, "size", body.read, "recipients", len(sub.To))
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "accepted as " + id.String()}
+}
+
+// cut reports whether a body sent by BDAT over TLS ended because the client
+// ended TLS. go-smtp waits for Data to return at that moment, so nobody reads.
+func (s *session) cut() bool {
+	closed, spoilt := s.wire.closedByTLS(s.secure)
+	if spoilt {
+		s.wire.hangUp()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.spoilt = true
+	}
+	return closed
 }
 
 // answer turns the outcome of a command into its reply, and ends the session

@@ -39,6 +39,8 @@ type wire struct {
 	dead     error      // answers every further read
 	greeted  bool
 	promised bool // we said 220 to STARTTLS: only TLS records may follow
+	held     bool // reads answer at once that there is nothing
+	records  recordTracker
 }
 
 // bodyClock measures one body. Only the time spent waiting for the peer counts
@@ -71,7 +73,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := w.Conn.Read(p)
-	return n, w.settle(n, time.Since(start), err)
+	return n, w.settle(p[:n], time.Since(start), err)
 }
 
 // arm sets the deadline of the next read.
@@ -80,6 +82,9 @@ func (w *wire) arm(now time.Time) error {
 	defer w.mu.Unlock()
 	if w.dead != nil {
 		return w.dead
+	}
+	if w.held {
+		return os.ErrDeadlineExceeded
 	}
 	if w.draining && w.body == nil {
 		return w.expire()
@@ -108,16 +113,22 @@ func earliest(first time.Time, others ...time.Time) time.Time {
 	return first
 }
 
-// settle books what a read brought.
-func (w *wire) settle(n int, took time.Duration, err error) error {
+// settle books what a read brought. Inside a transaction the end of the
+// connection is an error, not io.EOF: go-smtp takes io.EOF in the middle of a
+// chunk for the end of the chunk, and would have a cut message accepted.
+func (w *wire) settle(p []byte, took time.Duration, err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.records.see(p)
 	if w.body != nil {
 		w.body.waited += took
-		w.body.octets += int64(n)
+		w.body.octets += int64(len(p))
 	}
-	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return w.expire()
+	case err == io.EOF && (w.open || w.body != nil):
+		return &errBroken
 	}
 	return err
 }
@@ -172,6 +183,7 @@ func (w *wire) plainAfterPromise(p []byte) bool {
 		w.promised, w.greeted = w.greeted, true
 		if w.promised {
 			w.command = time.Now().Add(handshakeTime)
+			w.records = recordTracker{} // what the peer sends from here on is TLS
 		}
 	}
 	return false
@@ -189,20 +201,23 @@ func (w *wire) setOpen(open bool) {
 	w.open = open
 }
 
-func (w *wire) beginBody() {
+// beginBody starts the clock of a body. With BDAT the first read of a chunk may
+// be waiting already; it gets the new deadline too.
+func (w *wire) beginBody() *bodyClock {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.body = &bodyClock{start: time.Now()}
+	now := time.Now()
+	w.body = &bodyClock{start: now}
+	w.Conn.SetReadDeadline(w.body.deadline(now, w.limits))
+	return w.body
 }
 
 // endBody says that nobody wants the body any more; what is left of it is
 // still read under its limits.
-func (w *wire) endBody() {
+func (w *wire) endBody(b *bodyClock) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.body != nil {
-		w.body.over = true
-	}
+	b.over = true
 }
 
 // hangUp lets the reply that is about to be written be the last.
@@ -210,6 +225,34 @@ func (w *wire) hangUp() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.dead = io.EOF
+}
+
+// closedByTLS reports whether the peer has ended TLS (close_notify). That end
+// is invisible to wire, and go-smtp takes it for the end of the chunk that was
+// being sent. t may be asked only while nobody else reads from it; spoilt is
+// true if asking has swallowed an octet of what follows.
+func (w *wire) closedByTLS(t *tls.Conn) (closed, spoilt bool) {
+	if !w.hold(t.ConnectionState().Version) {
+		return false, false
+	}
+	defer w.unhold()
+	n, err := t.Read(make([]byte, 1))
+	return n == 0 && !errors.Is(err, os.ErrDeadlineExceeded), n > 0
+}
+
+// hold stops reading if the last record may have been an alert, and says
+// whether it did.
+func (w *wire) hold(version uint16) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = w.records.mayBeAlert(version)
+	return w.held
+}
+
+func (w *wire) unhold() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held = false
 }
 
 // drain wakes a connection that waits for a command, so that it is told 421;
