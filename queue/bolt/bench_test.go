@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,9 +27,9 @@ func prefilled(b *testing.B) (*bolt.Store, uint64) {
 	}
 	for i := uint64(0); i < n; i += 500 {
 		index(b, s, i, 500, storetest.Now().AddDate(0, 0, 3), 1)
-	}
-	if err := s.Forget(context.Background(), head(b, s)); err != nil {
-		b.Fatal(err)
+		if err := s.Forget(context.Background(), head(b, s)); err != nil {
+			b.Fatal(err)
+		}
 	}
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
@@ -86,7 +86,8 @@ func BenchmarkIndex(b *testing.B) {
 	}
 }
 
-// BenchmarkLeaseApply leases one item and settles it, from many workers at once.
+// BenchmarkLeaseApply leases items as the delivery loop does, up to the number
+// of free workers at a time, and settles each from its worker.
 func BenchmarkLeaseApply(b *testing.B) {
 	for _, workers := range []int{1, 20} {
 		b.Run(fmt.Sprint(workers), func(b *testing.B) {
@@ -96,36 +97,40 @@ func BenchmarkLeaseApply(b *testing.B) {
 				seed += 500
 			}
 			now := storetest.Now().AddDate(0, 0, 2)
-			var settled atomic.Int64
-			b.SetParallelism(max(1, workers/2))
+			free := make(chan struct{}, workers)
+			var wg sync.WaitGroup
 			b.ResetTimer()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if leaseApply(b, s, now) {
-						settled.Add(1)
-					}
+			for done := 0; done < b.N; {
+				free <- struct{}{}
+				items, err := s.Lease(context.Background(), now, workers-len(free)+1, nil)
+				if err != nil {
+					b.Fatal(err)
 				}
-			})
-			b.ReportMetric(float64(settled.Load())/b.Elapsed().Seconds(), "items/s")
+				for i, item := range items {
+					if i > 0 {
+						free <- struct{}{}
+					}
+					wg.Go(func() {
+						settle(b, s, item, now)
+						<-free
+					})
+				}
+				done += len(items)
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "items/s")
 		})
 	}
 }
 
-func leaseApply(b *testing.B, s *bolt.Store, now time.Time) bool {
-	ctx := context.Background()
-	items, err := s.Lease(ctx, now, 1, nil)
-	if err != nil {
+func settle(b *testing.B, s *bolt.Store, item message.Item, now time.Time) {
+	item.State, item.NextTry = message.Done, time.Time{}
+	if err := s.Apply(context.Background(), queue.Change{
+		Items:  []message.Item{item},
+		Events: []message.Event{{At: now, Kind: message.EventHanded, Message: item.Key.Message}},
+	}); err != nil {
 		b.Error(err)
-		return false
 	}
-	for _, item := range items {
-		item.State, item.NextTry = message.Done, time.Time{}
-		if err := s.Apply(ctx, queue.Change{Items: []message.Item{item}, Events: []message.Event{{At: now, Kind: message.EventHanded, Message: item.Key.Message}}}); err != nil {
-			b.Error(err)
-			return false
-		}
-	}
-	return len(items) > 0
 }
 
 // BenchmarkFind looks up one item by its Message-ID.

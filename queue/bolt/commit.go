@@ -17,6 +17,10 @@ import (
 // maxGroup bounds how many changes share one transaction.
 const maxGroup = 1024
 
+// growingFill is how full bbolt leaves the pages of buckets whose keys grow with
+// time: they are rarely inserted into later.
+const growingFill = 0.9
+
 // op is one logical change that waits for the committer.
 type op struct {
 	plan func(*batch) error
@@ -125,6 +129,9 @@ type write struct {
 
 func (s *Store) begin(tx *bbolt.Tx) (*batch, error) {
 	b := &batch{s: s, tx: tx}
+	for _, name := range []string{inMessages, inItems, inErase, inOutbox} {
+		tx.Bucket([]byte(name)).FillPercent = growingFill
+	}
 	if err := s.readMeta(tx, "head", &b.head); err != nil {
 		return nil, err
 	}
