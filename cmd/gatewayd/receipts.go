@@ -107,8 +107,15 @@ func printInspection(c console, found receipts.Inspection) error {
 	for _, r := range found.Receipts {
 		fmt.Fprintf(c.out, "%s by %s: %s\n", r.Kind, r.Platform, r.Verdict)
 		for _, f := range [][2]string{
-			{"time", local(r.At)}, {"reference", r.Reference}, {"sender", r.Sender}, {"recipient", r.Recipient}, {"code", r.Code},
-			{"signer", r.Signer}, {"file", r.FileName}, {"sha256", r.SHA256.String()}, {"remark", r.Detail},
+			{"time", local(r.At)},
+			{"reference", r.Reference},
+			{"sender", r.Sender},
+			{"recipient", r.Recipient},
+			{"code", r.Code},
+			{"signer", r.Signer},
+			{"file", r.FileName},
+			{"sha256", r.SHA256.String()},
+			{"remark", r.Detail},
 		} {
 			if f[1] != "" {
 				fmt.Fprintf(c.out, "  %-10s %s\n", f[0], f[1])
