@@ -2,12 +2,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/alecthomas/kong"
+
+	"gatewayd/api"
 
 	_ "time/tzdata" // legal days are counted in Europe/Zurich, also where no zone files are
 )
@@ -37,6 +41,7 @@ type commands struct {
 	Account  accountCmd  `cmd:"" help:"Make entries for the password file."`
 	Demo     demoCmd     `cmd:"" help:"Run gateway and both simulated platforms, and show the whole story."`
 	Simulate simulateCmd `cmd:"" help:"Run both simulated platforms for a development configuration."`
+	Health   healthCmd   `cmd:"" help:"Ask the running gateway whether it works. Exit code 1 if not."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
@@ -83,6 +88,26 @@ func run(args []string, c console) int {
 		return exitFailed
 	}
 	return 0
+}
+
+type healthCmd struct {
+	configFlag
+}
+
+// Run asks the running gateway; it opens nothing itself.
+func (h healthCmd) Run(c console) error {
+	cfg, err := loadConfig(h.Config, c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	counts, err := api.NewClient(socketPath(cfg.Data)).Counts(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.out, "works; items:", counts)
+	return err
 }
 
 type versionCmd struct{}
