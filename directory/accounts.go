@@ -60,10 +60,7 @@ func (a *Accounts) Reload() error {
 	if len(problems) > 0 {
 		return fmt.Errorf("reload accounts, the old ones stay: %w", problemsError(problems))
 	}
-	a.hashes.Store(f)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	clear(a.cached)
+	a.hashes.Store(f) // what is remembered is bound to the hash it was checked against
 	return nil
 }
 

@@ -146,6 +146,22 @@ func TestSameWork(t *testing.T) {
 	}
 }
 
+// TestLongPassword: the limit is no shortcut: what is cut off is not ignored.
+func TestLongPassword(t *testing.T) {
+	long := strings.Repeat("x", maxPassword)
+	hash, err := HashPassword(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, problems := LoadAccounts(write(t, "bau:"+hash+"\n"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if a.Check("bau", long+"y") || !a.Check("bau", long) || a.Check("bau", long+"y") {
+		t.Error("a longer password counts as its beginning, or the longest is refused")
+	}
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	a, problems := LoadAccounts(write(t, ""))
 	if len(problems) > 0 {
