@@ -77,6 +77,12 @@ func describeKey(b *strings.Builder, f reflect.StructField) {
 		need = " Needed."
 	}
 	fmt.Fprintf(b, "\n# %s%s\n", f.Tag.Get("doc"), need)
+	if isLine(f.Type) {
+		for i := range f.Type.NumField() {
+			part := f.Type.Field(i).Tag
+			fmt.Fprintf(b, "#   %s: %s\n", part.Get("toml"), part.Get("doc"))
+		}
+	}
 	value, mark := f.Tag.Get("default"), "# "
 	if value == "" {
 		value = f.Tag.Get("example")

@@ -41,7 +41,7 @@ type Listen struct {
 
 // Listener is one address.
 type Listener struct {
-	Addr string `toml:"addr" doc:"host:port; an empty host means every interface."`
+	Addr string `toml:"addr" doc:"host:port; an empty host means every interface, an empty addr a closed door."`
 }
 
 // Account adds to an account named in an authority's members.
@@ -71,9 +71,9 @@ type Platform struct {
 	ServerName        string      `toml:"server_name" doc:"Name that the certificate must carry; empty: the host of smarthost."`
 	TLS               string      `toml:"tls" doc:"starttls or implicit. There is no plain text." default:"starttls"`
 	Roots             string      `toml:"roots" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
-	ClientCertificate Certificate `toml:"client_certificate" doc:"Certificate with which the gateway signs in; IncaMail knows the domain by it."`
+	ClientCertificate Certificate `toml:"client_certificate" doc:"Certificate with which the gateway signs in; IncaMail knows the domain by it." example:"{ cert = \"mta.crt\", key = \"mta.key\" }"`
 	Username          string      `toml:"username" doc:"Login, where the contract names one."`
-	Password          Secret      `toml:"password" doc:"Password of that login."`
+	Password          Secret      `toml:"password" doc:"Password of that login." example:"{ file = \"platform.secret\" }"`
 
 	RegisteredTag   string `toml:"registered_tag" doc:"Subject tag of a registered decision. IncaMail: \"<r> \". PrivaSphere: none; class registered is refused while it is empty."`
 	ConfidentialTag string `toml:"confidential_tag" doc:"Subject tag of a confidential mail. IncaMail: \"<c> \"."`
@@ -106,7 +106,7 @@ type Relay struct {
 	TLS        string `toml:"tls" doc:"starttls or implicit for the smarthost, always verified; without a smarthost: verify, or opportunistic." default:"starttls"`
 	Roots      string `toml:"roots" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
 	Username   string `toml:"username" doc:"Login at the smarthost."`
-	Password   Secret `toml:"password" doc:"Password of that login."`
+	Password   Secret `toml:"password" doc:"Password of that login." example:"{ file = \"relay.secret\" }"`
 }
 
 // Route is one rule.
@@ -115,7 +115,7 @@ type Route struct {
 	When   string   `toml:"when" doc:"Condition over the documented facts (gatewayd route facts)." example:"'message.class == \"registered\"'" need:"yes"`
 	Via    []string `toml:"via" doc:"incamail, privasphere, smtp, mailbox: in order of preference; the first that can be used is used." need:"yes"`
 	Keep   string   `toml:"keep" doc:"How long the body stays: until_done, until_handed_over or window." default:"\"until_handed_over\""`
-	GiveUp Duration `toml:"give_up" doc:"After this time in the queue the sender is told that it failed."`
+	GiveUp Duration `toml:"give_up" doc:"After this time in the queue the sender is told that it failed; empty: five days." example:"\"5d\""`
 }
 
 // Vocabulary is how users say the class.

@@ -96,7 +96,8 @@ func (d *document) readable() bool {
 	case !utf8.Valid(d.text):
 		d.addAt(firstInvalid(d.text), "", "this is not UTF-8: save the file as UTF-8")
 	}
-	return len(d.problems) == 0
+	d.wrong[""] = len(d.problems) > 0
+	return !d.broken()
 }
 
 func firstInvalid(text []byte) int {
@@ -120,7 +121,7 @@ func (d *document) walk() int {
 	var p unstable.Parser
 	p.Reset(d.text[d.base:])
 	table, path := reflect.ValueOf(&d.file).Elem(), ""
-	for p.NextExpression() {
+	for len(d.problems) <= maxProblems && p.NextExpression() {
 		switch e := p.Expression(); e.Kind {
 		case unstable.KeyValue:
 			d.keyValue(e, table, path)
@@ -128,7 +129,7 @@ func (d *document) walk() int {
 			table, path = d.header(e)
 		}
 	}
-	if p.Error() == nil {
+	if p.Error() == nil { // or nothing more is shown
 		return len(d.text)
 	}
 	at := d.syntaxError(&p)
