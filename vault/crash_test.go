@@ -526,7 +526,7 @@ func TestKill(t *testing.T) {
 		loadUntilKilled(t, dir)
 		return
 	}
-	kills := 25
+	kills := 20
 	if testing.Short() {
 		kills = 5
 	}
