@@ -114,7 +114,7 @@ type Route struct {
 	Name   string   `toml:"name" doc:"Appears in explanations and in the audit log." need:"yes"`
 	When   string   `toml:"when" doc:"Condition over the documented facts (gatewayd route facts)." example:"'message.class == \"registered\"'" need:"yes"`
 	Via    []string `toml:"via" doc:"incamail, privasphere, smtp, mailbox: in order of preference; the first that can be used is used." need:"yes"`
-	Keep   string   `toml:"keep" doc:"How long the body stays: until_done, until_handed_over or window." default:"\"until_handed_over\""`
+	Keep   string   `toml:"keep" doc:"How long the body stays: until_done, until_handed_over or window. Left out: until_handed_over for mailboxes and registered mail, until_done for the rest." example:"\"until_done\""`
 	GiveUp Duration `toml:"give_up" doc:"After this time in the queue the sender is told that it failed; empty: five days." example:"\"5d\""`
 }
 

@@ -29,7 +29,7 @@ type serveCmd struct {
 
 // Help shows examples.
 func (serveCmd) Help() string {
-	return "Examples:\n  gatewayd serve -c /etc/gatewayd/gatewayd.toml\n\nSIGHUP reloads the directory; SIGTERM drains and ends."
+	return "Examples:\n  gatewayd serve -c /etc/gatewayd/gatewayd.toml\n\nSIGHUP reloads directory and password file; SIGTERM drains and ends."
 }
 
 // Run serves until SIGTERM or SIGINT.
@@ -60,19 +60,21 @@ func (s serveCmd) Run(c console) error {
 	return p.run(ctx, listeners, log)
 }
 
-// reload reads the directory again on each signal; a faulty one is refused and
-// the old one stays.
+// reload reads directory and password file again on each signal; a faulty one is
+// refused and the old one stays.
 func (p *parts) reload(ctx context.Context, hup <-chan os.Signal, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			if err := p.cfg.People.Reload(); err != nil {
-				log.Error("directory not reloaded, the old one stays", "error", err)
-				continue
+			for name, file := range map[string]interface{ Reload() error }{"directory": p.cfg.People, "accounts": p.cfg.Passwords} {
+				if err := file.Reload(); err != nil {
+					log.Error("not reloaded, the old one stays", "file", name, "error", err)
+					continue
+				}
+				log.Info("reloaded", "file", name)
 			}
-			log.Info("directory reloaded")
 			p.gateway.Wake()
 		}
 	}
