@@ -5,11 +5,12 @@
 // It is a profile, not the whole of CMS. Signatures: RSA (PKCS #1 v1.5, PSS),
 // ECDSA on P-256, P-384 and P-521, Ed25519, with SHA-256, SHA-384 or SHA-512;
 // SHA-1 is read and flagged, never written. Encryption: RSA recipients (PKCS #1
-// v1.5, OAEP) with AES-CBC. Input may be BER with indefinite lengths; it
-// streams, so that memory does not grow with the content.
+// v1.5, OAEP) and EC recipients (ECDH on P-256, P-384 and P-521, RFC 5753) with
+// AES-CBC. Input may be BER with indefinite lengths; it streams, so that memory
+// does not grow with the content.
 //
-// Private keys are used through crypto.Signer and crypto.Decrypter only. The
-// package has no clock, no key store and no trust of its own: without anchors
+// Private keys are used through crypto.Signer, crypto.Decrypter and
+// ecdh.KeyExchanger only. The package has no clock, no key store and no trust of its own: without anchors
 // from the caller no chain is good.
 package cms
 
@@ -40,7 +41,7 @@ var (
 	ErrNoSignerKey = errors.New("certificate of the signer is missing")
 )
 
-// Object identifiers of RFC 5652, 5035, 5754, 4056, 8017, 8419 and 5084's AES arc.
+// Object identifiers of RFC 5652, 5035, 5754, 4056, 8017, 8419, 5753, 3565 and the AES arc.
 var (
 	oidData       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
 	oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
@@ -72,6 +73,9 @@ var (
 	oidSHA384ECDSA = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}
 	oidSHA512ECDSA = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}
 	oidEd25519     = asn1.ObjectIdentifier{1, 3, 101, 112}
+
+	oidECDHSHA256 = asn1.ObjectIdentifier{1, 3, 132, 1, 11, 1}             // dhSinglePass-stdDH-sha256kdf-scheme
+	oidAES256Wrap = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 45} // id-aes256-wrap
 
 	oidAES128CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 2}
 	oidAES192CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 22}

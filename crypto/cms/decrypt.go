@@ -5,7 +5,7 @@ import (
 	stdcrypto "crypto"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
+	"crypto/ecdh"
 	"crypto/subtle"
 	"crypto/x509"
 	"encoding/asn1"
@@ -17,8 +17,9 @@ import (
 
 // Recipient is a key that can open what is encrypted for its certificate.
 type Recipient struct {
-	Cert *x509.Certificate
-	Key  stdcrypto.Decrypter
+	Cert  *x509.Certificate
+	Key   stdcrypto.Decrypter // RSA; nil for an EC key
+	Agree ecdh.KeyExchanger   // EC; nil for an RSA key
 }
 
 // Opened tells about a decrypted object.
@@ -62,7 +63,7 @@ func decrypt(dst io.Writer, r *ber.Reader, keys []Recipient) (o Opened, err erro
 	if err != nil {
 		return o, err
 	}
-	o.Recipient = mine.key.Cert
+	o.Recipient = mine.cert
 	if o.ContentType, err = decryptContent(dst, r, mine); err != nil {
 		return o, err
 	}
@@ -79,9 +80,8 @@ func decrypt(dst io.Writer, r *ber.Reader, keys []Recipient) (o Opened, err erro
 
 // wrappedKey is the content key as encrypted for one of our keys.
 type wrappedKey struct {
-	key     Recipient
-	method  algorithm
-	wrapped []byte
+	cert   *x509.Certificate
+	unwrap func(size int) ([]byte, error) // returns a key of that many octets
 }
 
 // findRecipient reads the RecipientInfos and returns the first one for us.
@@ -94,17 +94,13 @@ func findRecipient(r *ber.Reader, keys []Recipient) (wrappedKey, error) {
 		if n == maxRecipients {
 			return wrappedKey{}, fmt.Errorf("recipients: %w", ber.ErrLimit)
 		}
-		if found != nil || !r.Next(ber.Sequence) { // not key transport: section 6.2
-			if err := r.Skip(); err != nil {
-				return wrappedKey{}, fmt.Errorf("recipients: %w", err)
-			}
-			continue
-		}
-		got, err := readKeyTransport(r, keys)
+		got, err := readRecipient(r, keys, found == nil)
 		if err != nil {
 			return wrappedKey{}, fmt.Errorf("recipient: %w", err)
 		}
-		found = got
+		if got != nil {
+			found = got
+		}
 	}
 	if err := r.Leave(); err != nil {
 		return wrappedKey{}, fmt.Errorf("recipients: %w", err)
@@ -117,6 +113,18 @@ func findRecipient(r *ber.Reader, keys []Recipient) (wrappedKey, error) {
 
 // maxRecipients is generous: a mail to a whole administration.
 const maxRecipients = 4096
+
+// readRecipient reads the kinds of RecipientInfo that we know and passes over
+// the others (section 6.2).
+func readRecipient(r *ber.Reader, keys []Recipient, wanted bool) (*wrappedKey, error) {
+	switch {
+	case wanted && r.Next(ber.Sequence):
+		return readKeyTransport(r, keys)
+	case wanted && r.Next(ber.Context1):
+		return readKeyAgreement(r, keys)
+	}
+	return nil, r.Skip()
+}
 
 // readKeyTransport returns nil if it is for none of the keys.
 func readKeyTransport(r *ber.Reader, keys []Recipient) (*wrappedKey, error) {
@@ -142,8 +150,9 @@ func readKeyTransport(r *ber.Reader, keys []Recipient) (*wrappedKey, error) {
 		return nil, err
 	}
 	for _, k := range keys {
-		if who.names(k.Cert) {
-			return &wrappedKey{key: k, method: method, wrapped: wrapped}, nil
+		if k.Key != nil && who.names(k.Cert) {
+			unwrap := func(size int) ([]byte, error) { return unwrapRSA(k.Key, method, wrapped, size) }
+			return &wrappedKey{cert: k.Cert, unwrap: unwrap}, nil
 		}
 	}
 	return nil, nil
@@ -189,13 +198,9 @@ func (w wrappedKey) cipher(method algorithm) (cipher.BlockMode, error) {
 	if len(iv) != aes.BlockSize {
 		return nil, fmt.Errorf("initialisation vector: %w: length", ber.ErrMalformed)
 	}
-	how, err := unwrapOptions(w.method, size)
+	key, err := w.unwrap(size)
 	if err != nil {
 		return nil, err
-	}
-	key, err := w.key.Key.Decrypt(rand.Reader, w.wrapped, how)
-	if err != nil || len(key) != size {
-		return nil, ErrDecrypt
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {

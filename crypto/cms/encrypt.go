@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -17,8 +18,8 @@ import (
 
 // EncryptOptions say for whom, and how the content key is wrapped.
 type EncryptOptions struct {
-	Recipients []*x509.Certificate // RSA keys of at least 2048 bits
-	PKCS1v15   bool                // RSAES-PKCS1-v1_5 for peers that cannot read OAEP with SHA-256
+	Recipients []*x509.Certificate // RSA keys of at least 2048 bits, EC keys on P-256, P-384 or P-521
+	PKCS1v15   bool                // RSA keys by RSAES-PKCS1-v1_5, for peers that cannot read OAEP with SHA-256
 }
 
 // Encrypt reads plain to its end and writes a ContentInfo with an
@@ -43,7 +44,7 @@ func Encrypt(dst io.Writer, plain io.Reader, size int64, o EncryptOptions) error
 	}
 	seal := sealer{dst: dst, mode: cipher.NewCBCEncrypter(block, iv), chunks: size < 0}
 	before := envelope{
-		ahead: slices.Concat(version(0), recipients),
+		ahead: slices.Concat(envelopeVersion(o), recipients),
 		inner: slices.Concat(oid(oidData), ber.Wrap(ber.Sequence, oid(oidAES256CBC), ber.Wrap(ber.OctetString, iv))),
 	}
 	if _, err := dst.Write(before.header(size)); err != nil {
@@ -135,6 +136,17 @@ func (s *sealer) write(piece []byte) error {
 	return err
 }
 
+// envelopeVersion is 2 as soon as one recipient is no plain key transport (RFC
+// 5652 section 6.1).
+func envelopeVersion(o EncryptOptions) []byte {
+	for _, c := range o.Recipients {
+		if _, ok := c.PublicKey.(*rsa.PublicKey); !ok {
+			return version(2)
+		}
+	}
+	return version(0)
+}
+
 // wrapForAll returns the SET of RecipientInfos.
 func wrapForAll(key []byte, o EncryptOptions) ([]byte, error) {
 	if len(o.Recipients) == 0 || len(o.Recipients) > maxItems {
@@ -152,11 +164,15 @@ func wrapForAll(key []byte, o EncryptOptions) ([]byte, error) {
 	return ber.Wrap(ber.Set, set...), nil
 }
 
-// wrapFor returns a KeyTransRecipientInfo (RFC 5652 section 6.2.1).
+// wrapFor returns a RecipientInfo: KeyTransRecipientInfo for an RSA key (RFC
+// 5652 section 6.2.1), KeyAgreeRecipientInfo for an EC key.
 func wrapFor(c *x509.Certificate, key []byte, o EncryptOptions) ([]byte, error) {
+	if public, ok := c.PublicKey.(*ecdsa.PublicKey); ok {
+		return agreeFor(c, public, key)
+	}
 	public, ok := c.PublicKey.(*rsa.PublicKey)
 	if !ok {
-		return nil, fmt.Errorf("%w: key is not RSA", ErrUnsupported)
+		return nil, fmt.Errorf("%w: key is neither RSA nor EC", ErrUnsupported)
 	}
 	if bits := public.N.BitLen(); bits < 2048 || bits > maxRSABits {
 		return nil, fmt.Errorf("%w: RSA key of %d bits", ErrUnsupported, bits)

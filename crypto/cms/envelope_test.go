@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
@@ -67,8 +68,10 @@ func TestEncryptDecrypt(t *testing.T) {
 
 func TestEncryptRefuses(t *testing.T) {
 	w := testWorld()
-	signOnly := *w.bob.cert
-	signOnly.KeyUsage = x509.KeyUsageDigitalSignature
+	signOnly, signOnlyEC := *w.bob.cert, *w.p256.cert
+	signOnly.KeyUsage, signOnlyEC.KeyUsage = x509.KeyUsageDigitalSignature, x509.KeyUsageDigitalSignature
+	strange := *w.p256.cert
+	strange.PublicKey = ec(elliptic.P224()).Public()
 	boom := errors.New("boom")
 	for _, c := range []struct {
 		name  string
@@ -78,10 +81,12 @@ func TestEncryptRefuses(t *testing.T) {
 		dst   io.Writer
 	}{
 		{"nobody", EncryptOptions{}, strings.NewReader(text), -1, io.Discard},
-		{"EC key", EncryptOptions{Recipients: []*x509.Certificate{w.p256.cert}}, strings.NewReader(text), -1, io.Discard},
+		{"Ed25519 key", EncryptOptions{Recipients: []*x509.Certificate{w.keys["ed25519"].cert}}, strings.NewReader(text), -1, io.Discard},
+		{"EC key for signatures", EncryptOptions{Recipients: []*x509.Certificate{&signOnlyEC}}, strings.NewReader(text), -1, io.Discard},
+		{"strange curve", EncryptOptions{Recipients: []*x509.Certificate{&strange}}, strings.NewReader(text), -1, io.Discard},
 		{"short key", EncryptOptions{Recipients: []*x509.Certificate{w.keys["rsa1024"].cert}}, strings.NewReader(text), -1, io.Discard},
 		{"key for signatures", EncryptOptions{Recipients: []*x509.Certificate{&signOnly}}, strings.NewReader(text), -1, io.Discard},
-		{"one of two cannot", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert, w.p256.cert}}, strings.NewReader(text), -1, io.Discard},
+		{"one of two cannot", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert, w.keys["ed25519"].cert}}, strings.NewReader(text), -1, io.Discard},
 		{"too long", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}, strings.NewReader(text), int64(len(text)) - 1, io.Discard},
 		{"too short", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}, strings.NewReader(text), int64(len(text)) + 1, io.Discard},
 		{"broken source", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}, errReader{boom}, -1, io.Discard},

@@ -38,6 +38,19 @@ type oaepParameters struct {
 	Label algorithm `asn1:"explicit,optional,tag:2"`
 }
 
+// unwrapRSA decrypts a content key of that many octets.
+func unwrapRSA(key stdcrypto.Decrypter, method algorithm, wrapped []byte, size int) ([]byte, error) {
+	how, err := unwrapOptions(method, size)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := key.Decrypt(rand.Reader, wrapped, how)
+	if err != nil || len(plain) != size {
+		return nil, ErrDecrypt
+	}
+	return plain, nil
+}
+
 // unwrapOptions says how to decrypt a content key of that many octets.
 func unwrapOptions(method algorithm, size int) (stdcrypto.DecrypterOpts, error) {
 	switch {

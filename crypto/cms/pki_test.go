@@ -33,6 +33,9 @@ type identity struct {
 func (i identity) signer() Signer { return Signer{Cert: i.cert, Key: i.key} }
 
 func (i identity) recipient() Recipient {
+	if k, ok := i.key.(*ecdsa.PrivateKey); ok {
+		return Recipient{Cert: i.cert, Agree: must(k.ECDH())}
+	}
 	return Recipient{Cert: i.cert, Key: i.key.(stdcrypto.Decrypter)}
 }
 
@@ -78,7 +81,7 @@ func issue(name string, key stdcrypto.Signer, by *identity, ca bool) identity {
 		SerialNumber: must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))),
 		Subject:      pkix.Name{CommonName: name, Country: []string{"CH"}},
 		NotBefore:    now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0),
-		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement,
 		SubjectKeyId: []byte("key of " + name),
 	}
 	if ca {
