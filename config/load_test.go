@@ -176,7 +176,7 @@ func TestDefaultsAreUsed(t *testing.T) {
 		t.Errorf("limits %+v, delivery %+v, retention %+v", f.Limits, f.Delivery, f.Retention)
 	}
 	p := f.Platform.IncaMail
-	if p.TLS != "starttls" || p.MaxSize != 30_000_000 || p.ReceiptWait != Duration(15*time.Minute) || f.Route[0].Keep != "until_handed_over" {
+	if p.TLS != "starttls" || p.MaxSize != 30_000_000 || p.ReceiptWait != Duration(15*time.Minute) || f.Route[0].Keep != "" {
 		t.Errorf("platform %+v, route %+v", p, f.Route[0])
 	}
 }
