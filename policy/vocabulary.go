@@ -252,10 +252,10 @@ func (v Vocabulary) Marks(values func(field string) []string) Marks {
 	return m
 }
 
-// forwardFields are header fields that stand only on mail which somebody
-// redirected or a rule forwarded (docs/law.md B-05).
+// forwardFields are header fields that only a forwarding rule writes (docs/law.md,
+// Benutzungsreglement BL § 10). Resent-* is none of them: by RFC 5322 section
+// 3.6.6 a person resends, and the regulation forbids what happens by itself.
 var forwardFields = []string{
-	"Resent-From", "Resent-Sender", "Resent-To", "Resent-Date",
 	"X-MS-Exchange-Inbox-Rules-Loop", "X-MS-Exchange-ForwardingLoop", "X-Forwarded-To",
 }
 
