@@ -28,6 +28,7 @@ var (
 	errNoRelay       = &message.Refusal{Code: 550, Enhanced: "5.7.1", Text: "this server does not relay for strangers; sign in at the submission port"}
 	errOneAuthority  = &message.Refusal{Code: 452, Enhanced: "4.5.3", Text: "this recipient belongs to another authority; send to it in a transaction of its own"}
 	errDiskFull      = &message.Refusal{Code: 452, Enhanced: "4.3.1", Text: "not enough storage; try again later"}
+	errAuditDown     = &message.Refusal{Code: 451, Enhanced: "4.3.0", Text: "the audit log cannot be written; try again later"}
 	errBusy          = &message.Refusal{Code: 452, Enhanced: "4.3.2", Text: "too much mail at once; try again later"}
 	errSameNow       = &message.Refusal{Code: 451, Enhanced: "4.3.2", Text: "the same decision is being accepted on another connection; try again later"}
 	errHeaderTooLong = &message.Refusal{Code: 552, Enhanced: "5.3.4", Text: "the header section is larger than 256 KiB"}
@@ -105,7 +106,10 @@ func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Read
 // roomFor refuses mail while the disk is nearly full or the ledger lags: the
 // reserve belongs to receipts, settlements and the audit log.
 func (g *Gateway) roomFor() error {
-	if g.tail.full() {
+	switch {
+	case g.auditDown.Load():
+		return errAuditDown
+	case g.tail.full():
 		return errBusy
 	}
 	free, err := g.o.Vault.Free()
@@ -200,8 +204,12 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 	})
 	refused := 0
 	var why message.Decision
+	seen := map[string]bool{}
 	for i, r := range s.To {
 		d := g.decide(env, s, r, head, now)
+		if again(seen, r.Address, d, g.o.Vocabulary) {
+			continue
+		}
 		r.Address, _ = g.o.Vocabulary.SplitSuffix(r.Address)
 		item := message.Item{
 			Key: message.ItemKey{Message: env.ID, N: i + 1}, Recipient: r, Decision: d,
@@ -219,10 +227,29 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 		a.Items = append(a.Items, item)
 		a.Events = append(a.Events, decidedEvent(env, item, now))
 	}
-	if refused == len(s.To) {
+	if refused == len(a.Items) {
 		return refusal(why)
 	}
 	return nil
+}
+
+// again reports whether the client named a recipient twice in one transaction:
+// he gets the message once. A registered decision counts as the same with a
+// platform's suffix and without.
+func again(seen map[string]bool, to message.Address, d message.Decision, v policy.Vocabulary) bool {
+	keys := []string{to.Key()}
+	if bare, _ := v.SplitSuffix(to); d.Class == message.Registered {
+		keys = append(keys, "registered "+bare.Key())
+	}
+	for _, k := range keys {
+		if seen[k] {
+			return true
+		}
+	}
+	for _, k := range keys {
+		seen[k] = true
+	}
+	return false
 }
 
 func decidedEvent(env *message.Envelope, item message.Item, now time.Time) message.Event {
@@ -288,72 +315,4 @@ func (g *Gateway) commit(ctx context.Context, a *queue.Accepted, sealed *vault.B
 	default:
 	}
 	return a.Envelope.ID, nil
-}
-
-// reserve finds registered decisions that we already have: the client lost our
-// reply and sends again. Recipients who have it are taken out; when nobody is
-// left the first id is returned. No other class is compared: RFC 5321 prefers a
-// duplicate to a loss.
-func (g *Gateway) reserve(ctx context.Context, a *queue.Accepted) (keys []dupKey, first message.ID, err error) {
-	var left []message.Item
-	for _, item := range a.Items {
-		if item.Decision.Class != message.Registered || a.Envelope.MessageID == "" || a.Envelope.Direction != message.Outbound {
-			left = append(left, item)
-			continue
-		}
-		k := dupKey{a.Envelope.Authority, sha256.Sum256(queue.DupKey(a.Envelope.Authority, a.Envelope.MessageID, item.Recipient.Address, a.Envelope.Content.Digest))}
-		earlier, err := g.earlier(ctx, k, a.Envelope.ID)
-		if err != nil {
-			g.tail.release(keys)
-			return nil, message.ID{}, err
-		}
-		if earlier.IsZero() {
-			keys, left = append(keys, k), append(left, item)
-			continue
-		}
-		first = earlier
-		a.Events = append(a.Events, duplicateEvent(a.Envelope, item, earlier))
-	}
-	if len(left) == 0 {
-		return nil, first, g.noteDuplicate(ctx, a)
-	}
-	a.Items = left
-	return keys, message.ID{}, nil
-}
-
-// earlier looks for the key in the tail and the ledger, and claims it for id
-// when nobody has it.
-func (g *Gateway) earlier(ctx context.Context, k dupKey, id message.ID) (message.ID, error) {
-	other, durable, taken := g.tail.reserve(k, id)
-	if taken {
-		if !durable {
-			return message.ID{}, errSameNow // it may still fail
-		}
-		return other, nil
-	}
-	other, known, err := g.o.Store.Duplicate(ctx, k.authority, k.key)
-	if err != nil || known {
-		g.tail.release([]dupKey{k})
-		return other, err
-	}
-	return message.ID{}, nil
-}
-
-func duplicateEvent(env message.Envelope, item message.Item, earlier message.ID) message.Event {
-	return message.Event{
-		At: env.Received, Kind: message.EventDuplicate, Authority: env.Authority, Message: earlier,
-		Data: map[string]string{"to": item.Recipient.Address.String(), "again_as": env.ID.String()},
-	}
-}
-
-// noteDuplicate records that the client sent again what we have. The answer is
-// the first id; nothing new is stored.
-func (g *Gateway) noteDuplicate(ctx context.Context, a *queue.Accepted) error {
-	var events []message.Event
-	for _, e := range a.Events {
-		if e.Kind == message.EventDuplicate {
-			events = append(events, e)
-		}
-	}
-	return g.o.Store.Apply(ctx, queue.Change{Events: events})
 }

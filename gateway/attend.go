@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -19,47 +20,72 @@ const closingWait = 8 * 24 * time.Hour
 // attendLoop looks after items that wait for something else than delivery:
 // held ones whose sender must be told or that go back, unclear ones, and
 // receipts that do not come.
+//
+// An item that cannot be looked after now does not keep the others waiting.
 func (g *Gateway) attendLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		items, err := g.o.Store.Due(ctx, g.now(), attendBatch)
-		if err != nil && !errors.Is(err, context.Canceled) {
+		failed := err != nil
+		if failed && ctx.Err() == nil {
 			g.o.Log.Error("ledger does not list what wants attention; will be tried again", "error", err)
 		}
 		for _, item := range items {
-			g.attend(ctx, item.Key)
+			if ctx.Err() != nil {
+				return
+			}
+			if err := g.attend(ctx, item.Key); err != nil {
+				failed = true
+				g.o.Log.Error("an item cannot be looked after; will be tried again", "item", item.Key.String(), "error", err)
+			}
 			g.Wake() // a notice wants delivery
 		}
-		if len(items) == 0 {
+		switch {
+		case failed:
+			g.pause(ctx, nil, 5*g.retryPause)
+		case len(items) == 0:
 			g.pause(ctx, nil, 100*time.Millisecond)
 		}
 	}
 }
 
 // attend does the one thing that an item waits for.
-func (g *Gateway) attend(ctx context.Context, key message.ItemKey) {
+func (g *Gateway) attend(ctx context.Context, key message.ItemKey) error {
 	now := g.now()
-	var notice *queue.Accepted
-	g.persist(ctx, key, func(record context.Context, item *message.Item) (queue.Change, error) {
-		if item.NextTry.IsZero() || item.NextTry.After(now) {
-			return queue.Change{}, nil // somebody was faster
+	record := context.WithoutCancel(ctx)
+	for conflicts := 0; ; conflicts++ {
+		err := g.once(record, key, func(_ context.Context, item *message.Item) (queue.Change, error) {
+			return g.attention(record, item, now)
+		})
+		switch {
+		case err == nil, errors.Is(err, errRecorded):
+			return nil
+		case !errors.Is(err, queue.ErrConflict) || conflicts == maxConflicts:
+			return err
 		}
-		env, _, err := g.o.Store.Message(record, key.Message)
-		if err != nil {
-			return queue.Change{}, err
-		}
-		event, tell := g.attended(env, item, now)
-		change := queue.Change{Events: []message.Event{event}}
-		if tell != nil && notice == nil {
-			if notice, err = tell(record, env, *item, now); err != nil {
-				return change, err
-			}
-		}
-		if notice != nil {
-			change.New = append(change.New, *notice)
-			change.Events = append(change.Events, noticeEvent(env, *item, notice.Envelope.ID, now))
-		}
+	}
+}
+
+// attention is the edit of attend.
+func (g *Gateway) attention(ctx context.Context, item *message.Item, now time.Time) (queue.Change, error) {
+	due := !item.NextTry.IsZero() && !item.NextTry.After(now)
+	if !due || item.State != message.Held && item.State != message.Unclear && item.State != message.Handed {
+		return queue.Change{}, errRecorded // somebody was faster
+	}
+	env, _, err := g.o.Store.Message(ctx, item.Key.Message)
+	if err != nil {
+		return queue.Change{}, err
+	}
+	event, tell := g.attended(env, item, now)
+	change := queue.Change{Events: []message.Event{event}}
+	if tell == nil {
 		return change, nil
-	})
+	}
+	notice, err := tell(ctx, env, *item, now)
+	if err == nil && notice != nil {
+		change.New = append(change.New, *notice)
+		change.Events = append(change.Events, noticeEvent(env, *item, notice.Envelope.ID, now))
+	}
+	return change, err
 }
 
 // teller composes what the sender is told, or nil when nobody is to be told.
@@ -71,7 +97,7 @@ func (g *Gateway) attended(env message.Envelope, item *message.Item, now time.Ti
 	var tell teller
 	switch item.State {
 	case message.Held:
-		tell = g.attendHeld(env, item, now, &event)
+		tell = g.attendHeld(item, now, &event)
 	case message.Unclear:
 		tell = g.attendUnclear(item, now, &event)
 	default: // Handed: a receipt is owed
@@ -81,7 +107,7 @@ func (g *Gateway) attended(env message.Envelope, item *message.Item, now time.Ti
 	return event, tell
 }
 
-func (g *Gateway) attendHeld(env message.Envelope, item *message.Item, now time.Time, event *message.Event) teller {
+func (g *Gateway) attendHeld(item *message.Item, now time.Time, event *message.Event) teller {
 	if item.Decision.Verdict == message.Refuse {
 		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, bounded(because(item.Decision))
 		event.Kind, event.Data["reason"] = message.EventRefused, item.Reply
@@ -91,7 +117,7 @@ func (g *Gateway) attendHeld(env message.Envelope, item *message.Item, now time.
 		if item.Reply == "" {
 			item.Reply = bounded(because(item.Decision))
 		}
-		item.Told, item.NextTry = now, laterOf(env.Received.Add(g.o.Delivery.HoldReturn), now.Add(time.Second))
+		item.Told, item.NextTry = now, now.Add(g.o.Delivery.HoldReturn)
 		event.Kind, event.Data["reason"] = message.EventHeld, item.Reply
 		return g.heldNotice
 	}
@@ -110,10 +136,13 @@ func (g *Gateway) attendUnclear(item *message.Item, now time.Time, event *messag
 		return nil
 	}
 	item.State, item.NextTry, item.Told = message.Held, time.Time{}, now // no automatic return: it may have arrived
-	item.Alarm = "unclear whether it was handed over: ask the platform, then release or drop it"
+	item.Alarm = unclearAlarm
 	event.Kind, event.Data["reason"] = message.EventHeld, item.Alarm
 	return g.heldNotice
 }
+
+// unclearAlarm is the task for a person.
+const unclearAlarm = "unclear whether it was handed over: ask the platform, then release or drop it"
 
 // attendOwed raises the alarm for a missing receipt; it never sends again.
 func (g *Gateway) attendOwed(item *message.Item, now time.Time, event *message.Event) {
@@ -136,13 +165,6 @@ func (g *Gateway) attendOwed(item *message.Item, now time.Time, event *message.E
 	event.Data["missing"] = "closing receipt"
 }
 
-func laterOf(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 func noticeEvent(env message.Envelope, item message.Item, id message.ID, now time.Time) message.Event {
 	return message.Event{
 		At: now, Kind: message.EventNotice, Authority: env.Authority, Message: env.ID, Item: item.Key.N,
@@ -150,15 +172,21 @@ func noticeEvent(env message.Envelope, item message.Item, id message.ID, now tim
 	}
 }
 
-// auditLoop writes the chain into the day files.
+// auditLoop writes the chain into the day files. While that fails nothing is
+// accepted and nothing leaves: what cannot be written down must not happen.
 func (g *Gateway) auditLoop(ctx context.Context) {
 	for ctx.Err() == nil {
-		n, err := g.o.Audit.Drain(ctx, g.o.Store)
-		if err != nil && ctx.Err() == nil {
-			g.o.Log.Error("audit log cannot be written; will be tried again", "error", err)
+		_, err := g.o.Audit.Drain(ctx, g.o.Store)
+		if ctx.Err() != nil {
+			return
 		}
-		if n == 0 || err != nil {
-			g.pause(ctx, nil, 500*time.Millisecond)
+		switch {
+		case errors.Is(err, audit.ErrBroken): // written all the same
+			g.o.Log.Error("the audit chain is broken: ledger or day files come from a backup", "error", err)
+		case err != nil:
+			g.o.Log.Error("audit log cannot be written: nothing is accepted or sent until it can", "error", err)
 		}
+		g.auditDown.Store(err != nil && !errors.Is(err, audit.ErrBroken))
+		g.pause(ctx, nil, 500*time.Millisecond)
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"time"
 
 	"gatewayd/calendar"
@@ -23,10 +24,8 @@ func (r Recognition) on(d calendar.Day) bool {
 
 // decide asks the policy about one recipient of a message.
 func (g *Gateway) decide(env *message.Envelope, s message.Submission, r message.Recipient, head *mail.Header, now time.Time) message.Decision {
-	f := g.facts(env, r.Address, now)
+	f := g.factsOf(env, r.Address, head, now)
 	f.Message.Class = s.Class
-	f.Message.Subject = head.Text("Subject")
-	f.Message.Marks = g.o.Vocabulary.Marks(head.All)
 	for _, other := range s.To {
 		if g.local(other.Address) != nil {
 			f.Message.Bulk++
@@ -37,6 +36,14 @@ func (g *Gateway) decide(env *message.Envelope, s message.Submission, r message.
 		d.GiveUp = min(d.GiveUp, g.o.Windows.MaxGiveUp(now))
 	}
 	return d
+}
+
+// factsOf adds what the header says.
+func (g *Gateway) factsOf(env *message.Envelope, to message.Address, head *mail.Header, now time.Time) policy.Facts {
+	f := g.facts(env, to, now)
+	f.Message.Subject = head.Text("Subject")
+	f.Message.Marks = g.o.Vocabulary.Marks(head.All)
+	return f
 }
 
 // facts looks up what a decision rests on, as it is at now.
@@ -77,7 +84,24 @@ func (g *Gateway) gate(env message.Envelope, item message.Item) (reason string, 
 	}
 	f := g.facts(&env, item.Recipient.Address, g.now())
 	f.Message.Class = item.Decision.Class
+	f.Recipient.Suffix = suffixOf(item.Decision)
 	return g.o.Policy.Usable(f, item.Decision)
+}
+
+// suffixOf returns the platform that the recipient's suffix asked for when the
+// decision was made; the item's address has lost it.
+func suffixOf(d message.Decision) string {
+	for _, r := range d.Because {
+		if r.Rule != "mark:suffix" {
+			continue
+		}
+		for _, p := range policy.Platforms() {
+			if strings.HasSuffix(r.Text, " "+p) {
+				return p
+			}
+		}
+	}
+	return ""
 }
 
 // Explain tells, rule by rule, how a message would travel, by the same code as
@@ -88,10 +112,9 @@ func (g *Gateway) Explain(s message.Submission, head *mail.Header, size int64) p
 	env := g.envelope(s, now)
 	env.Content.Size = size
 	f := g.facts(&env, s.To[0].Address, now)
-	f.Message.Class = s.Class
 	if head != nil {
-		f.Message.Subject = head.Text("Subject")
-		f.Message.Marks = g.o.Vocabulary.Marks(head.All)
+		f = g.factsOf(&env, s.To[0].Address, head, now)
 	}
+	f.Message.Class = s.Class
 	return g.o.Policy.Explain(f)
 }

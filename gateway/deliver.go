@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,27 +11,45 @@ import (
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
-	"gatewayd/receipts"
 	"gatewayd/vault"
 )
 
 // viaMailbox is the way into an authority's own mailbox.
 const viaMailbox = "mailbox"
 
-// targets counts open attempts per destination, so that one slow destination
-// cannot take every worker.
+// targets knows the open attempts of this process and counts them per
+// destination, so that one slow destination cannot take every worker.
 type targets struct {
-	mu   sync.Mutex
-	open map[string]int
-	all  int
+	mu    sync.Mutex
+	open  map[string]int
+	all   int
+	items map[message.ItemKey]bool // also those whose outcome could not be recorded
 }
 
-func (t *targets) add(name string, n int) {
+func newTargets() *targets {
+	return &targets{open: map[string]int{}, items: map[message.ItemKey]bool{}}
+}
+
+func (t *targets) begin(item message.Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.all += n
-	if t.open[name] += n; t.open[name] == 0 {
+	t.all++
+	t.open[target(item)]++
+	t.items[item.Key] = true
+}
+
+// end closes an attempt. One that is not recorded stays known until the program
+// ends: nobody may take it for one that was never made.
+func (t *targets) end(item message.Item, recorded bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all--
+	name := target(item)
+	if t.open[name]--; t.open[name] == 0 {
 		delete(t.open, name)
+	}
+	if recorded {
+		delete(t.items, item.Key)
 	}
 }
 
@@ -49,6 +65,12 @@ func (t *targets) of(name string) int {
 	return t.open[name]
 }
 
+func (t *targets) has(key message.ItemKey) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.items[key]
+}
+
 // target names where an item goes: a platform, or the recipient's domain.
 func target(item message.Item) string {
 	if item.Decision.Via == "smtp" {
@@ -57,24 +79,36 @@ func target(item message.Item) string {
 	return item.Decision.Via
 }
 
-// deliverLoop leases what is due and hands it to workers.
+// deliverLoop leases what is due and hands it to workers. While the audit log
+// cannot be written nothing leaves.
 func (g *Gateway) deliverLoop(ctx context.Context) {
+	doubt := false // a lease failed: the ledger may hold attempts that nobody makes
 	for ctx.Err() == nil {
-		n, err := g.leaseSome(ctx)
-		if err != nil && ctx.Err() == nil {
-			g.o.Log.Error("ledger does not lease; will be tried again", "error", err)
+		if g.auditDown.Load() {
+			g.pause(ctx, nil, g.retryPause)
+			continue
 		}
-		if n == 0 {
+		if doubt {
+			doubt = !g.reclaim(ctx)
+		}
+		n, err := g.leaseSome(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			doubt = true
+			g.o.Log.Error("ledger does not lease; will be tried again", "error", err)
+			g.pause(ctx, nil, g.retryPause)
+		case n == 0:
 			g.pause(ctx, g.wake, g.untilNext(ctx))
 		}
 	}
 }
 
 // untilNext is how long the loop may sleep; at most a second, because an
-// injected clock can jump.
+// injected clock can jump. With every worker busy the first that is free wakes
+// the loop.
 func (g *Gateway) untilNext(ctx context.Context) time.Duration {
 	next, ok, err := g.o.Store.NextDue(ctx)
-	if err != nil || !ok {
+	if err != nil || !ok || g.inFlight.total() >= g.o.Delivery.Concurrency {
 		return time.Second
 	}
 	return min(max(next.Sub(g.now()), 20*time.Millisecond), time.Second)
@@ -95,38 +129,75 @@ func (g *Gateway) leaseSome(ctx context.Context) (int, error) {
 		return false
 	})
 	for _, item := range items {
-		g.inFlight.add(target(item), 1)
+		g.inFlight.begin(item)
 		g.workers.Go(func() {
-			defer g.Wake()
-			defer g.inFlight.add(target(item), -1)
-			g.work(ctx, item)
+			recorded := g.work(ctx, item)
+			g.inFlight.end(item, recorded)
+			g.Wake()
 		})
 	}
 	return len(items), err
 }
 
-// work does what a leased item asks for, and records the outcome. The attempt
-// may be cut short by ctx; recording it is not.
-func (g *Gateway) work(ctx context.Context, item message.Item) {
+// reclaim returns attempts to the queue that the ledger has opened without
+// telling us: the commit was durable, its answer an error. Nobody has made
+// them. It reports whether nothing is left in doubt.
+func (g *Gateway) reclaim(ctx context.Context) bool {
+	items, err := g.o.Store.Sending(ctx)
+	if err != nil {
+		return false
+	}
+	for _, item := range items {
+		if g.inFlight.has(item.Key) {
+			continue
+		}
+		err := g.once(ctx, item.Key, func(ctx context.Context, now *message.Item) (queue.Change, error) {
+			if now.State != message.Sending || now.Attempts != item.Attempts {
+				return queue.Change{}, errRecorded
+			}
+			env, _, err := g.o.Store.Message(ctx, item.Key.Message)
+			now.State, now.NextTry = message.Waiting, g.now()
+			return queue.Change{Events: []message.Event{{
+				At: g.now(), Kind: message.EventRetry, Authority: env.Authority, Message: item.Key.Message, Item: item.Key.N,
+				Data: map[string]string{"reason": "the ledger did not confirm the attempt in time; nothing was sent"},
+			}}}, err
+		})
+		if err != nil && !errors.Is(err, errRecorded) {
+			g.o.Log.Error("an attempt that was not made cannot be taken back; will be tried again", "item", item.Key.String(), "error", err)
+			return false
+		}
+	}
+	return true
+}
+
+// work does what a leased item asks for, and reports whether the outcome is
+// recorded. The attempt may be cut short by ctx; recording it is not.
+func (g *Gateway) work(ctx context.Context, item message.Item) bool {
 	record := context.WithoutCancel(ctx)
 	env, _, err := g.o.Store.Message(record, item.Key.Message)
 	if err != nil {
-		g.settle(ctx, item.Key, outcome{err: err})
-		return
+		return g.settle(ctx, item, outcome{err: err})
 	}
 	if item.Decision.Via == viaMailbox && env.Direction != message.Outbound {
-		g.receive(ctx, env, item)
-		return
+		return g.receive(ctx, env, item)
+	}
+	if g.tooLate(env, item) {
+		return g.settle(ctx, item, outcome{giveUp: true})
 	}
 	if reason, open := g.gate(env, item); !open {
-		g.settle(ctx, item.Key, outcome{hold: reason})
-		return
+		return g.settle(ctx, item, outcome{hold: reason})
 	}
 	if item.Decision.Via == viaMailbox {
-		g.settle(ctx, item.Key, g.deliverLocal(ctx, env, item))
-		return
+		return g.settle(ctx, item, g.deliverLocal(ctx, env, item))
 	}
-	g.settle(ctx, item.Key, g.submit(ctx, env, item))
+	return g.settle(ctx, item, g.submit(ctx, env, item))
+}
+
+// tooLate forbids an attempt at a registered decision whose time is over, for
+// instance because the gateway stood still: a hand-over now could not be proven
+// before its content must be erased.
+func (g *Gateway) tooLate(env message.Envelope, item message.Item) bool {
+	return item.Decision.Class == message.Registered && g.now().After(env.Received.Add(item.Decision.GiveUp))
 }
 
 // outcome is what one attempt led to.
@@ -134,6 +205,7 @@ type outcome struct {
 	result connectors.Result
 	err    error  // nil: the next system has it
 	hold   string // the gate closed, for this reason
+	giveUp bool   // the time for the hand-over was over: nothing was tried
 }
 
 // submit hands the message to its connector, once.
@@ -144,7 +216,7 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 	}
 	body, err := g.o.Vault.OpenBody(env.Body)
 	if err != nil {
-		return outcome{err: bodyError(err)}
+		return noBody(err)
 	}
 	defer body.Close()
 	from := env.From
@@ -165,12 +237,16 @@ func (g *Gateway) isPlatform(via string) bool {
 	return ok
 }
 
-// bodyError: a body that is gone will not come back; everything else may.
-func bodyError(err error) error {
-	if errors.Is(err, vault.ErrGone) {
-		return &connectors.Error{Kind: connectors.Permanent, Enhanced: "5.3.0", Text: "the message has been erased", Err: err}
+// noBody: a body that is gone will not come back, and a damaged one only by
+// somebody's hand; everything else passes.
+func noBody(err error) outcome {
+	switch {
+	case errors.Is(err, vault.ErrGone):
+		return outcome{err: &connectors.Error{Kind: connectors.Permanent, Step: connectors.StepForm, Enhanced: "5.3.0", Text: "the message has been erased", Err: err}}
+	case errors.Is(err, vault.ErrCorrupt):
+		return outcome{hold: "the stored message is damaged: restore it from a backup, or drop it"}
 	}
-	return fmt.Errorf("open body: %w", err)
+	return outcome{err: fmt.Errorf("open body: %w", err)}
 }
 
 // deliverLocal brings mail of one authority to another one on this gateway, by
@@ -182,7 +258,7 @@ func (g *Gateway) deliverLocal(ctx context.Context, env message.Envelope, item m
 	}
 	body, err := g.o.Vault.OpenBody(env.Body)
 	if err != nil {
-		return outcome{err: bodyError(err)}
+		return noBody(err)
 	}
 	defer body.Close()
 	id, err := g.Accept(ctx, message.Submission{
@@ -195,195 +271,3 @@ func (g *Gateway) deliverLocal(ctx context.Context, env message.Envelope, item m
 	return outcome{result: connectors.Result{Reply: "accepted as " + id.String(), RemoteID: id.String()}}
 }
 
-// settle records the outcome of an attempt, however long the ledger needs to
-// take it: an outcome that is not recorded becomes Unclear at the next start.
-func (g *Gateway) settle(ctx context.Context, key message.ItemKey, o outcome) {
-	now := g.now()
-	var notice *queue.Accepted
-	g.persist(ctx, key, func(record context.Context, item *message.Item) (queue.Change, error) {
-		env, _, err := g.o.Store.Message(record, key.Message)
-		if err != nil {
-			return queue.Change{}, err
-		}
-		event := g.conclude(env, item, o, now)
-		change := queue.Change{Events: []message.Event{event}}
-		if item.State == message.Refused && notice == nil {
-			if notice, err = g.dsn(record, env, *item, now); err != nil {
-				return change, err
-			}
-		}
-		if notice != nil {
-			change.New = append(change.New, *notice)
-			change.Events = append(change.Events, noticeEvent(env, *item, notice.Envelope.ID, now))
-		}
-		return change, nil
-	})
-}
-
-// persist applies an edit of one item until the ledger has it: again at once
-// when somebody else changed the item, after a pause when the ledger fails.
-// It gives up only when the program ends.
-func (g *Gateway) persist(ctx context.Context, key message.ItemKey, edit func(context.Context, *message.Item) (queue.Change, error)) {
-	record := context.WithoutCancel(ctx)
-	for tries := 0; ; tries++ {
-		err := g.once(record, key, edit)
-		if err == nil {
-			return
-		}
-		if errors.Is(err, queue.ErrTransition) || errors.Is(err, queue.ErrEraseBy) || errors.Is(err, queue.ErrNotFound) {
-			g.o.Log.Error("an outcome does not fit the ledger", "item", key.String(), "error", err)
-			return
-		}
-		if errors.Is(err, queue.ErrConflict) && tries < 100 {
-			continue
-		}
-		g.o.Log.Error("ledger does not take an outcome; will be tried again", "item", key.String(), "error", err)
-		if ctx.Err() != nil {
-			return // found at the next start
-		}
-		g.pause(ctx, nil, g.retryPauses)
-	}
-}
-
-func (g *Gateway) once(ctx context.Context, key message.ItemKey, edit func(context.Context, *message.Item) (queue.Change, error)) error {
-	item, err := g.o.Store.Item(ctx, key)
-	if err != nil {
-		return err
-	}
-	change, err := edit(ctx, &item)
-	if err != nil {
-		return err
-	}
-	if item.Decision.Class == message.Registered {
-		// Receipts can be faster than the reply to DATA.
-		rs, err := g.receiptsOf(ctx, key)
-		if err != nil {
-			return err
-		}
-		item, _ = advance(item, rs)
-	}
-	change.Items = append(change.Items, item)
-	return g.o.Store.Apply(ctx, change)
-}
-
-// advance moves an item by its receipts. What is handed over and not closed yet
-// wants attention again when the collection window is over.
-func advance(item message.Item, rs []message.Receipt) (message.Item, []string) {
-	next, changes := receipts.Advance(item, rs)
-	switch {
-	case next.State.Final() || next.Case.Closed():
-		next.NextTry = time.Time{}
-	case next.State == message.Handed && next.Case != message.CaseNone && next.Case != message.CaseOverdue:
-		next.NextTry = next.HandedAt.Add(closingWait)
-	}
-	return next, changes
-}
-
-func (g *Gateway) receiptsOf(ctx context.Context, key message.ItemKey) ([]message.Receipt, error) {
-	all, err := g.o.Store.Receipts(ctx, key.Message)
-	if err != nil {
-		return nil, err
-	}
-	var mine []message.Receipt
-	for _, r := range all {
-		if r.Item == key {
-			mine = append(mine, r)
-		}
-	}
-	return mine, nil
-}
-
-// conclude writes the outcome into the item and returns its event.
-func (g *Gateway) conclude(env message.Envelope, item *message.Item, o outcome, now time.Time) message.Event {
-	event := message.Event{At: now, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{"via": item.Decision.Via}}
-	item.Reply = bounded(o.result.Reply)
-	switch {
-	case o.hold != "":
-		item.State, item.NextTry, item.Reply = message.Held, now, bounded(o.hold)
-		event.Kind, event.Data["reason"] = message.EventHeld, o.hold
-	case o.err == nil:
-		item.RemoteID, item.SentAs, item.HandedAt, item.Alarm = o.result.RemoteID, o.result.SentAs, now, ""
-		item.State, item.NextTry = message.Done, time.Time{}
-		if len(item.Decision.Owed) > 0 {
-			item.State, item.NextTry = message.Handed, now.Add(g.receiptWait(item.Decision.Via))
-		}
-		event.Kind, event.Data["reply"], event.Data["remote_id"] = message.EventHanded, item.Reply, item.RemoteID
-	default:
-		g.failed(env, item, o.err, now, &event)
-	}
-	event.Data["state"] = string(item.State)
-	return event
-}
-
-// failed writes a failed attempt into the item: the default is temporary.
-func (g *Gateway) failed(env message.Envelope, item *message.Item, err error, now time.Time, event *message.Event) {
-	item.Reply = bounded(replyOf(err))
-	event.Data["reply"] = item.Reply
-	kind := connectors.KindOf(err)
-	var refusal *message.Refusal
-	if errors.As(err, &refusal) && !refusal.Temporary() {
-		kind = connectors.Permanent
-	}
-	switch {
-	case kind == connectors.Unclear:
-		item.Unclears++
-		item.State, item.NextTry = message.Unclear, now.Add(g.receiptWait(item.Decision.Via))
-		if item.Decision.Class != message.Registered {
-			item.NextTry = now.Add(g.backoff(item.Attempts))
-		}
-		event.Kind = message.EventUnclear
-	case kind == connectors.Permanent:
-		item.State, item.NextTry = message.Refused, time.Time{}
-		event.Kind = message.EventRefused
-	case env.Direction == message.Outbound && now.Sub(env.Received) >= item.Decision.GiveUp:
-		item.State, item.NextTry = message.Refused, time.Time{}
-		item.Reply = bounded("given up after " + strings.TrimSpace(item.Decision.GiveUp.String()) + "; last answer: " + item.Reply)
-		event.Kind = message.EventRefused
-		event.Data["reply"] = item.Reply
-	default:
-		item.State, item.NextTry = message.Waiting, now.Add(g.backoff(item.Attempts))
-		event.Kind, event.Data["next_try"] = message.EventRetry, item.NextTry.Format(time.RFC3339)
-	}
-}
-
-// replyOf is what a person may read about a failure: the peer's own words, or
-// what we found. It stands in sealed places only.
-func replyOf(err error) string {
-	var ce *connectors.Error
-	if errors.As(err, &ce) {
-		if ce.Code != 0 {
-			return strings.TrimSpace(fmt.Sprintf("%s: %d %s %s", ce.Step, ce.Code, ce.Enhanced, ce.Text))
-		}
-		return strings.TrimSpace(ce.Error() + " " + ce.Text)
-	}
-	var refusal *message.Refusal
-	if errors.As(err, &refusal) {
-		return refusal.Error()
-	}
-	return "trouble on this gateway: " + err.Error()
-}
-
-func bounded(s string) string {
-	s = strings.ToValidUTF8(s, "?")
-	if len(s) <= 500 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:500], "") + "…"
-}
-
-// backoff doubles from the first wait to the longest, with a fifth of jitter.
-func (g *Gateway) backoff(attempts int) time.Duration {
-	d := g.o.Delivery.RetryFirst
-	for range min(max(attempts-1, 0), 20) {
-		d = min(2*d, g.o.Delivery.RetryMax)
-	}
-	return d - d/10 + rand.N(d/5+1) //nolint:gosec // jitter
-}
-
-// receiptWait is how long an Abgabequittung may take before we raise an alarm.
-func (g *Gateway) receiptWait(via string) time.Duration {
-	if p, ok := g.o.Platforms[via]; ok && p.ReceiptWait > 0 {
-		return p.ReceiptWait
-	}
-	return 15 * time.Minute
-}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatewayd/audit"
@@ -85,9 +86,10 @@ type Gateway struct {
 	tail        *tail
 	wake        chan struct{} // there may be work: new items, or the clock moved
 	indexed     chan struct{} // there may be records to index
-	inFlight    targets
+	inFlight    *targets
 	workers     sync.WaitGroup
-	retryPauses time.Duration // pause after a failed ledger commit
+	auditDown   atomic.Bool   // the day files cannot be written: nothing is accepted, nothing leaves
+	retryPause  time.Duration // first pause after the ledger or the audit log has failed
 }
 
 // New checks the wiring. It reads and writes nothing; Run does.
@@ -98,7 +100,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1),
 		byAddress: map[string]*Authority{}, byAccount: map[string]*Authority{}, byID: map[string]*Authority{}, domains: map[string]*Authority{},
-		inFlight: targets{open: map[string]int{}}, retryPauses: 200 * time.Millisecond,
+		inFlight: newTargets(), retryPause: 200 * time.Millisecond,
 	}
 	for i := range o.Authorities {
 		a := &o.Authorities[i]

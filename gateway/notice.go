@@ -13,6 +13,7 @@ import (
 	"gatewayd/crypto/seal"
 	"gatewayd/mail"
 	"gatewayd/message"
+	"gatewayd/policy"
 	"gatewayd/queue"
 	"gatewayd/vault"
 )
@@ -43,7 +44,7 @@ func (g *Gateway) dsn(ctx context.Context, env message.Envelope, item message.It
 		Letter: letter, EnvID: env.EnvID, Arrival: env.Received, Class: item.Decision.Class, Original: head,
 		Recipients: []mail.DSNRecipient{{
 			Address: item.Recipient.Address, ORcpt: item.Recipient.ORcpt, Action: mail.ActionFailed,
-			Status: statusIn(item.Reply), Diagnostic: diagnostic(item.Reply), LastAttempt: now, Cause: cause(item.Reply),
+			Status: statusIn(item.Reply), Diagnostic: diagnostic(item.Reply), LastAttempt: now, Cause: cause(item),
 		}},
 	})
 	if err != nil {
@@ -63,7 +64,7 @@ func (g *Gateway) heldNotice(ctx context.Context, env message.Envelope, item mes
 	}
 	letter := g.letter(env, now)
 	text, err := mail.ComposeNotice(mail.Notice{
-		Letter: letter, Topic: topic, Recipient: item.Recipient.Address, Reference: item.Reference, Cause: cause(item.Reply),
+		Letter: letter, Topic: topic, Recipient: item.Recipient.Address, Reference: item.Reference, Cause: cause(item),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("compose notice: %w", err)
@@ -71,24 +72,60 @@ func (g *Gateway) heldNotice(ctx context.Context, env message.Envelope, item mes
 	return g.toSender(ctx, env, item, letter, text, now)
 }
 
-// cause is our reason for people; policy writes it in English.
-func cause(reply string) mail.Text { return mail.Text{DE: reply, EN: reply} }
+// How replies of our own begin; cause says the same in German.
+const (
+	atGate     = "gate: "
+	gaveUp     = "given up after "
+	lastAnswer = "; last answer: "
+	byPerson   = "held by the administrators of the mail system"
+	droppedBy  = "ended by the administrators of the mail system"
+)
+
+// cause is the reason for an item's state, for people in both languages. What
+// the next system answered stays as it is.
+func cause(item message.Item) mail.Text {
+	reply := item.Reply
+	if r, ok := policy.Deciding(item.Decision); ok && item.Decision.Verdict != message.Deliver && reply == bounded(because(item.Decision)) {
+		return mail.Text{DE: policy.German(r), EN: r.Text}
+	}
+	if reason, ok := strings.CutPrefix(reply, atGate); ok {
+		return mail.Text{DE: policy.German(message.Reason{Rule: "gate", Text: reason}), EN: reason}
+	}
+	if rest, ok := strings.CutPrefix(reply, gaveUp); ok {
+		after, last, _ := strings.Cut(rest, lastAnswer)
+		return mail.Text{DE: "aufgegeben nach " + after + "; letzte Antwort: " + last, EN: reply}
+	}
+	switch reply {
+	case "":
+		return mail.Text{}
+	case byPerson:
+		return mail.Text{DE: "von der Verwaltung des Mailsystems angehalten", EN: reply}
+	case droppedBy:
+		return mail.Text{DE: "von der Verwaltung des Mailsystems beendet", EN: reply}
+	}
+	return mail.Text{DE: "Antwort des nächsten Systems: " + reply, EN: "answer of the next system: " + reply}
+}
 
 func (g *Gateway) letter(env message.Envelope, now time.Time) mail.Letter {
 	return mail.Letter{ID: message.NewID(now), Host: g.o.Hostname, To: env.From, Date: now, InReplyTo: env.MessageID, About: env.ID}
 }
 
-// header reads the header of a message again; nil when its body is gone.
+// header reads the header of a message again; nil when its body is gone or
+// damaged.
 func (g *Gateway) header(env message.Envelope) (*mail.Header, error) {
 	body, err := g.o.Vault.OpenBody(env.Body)
-	if errors.Is(err, vault.ErrGone) {
+	if errors.Is(err, vault.ErrGone) || errors.Is(err, vault.ErrCorrupt) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	return mail.ReadHeader(bufio.NewReader(body), maxHeader)
+	head, err := mail.ReadHeader(bufio.NewReader(body), maxHeader)
+	if errors.Is(err, vault.ErrCorrupt) {
+		return nil, nil
+	}
+	return head, err
 }
 
 // toSender stores a text of ours as a blob and returns the message that carries

@@ -51,7 +51,7 @@ func (g *Gateway) Story(ctx context.Context, id message.ID) (message.Story, erro
 	if s.Receipts, err = g.o.Store.Receipts(ctx, id); err != nil {
 		return s, err
 	}
-	if _, err = g.o.Audit.Drain(ctx, g.o.Store); err != nil {
+	if _, err = g.o.Audit.Drain(ctx, g.o.Store); err != nil && !errors.Is(err, audit.ErrBroken) {
 		return s, err
 	}
 	s.Events, err = g.o.Audit.Trace(ctx, id, s.Envelope.Received)
@@ -163,11 +163,11 @@ func (g *Gateway) Check(ctx context.Context) ([]string, error) {
 // VerifyAudit verifies the hash chain of the day files, and that they reach as
 // far as the ledger says: so a cut-off end is found, too.
 func (g *Gateway) VerifyAudit(ctx context.Context) (audit.Report, error) {
-	if _, err := g.o.Audit.Drain(ctx, g.o.Store); err != nil {
+	seq, hash, err := g.o.Store.Head(ctx) // before the rest: commits go on meanwhile
+	if err != nil {
 		return audit.Report{}, err
 	}
-	seq, hash, err := g.o.Store.Head(ctx)
-	if err != nil {
+	if _, err := g.o.Audit.Drain(ctx, g.o.Store); err != nil && !errors.Is(err, audit.ErrBroken) {
 		return audit.Report{}, err
 	}
 	report, err := audit.Verify(filepath.Join(g.o.Data, "audit"), nil)
@@ -178,34 +178,24 @@ func (g *Gateway) VerifyAudit(ctx context.Context) (audit.Report, error) {
 }
 
 func (g *Gateway) checkBodies(ctx context.Context, state message.State, note func(string)) error {
-	q := queue.Query{State: state, Limit: 500}
-	for {
-		items, next, err := g.o.Store.Find(ctx, q)
+	return g.each(ctx, state, func(item message.Item) error {
+		env, _, err := g.o.Store.Message(ctx, item.Key.Message)
 		if err != nil {
-			return err
-		}
-		for _, item := range items {
-			env, _, err := g.o.Store.Message(ctx, item.Key.Message)
-			if err != nil {
-				note(fmt.Sprintf("item %s: its message cannot be read: %v", item.Key, err))
-				continue
-			}
-			body, err := g.o.Vault.OpenBody(env.Body)
-			switch {
-			case errors.Is(err, vault.ErrGone):
-				note(fmt.Sprintf("item %s is %s, but its body is gone", item.Key, item.State))
-			case err != nil:
-				note(fmt.Sprintf("item %s: its body cannot be opened: %v", item.Key, err))
-			default:
-				if body.Size() != env.Content.Size {
-					note(fmt.Sprintf("item %s: body of %d octets, accepted were %d", item.Key, body.Size(), env.Content.Size))
-				}
-				body.Close()
-			}
-		}
-		if next == "" {
+			note(fmt.Sprintf("item %s: its message cannot be read: %v", item.Key, err))
 			return nil
 		}
-		q.After = next
-	}
+		body, err := g.o.Vault.OpenBody(env.Body)
+		switch {
+		case errors.Is(err, vault.ErrGone):
+			note(fmt.Sprintf("item %s is %s, but its body is gone", item.Key, item.State))
+		case err != nil:
+			note(fmt.Sprintf("item %s: its body cannot be opened: %v", item.Key, err))
+		default:
+			if body.Size() != env.Content.Size {
+				note(fmt.Sprintf("item %s: body of %d octets, accepted were %d", item.Key, body.Size(), env.Content.Size))
+			}
+			body.Close()
+		}
+		return nil
+	})
 }

@@ -12,36 +12,67 @@ import (
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/receipts"
+	"gatewayd/vault"
 )
 
 // receive takes mail that came in (docs/flow.md, step 9): a platform's receipt
 // becomes proof on its item, everything else lies in the authority's mailbox.
 // After our 250 nobody repeats it, so this is leased work like any delivery.
-func (g *Gateway) receive(ctx context.Context, env message.Envelope, item message.Item) {
+func (g *Gateway) receive(ctx context.Context, env message.Envelope, item message.Item) bool {
 	record := context.WithoutCancel(ctx)
 	found, err := g.recognise(record, env, item)
-	if err != nil && item.Attempts < unreadableAfter {
-		g.settle(ctx, item.Key, outcome{err: fmt.Errorf("read receipt: %w", err)})
-		return
+	var unreadable *unreadableError
+	readable := !errors.As(err, &unreadable)
+	if err != nil && (readable || item.Attempts < unreadableAfter) {
+		return g.settle(ctx, item, outcome{err: fmt.Errorf("read receipt: %w", err)})
 	}
-	for tries := 0; ; tries++ {
-		err := g.file(record, env, item.Key, found)
-		if err == nil {
-			return
+	f := filing{env: env, leased: item, found: found, unread: !readable}
+	pause := g.retryPause
+	for conflicts := 0; ; {
+		err := g.file(record, f)
+		switch {
+		case err == nil, errors.Is(err, errRecorded):
+			return true
+		case errors.Is(err, queue.ErrConflict) && conflicts < maxConflicts:
+			conflicts++
+			continue
 		}
-		if !errors.Is(err, queue.ErrConflict) || tries > 100 {
-			g.o.Log.Error("ledger does not take a receipt; will be tried again", "item", item.Key.String(), "error", err)
-			if ctx.Err() != nil {
-				return // found at the next start
-			}
-			g.pause(ctx, nil, g.retryPauses)
+		g.o.Log.Error("ledger does not take a receipt; will be tried again", "item", item.Key.String(), "error", err)
+		switch {
+		case ctx.Err() != nil:
+			return false // found at the next start
+		case hopeless(err) && !f.unmatched && len(found) > 0:
+			f.unmatched = true // it cannot be brought to its item: a person must
+		case hopeless(err):
+			return false
 		}
+		g.pause(ctx, nil, pause)
+		pause = min(2*pause, longestPause)
 	}
 }
 
 // unreadableAfter many attempts to read a mail as a receipt it lies in the
-// mailbox as it is: nothing that came in is lost because we cannot read it.
+// mailbox as it is, with an alarm: nothing that came in is lost because we
+// cannot read it. Trouble of our own, such as a full disk, does not count.
 const unreadableAfter = 3
+
+// unreadableError marks a mail that cannot be read, now or ever.
+type unreadableError struct{ err error }
+
+// Error implements error.
+func (e *unreadableError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *unreadableError) Unwrap() error { return e.err }
+
+// filing is what becomes of one mail that came in.
+type filing struct {
+	env       message.Envelope
+	leased    message.Item
+	found     []filed
+	unread    bool // it could not be read
+	unmatched bool // its receipts cannot be brought to their items
+}
 
 // filed is a receipt with its finding; the document is in the vault already.
 type filed struct {
@@ -56,14 +87,16 @@ func (g *Gateway) recognise(ctx context.Context, env message.Envelope, item mess
 		return nil, nil
 	}
 	body, err := g.o.Vault.OpenBody(env.Body)
+	if errors.Is(err, vault.ErrGone) || errors.Is(err, vault.ErrCorrupt) {
+		return nil, &unreadableError{err}
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	roots := g.roots()
-	findings, claimed, err := g.o.Recogniser.Recognise(receipts.Input{Envelope: env, Body: body, Size: body.Size(), Now: env.Received, Roots: roots})
+	findings, claimed, err := g.o.Recogniser.Recognise(receipts.Input{Envelope: env, Body: body, Size: body.Size(), Now: env.Received, Roots: g.roots()})
 	if err != nil {
-		return nil, err
+		return nil, &unreadableError{err}
 	}
 	if !claimed {
 		return nil, nil
@@ -106,28 +139,67 @@ func receiptID(mail message.ID, n int) message.ID {
 
 // file commits receipts, the items they move, and the end of the inbound item
 // at once.
-func (g *Gateway) file(ctx context.Context, env message.Envelope, key message.ItemKey, found []filed) error {
-	now := g.now()
-	item, err := g.o.Store.Item(ctx, key)
+func (g *Gateway) file(ctx context.Context, f filing) error {
+	now, env, leased := g.now(), f.env, f.leased
+	item, err := g.o.Store.Item(ctx, leased.Key)
 	if err != nil {
 		return err
 	}
+	if item.State != message.Sending || item.Attempts != leased.Attempts {
+		return errRecorded
+	}
+	if f.unread {
+		item.Alarm = "a mail that may be a receipt could not be read: look at it in the mailbox"
+	}
 	item.State, item.NextTry, item.HandedAt = message.Done, time.Time{}, now
 	var c queue.Change
-	moved := map[message.ItemKey]*message.Item{}
-	for _, f := range found {
-		if err := g.fileOne(ctx, env, f, &c, moved, now); err != nil {
+	byKey := map[message.ItemKey]*moved{}
+	for _, r := range f.found {
+		if f.unmatched {
+			c.Receipts, c.Events = append(c.Receipts, r.receipt), append(c.Events, receiptEvent(message.EventUnmatched, env, r.receipt, now))
+			continue
+		}
+		if err := g.fileOne(ctx, env, r, &c, byKey, now); err != nil {
 			return err
 		}
 	}
-	for _, m := range moved {
-		c.Items = append(c.Items, *m)
+	for _, m := range byKey {
+		if err := g.tellMoved(ctx, m, &c, now); err != nil {
+			return err
+		}
+		c.Items = append(c.Items, m.item)
 	}
 	c.Items = append(c.Items, item)
-	if forPeople(found) {
-		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventMailbox, Authority: env.Authority, Message: env.ID, Item: key.N, Data: map[string]string{"to": item.Recipient.Address.String()}})
+	if forPeople(f.found) {
+		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventMailbox, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{"to": item.Recipient.Address.String()}})
 	}
 	return g.o.Store.Apply(ctx, c)
+}
+
+// moved is an item that receipts of one mail move.
+type moved struct {
+	item message.Item
+	was  message.State
+}
+
+// tellMoved reports to the sender that a platform could not deliver what it had
+// taken.
+func (g *Gateway) tellMoved(ctx context.Context, m *moved, c *queue.Change, now time.Time) error {
+	if m.item.State != message.Refused || m.was == message.Refused {
+		return nil
+	}
+	env, _, err := g.o.Store.Message(ctx, m.item.Key.Message)
+	if err != nil {
+		return err
+	}
+	m.item.Reply = bounded("the platform reports: " + string(m.item.Case))
+	notice, err := g.dsn(ctx, env, m.item, now)
+	if err != nil || notice == nil {
+		return err
+	}
+	c.New = append(c.New, *notice)
+	c.Events = append(c.Events, noticeEvent(env, m.item, notice.Envelope.ID, now))
+	return nil
 }
 
 // forPeople reports whether the mail lies in the mailbox for somebody to read:
@@ -141,27 +213,26 @@ func forPeople(found []filed) bool {
 	return true
 }
 
-func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c *queue.Change, moved map[message.ItemKey]*message.Item, now time.Time) error {
+func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c *queue.Change, byKey map[message.ItemKey]*moved, now time.Time) error {
 	r := f.receipt
 	item, rung, ok, err := receipts.Match(ctx, f.finding, env.Authority, lookup{g.o.Store, g.byID})
 	if err != nil {
 		return err
 	}
-	event := message.Event{At: now, Kind: message.EventReceipt, Authority: env.Authority, Message: env.ID, Data: map[string]string{
-		"kind": string(r.Kind), "platform": r.Platform, "verdict": string(r.Verdict), "at": r.At.Format(time.RFC3339), "mail": env.ID.String(), "sha256": r.Digest.String(), "detail": r.Detail,
-	}}
 	if !ok {
-		event.Kind = message.EventUnmatched
-		c.Receipts, c.Events = append(c.Receipts, r), append(c.Events, event)
+		c.Receipts, c.Events = append(c.Receipts, r), append(c.Events, receiptEvent(message.EventUnmatched, env, r, now))
 		return nil
 	}
+	event := receiptEvent(message.EventReceipt, env, r, now)
 	r.Item, r.MatchedBy = item.Key, rung
 	event.Message, event.Item, event.Data["matched_by"] = item.Key.Message, item.Key.N, rung
 	if r.Verdict == message.Forged {
 		event.Kind = message.EventForged
 	}
-	if earlier := moved[item.Key]; earlier != nil {
-		item = *earlier
+	m := byKey[item.Key]
+	if m == nil {
+		m = &moved{item: item, was: item.State}
+		byKey[item.Key] = m
 	}
 	rs, err := g.receiptsOf(ctx, item.Key)
 	if err != nil {
@@ -172,8 +243,8 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 			rs = append(rs, other)
 		}
 	}
-	next, changes := advance(item, append(rs, r))
-	moved[item.Key] = &next
+	next, changes := advance(m.item, append(rs, r))
+	m.item = next
 	c.Receipts, c.Events = append(c.Receipts, r), append(c.Events, event)
 	if len(changes) > 0 {
 		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventCase, Authority: env.Authority, Message: item.Key.Message, Item: item.Key.N, Data: map[string]string{
@@ -181,6 +252,12 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 		}})
 	}
 	return nil
+}
+
+func receiptEvent(kind message.EventKind, env message.Envelope, r message.Receipt, now time.Time) message.Event {
+	return message.Event{At: now, Kind: kind, Authority: env.Authority, Message: env.ID, Data: map[string]string{
+		"kind": string(r.Kind), "platform": r.Platform, "verdict": string(r.Verdict), "at": r.At.Format(time.RFC3339), "mail": env.ID.String(), "sha256": r.Digest.String(), "detail": r.Detail,
+	}}
 }
 
 // lookup answers the matching ladder from the ledger.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -20,17 +21,47 @@ import (
 // recover brings the ledger up to what the vault has and settles what a crash
 // left open (docs/flow.md, crash table).
 func (g *Gateway) recover(ctx context.Context) error {
+	seq, _, err := g.o.Store.Head(ctx)
+	if err != nil {
+		return err
+	}
 	if err := g.replay(ctx); err != nil {
 		return fmt.Errorf("replay vault: %w", err)
 	}
 	if err := g.reopenSending(ctx); err != nil {
 		return fmt.Errorf("open attempts: %w", err)
 	}
-	restored, err := g.newEpoch(ctx)
+	replayed, _, err := g.o.Store.Head(ctx)
+	if err != nil {
+		return err
+	}
+	broken, err := g.continues(ctx)
+	if err != nil {
+		return err
+	}
+	restored, err := g.newEpoch(ctx, seq == 0 && replayed == 0, broken)
 	if err != nil {
 		return fmt.Errorf("epoch: %w", err)
 	}
-	return g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventStarted, Data: map[string]string{"restored": fmt.Sprint(restored)}}}})
+	if restored {
+		g.o.Log.Warn("ledger, vault and audit log do not belong together: everything that would still be sent is held")
+	}
+	return nil
+}
+
+// continues writes the first event of this run into the day files and reports
+// whether the ledger does not continue them: then one of the two is a backup,
+// even within one epoch.
+func (g *Gateway) continues(ctx context.Context) (broken bool, err error) {
+	err = g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventStarted}}})
+	if err != nil {
+		return false, err
+	}
+	_, err = g.o.Audit.Drain(ctx, g.o.Store)
+	if errors.Is(err, audit.ErrBroken) {
+		return true, nil
+	}
+	return false, err
 }
 
 // replay indexes the accept records that the ledger does not have.
@@ -83,32 +114,25 @@ type epoch struct {
 
 // newEpoch reports whether vault and ledger do not belong together, and gives
 // both a new common epoch. A crash between the two writes leaves the ledger at
-// Previous, which is no restore.
-func (g *Gateway) newEpoch(ctx context.Context) (restored bool, err error) {
+// Previous, which is no restore; Previous is forgotten as soon as both are
+// written, so that a ledger from just before is one.
+func (g *Gateway) newEpoch(ctx context.Context, fresh, broken bool) (restored bool, err error) {
 	path := filepath.Join(g.o.Data, "epoch")
-	var e epoch
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	e, err := readEpoch(path)
+	if err != nil {
 		return false, err
-	default:
-		if err := json.Unmarshal(text, &e); err != nil {
-			return false, fmt.Errorf("%s: %w", path, err)
-		}
 	}
 	ledger, err := g.o.Store.Epoch(ctx)
 	if err != nil {
 		return false, err
 	}
-	if e.Current != "" {
+	switch {
+	case broken:
+		restored = true
+	case e.Current == "":
+		restored = !fresh
+	default:
 		restored = ledger != e.Current && ledger != e.Previous
-	}
-	var b [16]byte
-	rand.Read(b[:])
-	next := epoch{Current: hex.EncodeToString(b[:]), Previous: ledger}
-	if text, err = json.Marshal(next); err != nil {
-		return restored, err
 	}
 	if restored {
 		// Hold first: a crash before the new epoch is written must find the
@@ -117,10 +141,38 @@ func (g *Gateway) newEpoch(ctx context.Context) (restored bool, err error) {
 			return restored, err
 		}
 	}
-	if err := writeSynced(path, text); err != nil {
+	var b [16]byte
+	rand.Read(b[:])
+	next := epoch{Current: hex.EncodeToString(b[:]), Previous: ledger}
+	if err := writeEpoch(path, next); err != nil {
 		return restored, err
 	}
-	return restored, g.o.Store.SetEpoch(ctx, next.Current)
+	if err := g.o.Store.SetEpoch(ctx, next.Current); err != nil {
+		return restored, err
+	}
+	return restored, writeEpoch(path, epoch{Current: next.Current})
+}
+
+func readEpoch(path string) (e epoch, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return e, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &e)
+	}
+	if err != nil {
+		return e, fmt.Errorf("%s: %w", path, err)
+	}
+	return e, nil
+}
+
+func writeEpoch(path string, e epoch) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return writeSynced(path, text)
 }
 
 // writeSynced replaces a file so that after a crash it is the old or the new one.
@@ -151,18 +203,36 @@ func writeSynced(path string, text []byte) error {
 }
 
 // reopenSending: an attempt that is open at start may or may not have reached
-// the next system.
+// the next system. One that cannot be read keeps nobody from starting; it stays
+// as it is, and Check names it.
 func (g *Gateway) reopenSending(ctx context.Context) error {
+	return g.each(ctx, message.Sending, func(item message.Item) error {
+		err := g.once(ctx, item.Key, g.foundSending)
+		if err != nil && hopeless(err) {
+			g.o.Log.Error("an open attempt cannot be settled", "item", item.Key.String(), "error", err)
+			return nil
+		}
+		return err
+	})
+}
+
+// each calls fn for every item in a state. fn may change its state.
+func (g *Gateway) each(ctx context.Context, state message.State, fn func(message.Item) error) error {
+	q := queue.Query{State: state, Limit: 500}
 	for {
-		items, err := g.o.Store.Sending(ctx)
-		if err != nil || len(items) == 0 {
+		items, next, err := g.o.Store.Find(ctx, q)
+		if err != nil {
 			return err
 		}
 		for _, item := range items {
-			if err := g.once(ctx, item.Key, g.foundSending); err != nil {
+			if err := fn(item); err != nil {
 				return err
 			}
 		}
+		if next == "" {
+			return nil
+		}
+		q.After = next
 	}
 }
 
@@ -187,34 +257,33 @@ func (g *Gateway) foundSending(ctx context.Context, item *message.Item) (queue.C
 	return queue.Change{Events: []message.Event{event}}, nil
 }
 
-// holdAll holds everything that would still be sent: after a restore nobody
-// knows what has left already.
+// restoredAlarm stands on everything that a restore holds.
+const restoredAlarm = "restored from a backup: it may have left already; release or drop it"
+
+// holdAll holds everything that would still leave, or go back to its sender as
+// not sent: after a restore nobody knows what has left already. Mail for a
+// mailbox goes on: nothing leaves, and receipts tell what had left.
 func (g *Gateway) holdAll(ctx context.Context) error {
-	for _, state := range []message.State{message.Waiting, message.Unclear} {
-		if err := g.holdState(ctx, state); err != nil {
+	for _, state := range []message.State{message.Waiting, message.Unclear, message.Held} {
+		if err := g.each(ctx, state, func(item message.Item) error { return g.once(ctx, item.Key, g.holdRestored) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (g *Gateway) holdState(ctx context.Context, state message.State) error {
-	for {
-		items, _, err := g.o.Store.Find(ctx, queue.Query{State: state, Limit: 500})
-		if err != nil || len(items) == 0 {
-			return err
-		}
-		for _, item := range items {
-			err := g.once(ctx, item.Key, func(_ context.Context, it *message.Item) (queue.Change, error) {
-				it.State, it.NextTry, it.Told = message.Held, time.Time{}, g.now()
-				it.Alarm = "restored from a backup: it may have left already; release or drop it"
-				return queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventHeld, Message: it.Key.Message, Item: it.Key.N, Data: map[string]string{"reason": it.Alarm}}}}, nil
-			})
-			if err != nil {
-				return err
-			}
-		}
+func (g *Gateway) holdRestored(ctx context.Context, item *message.Item) (queue.Change, error) {
+	env, _, err := g.o.Store.Message(ctx, item.Key.Message)
+	if err != nil {
+		return queue.Change{}, err
 	}
+	if item.Alarm == restoredAlarm || env.Direction != message.Outbound {
+		return queue.Change{}, nil
+	}
+	item.State, item.NextTry, item.Told, item.Alarm = message.Held, time.Time{}, g.now(), restoredAlarm
+	return queue.Change{Events: []message.Event{{
+		At: g.now(), Kind: message.EventHeld, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{"reason": item.Alarm},
+	}}}, nil
 }
 
 func digestOf(b []byte) message.Digest { return sha256.Sum256(b) }

@@ -1,0 +1,9 @@
+package gateway
+
+import "time"
+
+// Sooner makes a gateway ask a failing ledger again without much delay.
+func (g *Gateway) Sooner() { g.retryPause = 5 * time.Millisecond }
+
+// MaxTail is how many records the ledger may lag behind.
+const MaxTail = maxTail
