@@ -182,4 +182,8 @@ type Item struct {
 	Alarm     string    `json:"alarm,omitempty"`    // what a person should look at; empty: nothing
 	Told      time.Time `json:"told,omitzero"`      // when the sender was last told that it is held
 	Unclears  int       `json:"unclears,omitempty"` // how often a hand-over ended without a reply
+
+	// HandedOver is when the authority confirmed that its own file has the
+	// message and its receipts; zero: not yet. Keep "until_handed_over" ends then.
+	HandedOver time.Time `json:"handed_over,omitzero"`
 }

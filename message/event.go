@@ -30,7 +30,8 @@ const (
 	EventOverdue    EventKind = "receipt_overdue"
 	EventUnmatched  EventKind = "receipt_unmatched"
 	EventForged     EventKind = "receipt_forged"
-	EventMailbox    EventKind = "mailbox" // laid into an authority's mailbox
+	EventMailbox    EventKind = "mailbox"     // laid into an authority's mailbox
+	EventHandedOver EventKind = "handed_over" // the authority confirmed that its own file has message and receipts
 	EventStarted    EventKind = "started"
 	EventCheckpoint EventKind = "checkpoint"
 )

@@ -39,8 +39,8 @@ type Change struct {
 	Events []message.Event
 }
 
-// Query selects items. Every field that is set must match. Recipient and
-// MessageID are looked up among the items of Authority only, because their
+// Query selects items. Every field that is set must match. Recipient,
+// MessageID and IdemKey are looked up among the items of Authority only, because their
 // index is keyed per authority: without Authority they find only what belongs
 // to none. The empty Query selects every item.
 type Query struct {
@@ -50,6 +50,7 @@ type Query struct {
 	MessageID string // as the client gave it, or as the message left; with angle brackets
 	Reference string // "BL-7F3K9Q2M"
 	RemoteID  string // the platform's own id
+	IdemKey   string // a client's idempotency key (SplitIdemKey); finds one item of its message
 	After     string // cursor from an earlier Find with the same Query
 	Limit     int    // at most MaxPage; 0: 100
 }
@@ -117,6 +118,14 @@ type Store interface {
 	Forget(ctx context.Context, upTo uint64) error
 	// Head returns the newest link's number and hash; 0 when there is none.
 	Head(ctx context.Context) (seq uint64, hash message.Digest, err error)
+
+	// Events returns the events of one message in the order of the chain. Those
+	// whose log window is over are left out.
+	Events(ctx context.Context, id message.ID) ([]message.Event, error)
+	// Feed returns the events of one authority with Seq > after, in the order of
+	// the chain and without gaps, at most max. Those whose log window is over are
+	// left out.
+	Feed(ctx context.Context, authority string, after uint64, max int) ([]message.Event, error)
 
 	// Epoch returns the mark that ledger and vault have in common; random at
 	// creation.

@@ -25,7 +25,7 @@ func (s *Store) Check(ctx context.Context, fn func(problem string)) error {
 			fn("file: " + err.Error())
 		}
 		c := checker{s: s, ctx: ctx, tx: tx, report: fn, counts: map[message.State]int{}}
-		for _, step := range []func() error{c.meta, c.messages, c.items, c.receipts, c.outbox, c.marks} {
+		for _, step := range []func() error{c.meta, c.messages, c.items, c.receipts, c.outbox, c.feed, c.marks} {
 			if err := step(); err != nil {
 				return err
 			}

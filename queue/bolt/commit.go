@@ -129,7 +129,7 @@ type write struct {
 
 func (s *Store) begin(tx *bbolt.Tx) (*batch, error) {
 	b := &batch{s: s, tx: tx}
-	for _, name := range []string{inMessages, inItems, inErase, inOutbox} {
+	for _, name := range []string{inMessages, inItems, inErase, inOutbox, inFeed, inStories} {
 		tx.Bucket([]byte(name)).FillPercent = growingFill
 	}
 	if err := s.readMeta(tx, "head", &b.head); err != nil {
@@ -222,7 +222,7 @@ func (s *Store) writeMeta(tx *bbolt.Tx, name string, v any) error {
 }
 
 // schema is the version of this file's layout.
-const schema = "gatewayd ledger 1"
+const schema = "gatewayd ledger 2"
 
 // create makes the buckets of a new file and checks whose an old one is.
 func (s *Store) create(tx *bbolt.Tx) error {

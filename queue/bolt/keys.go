@@ -23,6 +23,7 @@ const (
 	byRemoteID    = 'i' // the platform's id, over all authorities
 	byDuplicate   = 'x' // registered decision, per authority
 	byEraseBy     = 'e' // erase-by instant
+	byIdemKey     = 'k' // a client's idempotency key, per authority; first item of a message only
 	timeKeyPrefix = 1 + 8
 )
 
@@ -41,6 +42,7 @@ func (s *Store) entries(r record) ([]entry, error) {
 	}
 	b.hashed(byReference, "", []byte(r.Item.Reference))
 	b.hashed(byRemoteID, "", []byte(r.Item.RemoteID))
+	b.hashed(byIdemKey, r.Authority, []byte(r.IdemKey))
 	if r.Duplicate {
 		k := sha256.Sum256(queue.DupKey(r.Authority, r.MessageID, r.Item.Recipient.Address, r.Content))
 		b.hashed(byDuplicate, r.Authority, k[:])
@@ -110,6 +112,8 @@ func (s *Store) prefix(q queue.Query) (bucket string, prefix []byte, err error) 
 		kind, authority, value = byReference, "", []byte(q.Reference)
 	case q.RemoteID != "":
 		kind, authority, value = byRemoteID, "", []byte(q.RemoteID)
+	case q.IdemKey != "":
+		kind, value = byIdemKey, []byte(q.IdemKey)
 	case q.MessageID != "":
 		kind, value = byMessageID, []byte(q.MessageID)
 	case q.Recipient != "":
@@ -131,12 +135,13 @@ func (s *Store) prefix(q queue.Query) (bucket string, prefix []byte, err error) 
 
 // matches compares the values themselves: an index only narrows the search.
 func matches(r record, q queue.Query) bool {
-	keyed := q.Recipient != "" || q.MessageID != ""
+	keyed := q.Recipient != "" || q.MessageID != "" || q.IdemKey != ""
 	return (q.Authority == r.Authority || q.Authority == "" && !keyed) &&
 		(q.State == "" || q.State == r.Item.State) &&
 		(q.Recipient == "" || strings.ToLower(q.Recipient) == r.Item.Recipient.Address.Key()) &&
 		(q.MessageID == "" || q.MessageID == r.MessageID || q.MessageID == r.Item.SentAs) &&
 		(q.Reference == "" || q.Reference == r.Item.Reference) &&
+		(q.IdemKey == "" || q.IdemKey == r.IdemKey) &&
 		(q.RemoteID == "" || q.RemoteID == r.Item.RemoteID)
 }
 

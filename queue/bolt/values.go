@@ -25,11 +25,13 @@ const (
 	inErase    = "erase"    // log day, item → every index key of the item
 	inOutbox   = "outbox"   // seq → link of the audit chain
 	inMarks    = "marks"    // segment → offset
+	inFeed     = "feed"     // keyed hash of the authority, last seq → sealed events that belong together
+	inStories  = "stories"  // message, last seq → keyed hash of the authority: where its events are in the feed
 	inMeta     = "meta"     // schema, epoch, head, counts
 )
 
 func buckets() []string {
-	return []string{inMessages, inItems, inReceipts, inIndex, inErase, inOutbox, inMarks, inMeta}
+	return []string{inMessages, inItems, inReceipts, inIndex, inErase, inOutbox, inFeed, inStories, inMarks, inMeta}
 }
 
 const (
@@ -49,6 +51,7 @@ type record struct {
 	MessageID string         `json:"message_id,omitempty"`
 	Content   message.Digest `json:"sha256"`
 	Duplicate bool           `json:"duplicate,omitempty"` // takes part in the search for duplicates
+	IdemKey   string         `json:"idem_key,omitempty"`
 }
 
 func itemKey(k message.ItemKey) []byte {
@@ -100,6 +103,11 @@ func (s *Store) sealValue(day, bucket string, key []byte, v any) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
+	return s.sealText(day, bucket, key, plain)
+}
+
+// sealText seals what is JSON already.
+func (s *Store) sealText(day, bucket string, key, plain []byte) ([]byte, error) {
 	aead, err := s.o.Keys.AEAD(seal.Log, day)
 	if err != nil {
 		return nil, fmt.Errorf("log key of %s: %w", day, err)

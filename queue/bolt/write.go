@@ -47,15 +47,18 @@ func (b *batch) accept(a queue.Accepted) error {
 	if errors.Is(err, seal.ErrDestroyed) {
 		// A vault from a backup: the window of this message is over. It must not
 		// come back, and must not stop those behind it.
-		return b.event(message.Event{Kind: message.EventExpired, Message: id, Data: map[string]string{"reason": "the log window was over before the ledger had the message"}})
+		return b.events([]message.Event{{Kind: message.EventExpired, Message: id, Data: map[string]string{"reason": "the log window was over before the ledger had the message"}}})
 	}
 	if err != nil {
 		return err
 	}
 	b.put(inMessages, id[:], sealed)
-	for _, item := range a.Items {
+	for i, item := range a.Items {
 		item.Version = 1
 		r := record{Item: item, Authority: a.Envelope.Authority, MessageID: a.Envelope.MessageID, Content: a.Envelope.Content.Digest, Duplicate: queue.Registered(a.Envelope, item)}
+		if i == 0 {
+			r.IdemKey, _ = queue.SplitIdemKey(a.Envelope.IdemKey)
+		}
 		if err := b.setItem(nil, r, a.Envelope.LogDay); err != nil {
 			return err
 		}
@@ -145,42 +148,6 @@ func (b *batch) mark(segment uint64, offset int64) error {
 		return err
 	}
 	b.put(inMarks, key, value)
-	return nil
-}
-
-func (b *batch) events(all []message.Event) error {
-	for _, e := range all {
-		if err := b.event(e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// event gives an event its place in the chain and lays it into the outbox.
-func (b *batch) event(e message.Event) error {
-	if e.At.IsZero() {
-		e.At = b.s.o.Now()
-	}
-	e.At = e.At.UTC()
-	e.Seq = b.stage.head.Seq + 1
-	link := message.Link{Seq: e.Seq, At: e.At, Message: e.Message, Day: b.s.o.LogDay(e.At), Prev: b.stage.head.Hash}
-	plain, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	aead, err := b.s.o.Keys.AEAD(seal.Log, link.Day)
-	if err != nil {
-		return fmt.Errorf("log key of %s: %w", link.Day, err)
-	}
-	link.Sealed = seal.SealRecord(aead, plain, link.SealedTo())
-	link.Hash = link.ChainHash()
-	row, err := json.Marshal(link)
-	if err != nil {
-		return err
-	}
-	b.put(inOutbox, number(e.Seq), row)
-	b.stage.head = head{e.Seq, link.Hash}
 	return nil
 }
 
@@ -283,7 +250,7 @@ func (s *Store) open(ctx context.Context, now time.Time, picked []message.ItemKe
 			next.Item.State = message.Sending
 			next.Item.Attempts++
 			next.Item.Version++
-			if err := errors.Join(b.setItem(&old, next, day), b.event(attempt(next, now))); err != nil {
+			if err := errors.Join(b.setItem(&old, next, day), b.events([]message.Event{attempt(next, now)})); err != nil {
 				return err
 			}
 			leased = append(leased, next.Item)

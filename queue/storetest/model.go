@@ -2,9 +2,11 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ type model struct {
 	items    map[message.ItemKey]message.Item
 	receipts map[message.Digest]message.Receipt
 	links    uint64 // length of the chain
+	feeds    map[string][]message.Event
 	forgot   uint64
 	seed     uint64
 }
@@ -34,6 +37,7 @@ func testModel(t *testing.T, open func(*testing.T) queue.Store) {
 		m := &model{
 			must: must{rt, open(t)}, now: Now(), envs: map[message.ID]message.Envelope{},
 			items: map[message.ItemKey]message.Item{}, receipts: map[message.Digest]message.Receipt{},
+			feeds: map[string][]message.Event{},
 		}
 		defer m.Close()
 		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
@@ -71,6 +75,10 @@ func (m *model) indexNew(rt *rapid.T) {
 			a = Registered(m.seed, len(a.Items))
 		}
 		a.Envelope.Authority = rapid.SampledFrom([]string{"bau", "steuern"}).Draw(rt, "authority")
+		a.Envelope.IdemKey = queue.JoinIdemKey(rapid.SampledFrom([]string{"", fmt.Sprint("key-", m.seed)}).Draw(rt, "key"), message.Digest{})
+		for i := range a.Events {
+			a.Events[i].Authority = a.Envelope.Authority
+		}
 		for i := range a.Items {
 			a.Items[i].State = rapid.SampledFrom([]message.State{message.Waiting, message.Waiting, message.Held}).Draw(rt, "state")
 			a.Items[i].NextTry = m.someTime(rt)
@@ -88,7 +96,16 @@ func (m *model) take(a queue.Accepted) {
 		item.Version = 1
 		m.items[item.Key] = item
 	}
-	m.links += uint64(len(a.Events))
+	for _, e := range a.Events {
+		m.happened(e)
+	}
+}
+
+// happened appends an event to the chain and to its authority's feed.
+func (m *model) happened(e message.Event) {
+	m.links++
+	e.Seq = m.links
+	m.feeds[e.Authority] = append(m.feeds[e.Authority], e)
 }
 
 func (m *model) someTime(rt *rapid.T) time.Time {
@@ -144,7 +161,9 @@ func (m *model) leaseSome(rt *rapid.T) {
 			rt.Fatalf("leased %+v, want %+v", item, w)
 		}
 		m.items[item.Key] = w
-		m.links++
+		m.happened(message.Event{At: m.now, Kind: message.EventAttempt, Authority: m.envs[item.Key.Message].Authority, Message: item.Key.Message, Item: item.Key.N, Data: map[string]string{
+			"attempt": strconv.Itoa(w.Attempts), "via": w.Decision.Via,
+		}})
 	}
 }
 
@@ -191,7 +210,7 @@ func (m *model) applyOne(rt *rapid.T) {
 	for _, a := range c.New {
 		m.take(a)
 	}
-	m.links++
+	m.happened(c.Events[0])
 }
 
 func sameKind(got, want error) bool {
@@ -244,6 +263,11 @@ func (m *model) compare(rt *rapid.T) {
 	}
 	if got := m.pending(); uint64(len(got)) != m.links-m.forgot {
 		rt.Errorf("%d links wait, want %d", len(got), m.links-m.forgot)
+	}
+	for authority, want := range m.feeds {
+		if got := m.feed(authority, 0, 3); !reflect.DeepEqual(got, want) {
+			rt.Errorf("feed of %q = %+v, want %+v", authority, got, want)
+		}
 	}
 	m.compareDue(rt)
 	m.compareFound(rt)

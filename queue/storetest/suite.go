@@ -35,6 +35,8 @@ func Run(t *testing.T, open func(*testing.T) queue.Store) {
 		"ReceiptsRefuse": testReceiptsRefuse,
 		"Duplicate":      testDuplicate,
 		"Chain":          testChain,
+		"Feed":           testFeed,
+		"IdemKey":        testIdemKey,
 		"Epoch":          testEpoch,
 		"Closed":         testClosed,
 	} {
