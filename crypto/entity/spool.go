@@ -1,0 +1,129 @@
+package entity
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Spool takes decrypted content while it comes and gives it back at random. It
+// is written to its end before it is read.
+type Spool interface {
+	io.Writer
+	io.ReaderAt
+	io.Closer
+}
+
+// spoolMemory is how much of a spool stays in memory, in octets.
+const spoolMemory = 256 << 10
+
+// NewSpool returns a Spool for at most limit octets (ErrTooLarge beyond).
+// Small content stays in memory. What is longer goes to a file in dir that has
+// no name any more when the first octet is written, enciphered under a key that
+// exists in this process only: no decrypted octet ever reaches the disk.
+func NewSpool(dir string, limit int64) Spool { return &spool{dir: dir, limit: limit} }
+
+type spool struct {
+	dir   string
+	limit int64
+	size  int64
+	mem   []byte
+	file  *os.File // nil while in memory
+	block cipher.Block
+}
+
+// Write implements io.Writer.
+func (s *spool) Write(p []byte) (int, error) {
+	if s.size+int64(len(p)) > s.limit {
+		return 0, fmt.Errorf("spool: %w: over %d octets", ErrTooLarge, s.limit)
+	}
+	if s.file == nil && len(s.mem)+len(p) <= spoolMemory {
+		s.mem = append(s.mem, p...)
+		s.size += int64(len(p))
+		return len(p), nil
+	}
+	if s.file == nil {
+		if err := s.spill(); err != nil {
+			return 0, fmt.Errorf("spool: %w", err)
+		}
+	}
+	return len(p), s.put(p)
+}
+
+// spill moves what is in memory to a file.
+func (s *spool) spill() error {
+	var key [32]byte
+	if _, err := rand.Read(key[:]); err != nil {
+		return err
+	}
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.dir, ".open-*")
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close() // the first error tells
+		return err
+	}
+	mem := s.mem
+	s.file, s.block, s.mem, s.size = f, block, nil, 0
+	return s.put(mem)
+}
+
+func (s *spool) put(p []byte) error {
+	sealed := make([]byte, len(p))
+	s.xor(sealed, p, s.size)
+	n, err := s.file.Write(sealed)
+	s.size += int64(n)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
+}
+
+// xor applies AES-256-CTR as of octet off. The key serves one spool, of which
+// each octet is written once.
+func (s *spool) xor(dst, src []byte, off int64) {
+	var iv [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(iv[8:], uint64(off/aes.BlockSize))
+	stream := cipher.NewCTR(s.block, iv[:])
+	var skip [aes.BlockSize]byte
+	stream.XORKeyStream(skip[:off%aes.BlockSize], skip[:off%aes.BlockSize])
+	stream.XORKeyStream(dst, src)
+}
+
+// ReadAt implements io.ReaderAt.
+func (s *spool) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= s.size {
+		return 0, io.EOF
+	}
+	if s.file == nil {
+		n := copy(p, s.mem[off:])
+		if n < len(p) {
+			return n, io.EOF
+		}
+		return n, nil
+	}
+	n, err := s.file.ReadAt(p, off)
+	s.xor(p[:n], p[:n], off)
+	return n, err
+}
+
+// Close implements io.Closer; the content is gone with it.
+func (s *spool) Close() error {
+	clear(s.mem)
+	s.mem, s.size = nil, 0
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
+}

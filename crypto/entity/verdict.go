@@ -1,0 +1,97 @@
+package entity
+
+import (
+	"slices"
+	"time"
+
+	"gatewayd/message"
+)
+
+// Technique is how a layer was made.
+type Technique string
+
+// The techniques.
+const (
+	SMIME   Technique = "smime"
+	OpenPGP Technique = "openpgp"
+)
+
+// Encryption is the verdict about an encrypted layer, or about the encryption
+// of a whole message.
+type Encryption string
+
+// Verdicts about encryption.
+const (
+	NotEncrypted Encryption = "none"
+	Decrypted    Encryption = "decrypted"    // opened, and a check of its own or a signature inside proves that nobody changed it
+	Malleable    Encryption = "malleable"    // opened, but nothing proves that the content was not changed on the way (CBC without signature)
+	NotForUs     Encryption = "not_for_us"   // none of our keys opens it
+	Damaged      Encryption = "damaged"      // a key of ours fits, the content does not: changed or cut
+	NoIntegrity  Encryption = "no_integrity" // a form without any protection against change; never opened
+	Unreadable   Encryption = "unreadable"   // an algorithm or form that we do not know, or broken syntax
+	PartlyHidden Encryption = "partial"      // something inside of the message is encrypted, not its root; not opened
+)
+
+// Signing is the verdict about a signature, or about the signature of a whole
+// message. Only Good is good.
+type Signing string
+
+// Verdicts about signatures.
+const (
+	NotSigned   Signing = "none"
+	Good        Signing = "good"         // fits, by a key that we trust, for the sender's address, over the whole content
+	WrongSender Signing = "wrong_sender" // as good, but the key belongs to another address than the sender's
+	Untrusted   Signing = "untrusted"    // fits, but no trust anchor of ours stands above the key
+	UnknownKey  Signing = "unknown_key"  // cannot be checked: we do not have the key
+	Expired     Signing = "expired"      // fits, but key, certificate or signature had expired or were not yet valid
+	Unchecked   Signing = "unchecked"    // cannot be checked: an algorithm or form that we do not know
+	Weak        Signing = "weak"         // made with an algorithm or key that can be forged
+	Revoked     Signing = "revoked"      // by a key that its owner has revoked
+	Broken      Signing = "broken"       // does not fit: changed on the way, or forged
+	Outside     Signing = "outside"      // signs the encrypted form only: says nothing about who wrote the content
+	PartlySeen  Signing = "partial"      // only a part of the message is signed, not its root; not checked
+)
+
+// severity orders verdicts from the best to the worst.
+func severity(s Signing) int {
+	return slices.Index([]Signing{Good, WrongSender, Untrusted, UnknownKey, Expired, Unchecked, Weak, Revoked, Broken}, s)
+}
+
+// proves reports whether a signature with that verdict shows that the content
+// is what its signer signed, whoever that is.
+func proves(s Signing) bool {
+	return slices.Contains([]Signing{Good, WrongSender, Untrusted, Expired}, s)
+}
+
+// Signature is one signature of a layer.
+type Signature struct {
+	Verdict   Signing
+	Detail    string            // why, for a person; without address or content
+	Signer    string            // subject of the certificate, or user ID of the key; "" if unknown. Personal data: not for logs
+	Addresses []message.Address // the addresses for which the key stands
+	KeyID     string            // fingerprint in hexadecimal: SHA-256 of the certificate, or of the OpenPGP key
+	Time      time.Time         // of signing as the signer claims; zero: not said
+	LineEnds  bool              // fits only after bare line feeds were read as CRLF (RFC 8551 section 3.1.1)
+}
+
+// Layer is one layer of protection, as it was taken off.
+type Layer struct {
+	Technique  Technique
+	Encryption Encryption  // NotEncrypted for a layer that only signs
+	Signatures []Signature // empty for a layer that only encrypts
+	Key        string      // fingerprint of our key that opened it; "" if none
+	Detail     string      // why it could not be opened, for a person
+	Inner      *Range      // what was inside; nil: not to be had. Only between Opener and Open
+}
+
+// signing returns the verdict about the layer's signatures: several signers
+// stand for the same content, so the best counts.
+func (l Layer) signing() Signing {
+	best := NotSigned
+	for _, s := range l.Signatures {
+		if best == NotSigned || severity(s.Verdict) < severity(best) {
+			best = s.Verdict
+		}
+	}
+	return best
+}

@@ -1,0 +1,226 @@
+package smime
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"gatewayd/crypto/ber"
+	"gatewayd/crypto/cms"
+	"gatewayd/crypto/entity"
+	"gatewayd/mail/parts"
+)
+
+// Opener opens S/MIME layers for entity.Open.
+type Opener struct {
+	Keys         []cms.Recipient     // what we can decrypt with
+	Roots        *x509.CertPool      // trust anchors; nil: every signer is Untrusted
+	Certificates []*x509.Certificate // further certificates: intermediates, signers that send none
+}
+
+// Open implements entity.Opener.
+func (o Opener) Open(e *entity.Entity, w entity.Work) *entity.Layer {
+	switch kind := e.Root.Params["smime-type"]; {
+	case e.Root.Type == "multipart/signed" && isSignature(e.Root.Params["protocol"]):
+		return o.openDetached(e, w)
+	case !isMIME(e.Root):
+		return nil
+	case strings.EqualFold(kind, "signed-data"):
+		return o.openOpaque(e, w)
+	case strings.EqualFold(kind, "certs-only") || strings.EqualFold(kind, "compressed-data"):
+		return nil
+	}
+	return o.openEnveloped(e, w)
+}
+
+func isSignature(protocol string) bool {
+	p := strings.ToLower(protocol)
+	return p == "application/pkcs7-signature" || p == "application/x-pkcs7-signature"
+}
+
+// isMIME reports whether the part is one of RFC 8551 section 3.2, or looks
+// like one by its name (section 3.9).
+func isMIME(p parts.Part) bool {
+	switch p.Type {
+	case "application/pkcs7-mime", "application/x-pkcs7-mime":
+		return true
+	case "application/octet-stream":
+		return strings.HasSuffix(strings.ToLower(p.FileName), ".p7m")
+	}
+	return false
+}
+
+func (o Opener) limits(w entity.Work) ber.Limits {
+	return ber.Limits{Size: w.Size + 4<<20} // certificates, recipients and the bones of the object beside the content
+}
+
+// openEnveloped decrypts. Where no type was named it may turn out to be signed.
+func (o Opener) openEnveloped(e *entity.Entity, w entity.Work) *entity.Layer {
+	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.Malleable}
+	out := &sizedSpool{Spool: w.Spool()}
+	opened, err := cms.Decrypt(out, e.Decoded(e.Root), o.Keys, o.limits(w))
+	switch {
+	case err == nil:
+		l.Inner, l.Key = out.whole(), fingerprint(opened.Recipient)
+	case errors.Is(err, cms.ErrNoRecipient):
+		l.Encryption, l.Detail = entity.NotForUs, "encrypted for certificates that we have no key of"
+	case errors.Is(err, cms.ErrDecrypt):
+		l.Encryption, l.Detail = entity.Damaged, "the content does not fit the key: damaged, or not meant for us"
+	case errors.Is(err, cms.ErrNotSealed) && e.Root.Params["smime-type"] == "":
+		return o.openOpaque(e, w)
+	case errors.Is(err, cms.ErrUnsupported):
+		l.Encryption, l.Detail = entity.Unreadable, "an algorithm outside our profile"
+	case errors.Is(err, cms.ErrNotSealed):
+		l.Encryption, l.Detail = entity.Unreadable, "a form of encryption outside our profile"
+	default:
+		l.Encryption, l.Detail = entity.Unreadable, "broken syntax"
+	}
+	return l
+}
+
+// openOpaque takes the content out of a signed-data object (RFC 8551 section
+// 3.5.2). It is given out whatever the signature is worth: it was never secret.
+func (o Opener) openOpaque(e *entity.Entity, w entity.Work) *entity.Layer {
+	out := &sizedSpool{Spool: w.Spool()}
+	result, err := cms.Verify(e.Decoded(e.Root), nil, o.verifyOptions(w, out))
+	if errors.Is(err, cms.ErrNotSigned) {
+		return nil // certificates only, or something else in that wrapping
+	}
+	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.NotEncrypted}
+	l.Signatures, l.Detail = judge(result, err, w.At)
+	if result != nil {
+		l.Inner = out.whole()
+	}
+	return l
+}
+
+// openDetached checks a multipart/signed (RFC 8551 section 3.5.3).
+func (o Opener) openDetached(e *entity.Entity, w entity.Work) *entity.Layer {
+	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.NotEncrypted}
+	if len(e.Children) != 2 {
+		l.Signatures = []entity.Signature{{Verdict: entity.Broken, Detail: "multipart/signed without exactly two parts"}}
+		if len(e.Children) > 0 {
+			content := e.Part(e.Children[0])
+			l.Inner = &content
+		}
+		return l
+	}
+	content := e.Part(e.Children[0])
+	l.Inner = &content
+	verify := func(r io.Reader) ([]entity.Signature, string) {
+		result, err := cms.Verify(e.Decoded(e.Children[1]), r, o.verifyOptions(w, nil))
+		return judge(result, err, w.At)
+	}
+	l.Signatures, l.Detail = verify(content.Reader())
+	if broken(l.Signatures) && hasBareLF(content.Reader()) {
+		again, detail := verify(entity.CRLFReader(content.Reader()))
+		if !broken(again) {
+			l.Signatures, l.Detail = again, detail
+			for i := range l.Signatures {
+				l.Signatures[i].LineEnds = true
+			}
+		}
+	}
+	return l
+}
+
+func broken(list []entity.Signature) bool {
+	for _, s := range list {
+		if s.Verdict != entity.Broken {
+			return false
+		}
+	}
+	return true
+}
+
+// hasBareLF reports a line feed without carriage return.
+func hasBareLF(r io.Reader) bool {
+	b := bufio.NewReader(r)
+	for last := byte(0); ; {
+		c, err := b.ReadByte()
+		if err != nil {
+			return false
+		}
+		if c == '\n' && last != '\r' {
+			return true
+		}
+		last = c
+	}
+}
+
+func (o Opener) verifyOptions(w entity.Work, out io.Writer) cms.VerifyOptions {
+	return cms.VerifyOptions{
+		Roots: o.Roots, Certificates: o.Certificates, At: w.At, Out: out,
+		Purpose: x509.ExtKeyUsageEmailProtection, Limits: o.limits(w),
+	}
+}
+
+// judge turns what crypto/cms found into verdicts.
+func judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, string) {
+	if result == nil || len(result.Signatures) == 0 {
+		verdict, detail := entity.Broken, "broken syntax"
+		if errors.Is(err, cms.ErrUnsupported) {
+			verdict, detail = entity.Unchecked, "a form of signature outside our profile"
+		}
+		return []entity.Signature{{Verdict: verdict, Detail: detail}}, detail
+	}
+	var list []entity.Signature
+	for _, s := range result.Signatures {
+		v := entity.Signature{Time: s.SigningTime}
+		if s.Cert != nil {
+			v.Signer, v.KeyID, v.Addresses = s.Cert.Subject.String(), fingerprint(s.Cert), Addresses(s.Cert)
+		}
+		v.Verdict, v.Detail = verdictOf(s, at)
+		list = append(list, v)
+	}
+	return list, ""
+}
+
+// maxAhead is how far a signer's clock may be ahead of ours.
+const maxAhead = time.Hour
+
+func verdictOf(s cms.Signature, at time.Time) (entity.Signing, string) {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.Is(s.Err, cms.ErrNoSignerKey):
+		return entity.UnknownKey, "the signer's certificate is missing"
+	case errors.Is(s.Err, cms.ErrUnsupported):
+		return entity.Unchecked, "an algorithm outside our profile"
+	case s.Err != nil:
+		return entity.Broken, "the signature does not fit the content"
+	case s.Weak:
+		return entity.Weak, "SHA-1, or a key that is too short"
+	case errors.As(s.ChainErr, &invalid) && invalid.Reason == x509.Expired:
+		return entity.Expired, "a certificate has expired or is not yet valid"
+	case s.ChainErr != nil:
+		return entity.Untrusted, "no trust anchor stands above the certificate"
+	case s.SigningTime.After(at.Add(maxAhead)):
+		return entity.Expired, "signed in the future"
+	}
+	return entity.Good, ""
+}
+
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// sizedSpool counts what goes into a spool.
+type sizedSpool struct {
+	entity.Spool
+	size int64
+}
+
+// Write implements io.Writer.
+func (s *sizedSpool) Write(p []byte) (int, error) {
+	n, err := s.Spool.Write(p)
+	s.size += int64(n)
+	return n, err
+}
+
+func (s *sizedSpool) whole() *entity.Range { return &entity.Range{ReaderAt: s.Spool, Size: s.size} }
