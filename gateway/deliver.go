@@ -270,4 +270,3 @@ func (g *Gateway) deliverLocal(ctx context.Context, env message.Envelope, item m
 	}
 	return outcome{result: connectors.Result{Reply: "accepted as " + id.String(), RemoteID: id.String()}}
 }
-

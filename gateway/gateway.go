@@ -78,18 +78,18 @@ type Options struct {
 
 // Gateway is the running flow.
 type Gateway struct {
-	o           Options
-	byAddress   map[string]*Authority // Address.Key → authority
-	byAccount   map[string]*Authority
-	byID        map[string]*Authority
-	domains     map[string]*Authority // domain → first authority there, for postmaster
-	tail        *tail
-	wake        chan struct{} // there may be work: new items, or the clock moved
-	indexed     chan struct{} // there may be records to index
-	inFlight    *targets
-	workers     sync.WaitGroup
-	auditDown   atomic.Bool   // the day files cannot be written: nothing is accepted, nothing leaves
-	retryPause  time.Duration // first pause after the ledger or the audit log has failed
+	o          Options
+	byAddress  map[string]*Authority // Address.Key → authority
+	byAccount  map[string]*Authority
+	byID       map[string]*Authority
+	domains    map[string]*Authority // domain → first authority there, for postmaster
+	tail       *tail
+	wake       chan struct{} // there may be work: new items, or the clock moved
+	indexed    chan struct{} // there may be records to index
+	inFlight   *targets
+	workers    sync.WaitGroup
+	auditDown  atomic.Bool   // the day files cannot be written: nothing is accepted, nothing leaves
+	retryPause time.Duration // first pause after the ledger or the audit log has failed
 }
 
 // New checks the wiring. It reads and writes nothing; Run does.
