@@ -21,6 +21,10 @@ type Operator interface {
 	Unmatched(ctx context.Context, limit int) ([]message.Receipt, error)
 	Check(ctx context.Context) (problems []string, err error)
 	VerifyAudit(ctx context.Context) (audit.Report, error)
+	Release(ctx context.Context, key message.ItemKey, reason string) error
+	Hold(ctx context.Context, key message.ItemKey, reason string) error
+	Drop(ctx context.Context, key message.ItemKey, reason string) error
+	Retry(ctx context.Context, key message.ItemKey) error
 }
 
 // page is one page of a list.
@@ -63,11 +67,38 @@ func Admin(op Operator) http.Handler {
 		problems, err := op.Check(r.Context())
 		reply(w, problems, err)
 	})
+	mux.HandleFunc("POST /v1/queue/{message}/{n}/{action}", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, struct{}{}, act(r, op))
+	})
 	mux.HandleFunc("POST /v1/audit/verify", func(w http.ResponseWriter, r *http.Request) {
 		report, err := op.VerifyAudit(r.Context())
 		reply(w, report, err)
 	})
 	return mux
+}
+
+// act does what a person decided about one item.
+func act(r *http.Request, op Operator) error {
+	id, err := message.ParseID(r.PathValue("message"))
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(r.PathValue("n"))
+	if err != nil {
+		return err
+	}
+	key, reason := message.ItemKey{Message: id, N: n}, r.FormValue("reason")
+	switch r.PathValue("action") {
+	case "release":
+		return op.Release(r.Context(), key, reason)
+	case "hold":
+		return op.Hold(r.Context(), key, reason)
+	case "drop":
+		return op.Drop(r.Context(), key, reason)
+	case "retry":
+		return op.Retry(r.Context(), key)
+	}
+	return errors.New("unknown action: use release, hold, drop or retry")
 }
 
 func reply(w http.ResponseWriter, v any, err error) {

@@ -72,6 +72,31 @@ func (c *Client) VerifyAudit(ctx context.Context) (report audit.Report, err erro
 	return report, err
 }
 
+// Release implements Operator.
+func (c *Client) Release(ctx context.Context, key message.ItemKey, reason string) error {
+	return c.act(ctx, key, "release", reason)
+}
+
+// Hold implements Operator.
+func (c *Client) Hold(ctx context.Context, key message.ItemKey, reason string) error {
+	return c.act(ctx, key, "hold", reason)
+}
+
+// Drop implements Operator.
+func (c *Client) Drop(ctx context.Context, key message.ItemKey, reason string) error {
+	return c.act(ctx, key, "drop", reason)
+}
+
+// Retry implements Operator.
+func (c *Client) Retry(ctx context.Context, key message.ItemKey) error {
+	return c.act(ctx, key, "retry", "")
+}
+
+func (c *Client) act(ctx context.Context, key message.ItemKey, action, reason string) error {
+	var nothing struct{}
+	return c.ask(ctx, http.MethodPost, fmt.Sprintf("/v1/queue/%s/%d/%s", key.Message, key.N, action), url.Values{"reason": {reason}}, &nothing)
+}
+
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://gatewayd"+path+"?"+query.Encode(), nil)
 	if err != nil {

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gatewayd/message"
+)
+
+// TestPerson: an operator holds, shows, releases and drops, while the gateway
+// runs; every act needs a reason and stands in the story.
+func TestPerson(t *testing.T) {
+	r := newRig(t, nil)
+	r.start()
+	path, _ := letter(t, "[vertraulich] Akten", "geheim")
+	out, err := r.swaks("--to", "niemand@example.net", "--data", "@"+path)
+	if err != nil {
+		t.Fatalf("swaks: %v\n%s", err, out)
+	}
+	id := idIn(t, out)
+	item := id.String() + "/1"
+	await(t, "held and told", 5*time.Second, func() bool { return !r.trace(id.String())[0].Items[0].Told.IsZero() })
+	if out, code := r.run("queue", "show", item); code != 0 || !strings.Contains(out, "duty:encrypt") {
+		t.Errorf("queue show: exit %d\n%s", code, out)
+	}
+	if out, code := r.run("queue", "release", item, "--reason", "trotzdem"); code != exitFailed || !strings.Contains(out, "duty:encrypt") {
+		t.Errorf("releasing what must not leave: exit %d\n%s", code, out)
+	}
+	if out, code := r.run("queue", "drop", item); code != exitUsage {
+		t.Errorf("drop without a reason: exit %d\n%s", code, out)
+	}
+	if out, code := r.run("queue", "drop", item, "--reason", "irrtümlich gesendet"); code != 0 {
+		t.Errorf("drop: exit %d\n%s", code, out)
+	}
+	s := r.trace(id.String())[0]
+	if s.Items[0].State != message.Dropped {
+		t.Errorf("state %s, want dropped", s.Items[0].State)
+	}
+	last := s.Events[len(s.Events)-1]
+	if last.Kind != message.EventDropped || !strings.Contains(last.Data["reason"], "irrtümlich") {
+		t.Errorf("last event %s %v", last.Kind, last.Data)
+	}
+	if out, code := r.run("queue", "retry", item); code != exitFailed {
+		t.Errorf("retry of a dropped item: exit %d\n%s", code, out)
+	}
+}
