@@ -63,7 +63,7 @@ func printJSON(w io.Writer, v any) error {
 }
 
 type queueCmd struct {
-	List  queueListCmd  `cmd:"" help:"List items by state."`
+	List    queueListCmd    `cmd:"" help:"List items by state."`
 	Show    queueShowCmd    `cmd:"" help:"Show everything about one item."`
 	Release queueReleaseCmd `cmd:"" help:"Let a held item go, for a reason."`
 	Hold    queueHoldCmd    `cmd:"" help:"Hold a waiting or unclear item, for a reason."`

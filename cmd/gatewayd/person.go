@@ -122,7 +122,9 @@ func (queueReleaseCmd) Help() string {
 
 // Run releases.
 func (q queueReleaseCmd) Run(c console) error {
-	return q.do(c, func(ctx context.Context, op api.Operator, key message.ItemKey) error { return op.Release(ctx, key, q.Reason) })
+	return q.do(c, func(ctx context.Context, op api.Operator, key message.ItemKey) error {
+		return op.Release(ctx, key, q.Reason)
+	})
 }
 
 type queueHoldCmd struct {
@@ -132,7 +134,9 @@ type queueHoldCmd struct {
 
 // Run holds.
 func (q queueHoldCmd) Run(c console) error {
-	return q.do(c, func(ctx context.Context, op api.Operator, key message.ItemKey) error { return op.Hold(ctx, key, q.Reason) })
+	return q.do(c, func(ctx context.Context, op api.Operator, key message.ItemKey) error {
+		return op.Hold(ctx, key, q.Reason)
+	})
 }
 
 type queueDropCmd struct {
@@ -142,7 +146,9 @@ type queueDropCmd struct {
 
 // Run drops.
 func (q queueDropCmd) Run(c console) error {
-	return q.do(c, func(ctx context.Context, op api.Operator, key message.ItemKey) error { return op.Drop(ctx, key, q.Reason) })
+	return q.do(c, func(ctx context.Context, op api.Operator, key message.ItemKey) error {
+		return op.Drop(ctx, key, q.Reason)
+	})
 }
 
 type queueRetryCmd struct{ itemFlags }
