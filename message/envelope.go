@@ -186,4 +186,19 @@ type Item struct {
 	// HandedOver is when the authority confirmed that its own file has the
 	// message and its receipts; zero: not yet. Keep "until_handed_over" ends then.
 	HandedOver time.Time `json:"handed_over,omitzero"`
+	// Erased is when the body's key was overwritten because every item of the
+	// message had let go of it; zero: the body is there until its day.
+	Erased time.Time `json:"erased,omitzero"`
+}
+
+// LetsGo reports whether this item needs the message's body no more, by its
+// Decision.Keep. A body may be erased before its day when all items let go.
+func (i Item) LetsGo() bool {
+	switch i.Decision.Keep {
+	case KeepUntilDone:
+		return i.State.Final()
+	case KeepUntilHandedOver:
+		return i.State.Final() && !i.HandedOver.IsZero()
+	}
+	return false // the whole window, and where nothing was decided
 }

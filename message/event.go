@@ -32,6 +32,11 @@ const (
 	EventForged     EventKind = "receipt_forged"
 	EventMailbox    EventKind = "mailbox"     // laid into an authority's mailbox
 	EventHandedOver EventKind = "handed_over" // the authority confirmed that its own file has message and receipts
+	EventExported   EventKind = "exported"    // encrypted to the authority's fallback key, before its content goes
+	EventErased     EventKind = "erased"      // one message's key was overwritten and its body let go
+	EventDoomed     EventKind = "doomed"      // the content key of a day refuses to read from now on
+	EventDestroyed  EventKind = "destroyed"   // the key of a day was destroyed; the protocol of destruction tells what
+	EventClock      EventKind = "clock"       // the clock went back or jumped; or a person set the mark
 	EventStarted    EventKind = "started"
 	EventCheckpoint EventKind = "checkpoint"
 )

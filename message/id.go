@@ -52,6 +52,13 @@ func (id ID) String() string { return idText.EncodeToString(id[:]) }
 // IsZero reports whether the ID was never set.
 func (id ID) IsZero() bool { return id == ID{} }
 
+// Time returns the millisecond for which NewID made the ID.
+func (id ID) Time() time.Time {
+	var ms [8]byte
+	copy(ms[2:], id[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC() //nolint:gosec // 48 bits
+}
+
 // MarshalText implements encoding.TextMarshaler; the zero ID is empty text.
 func (id ID) MarshalText() ([]byte, error) {
 	if id.IsZero() {

@@ -52,6 +52,9 @@ func TestIDsDiffer(t *testing.T) {
 		if seen[id] {
 			t.Fatal("the same id twice")
 		}
+		if got := id.Time(); !got.Equal(now.Truncate(time.Millisecond)) {
+			t.Fatalf("Time = %v, want %v", got, now)
+		}
 		seen[id] = true
 		refs[message.NewReference("BL")] = true
 	}

@@ -55,6 +55,8 @@ type Keyring struct {
 	mu    sync.RWMutex
 	aeads map[string]cipher.AEAD // by file name without extension
 	index map[string][]byte
+
+	doomed map[string]time.Time // since when
 }
 
 // Open opens the keyring in dir and creates it if dir is empty or absent. master
@@ -70,11 +72,14 @@ func Open(dir string, master []byte) (*Keyring, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	k := &Keyring{dir: dir, master: aead, aeads: map[string]cipher.AEAD{}, index: map[string][]byte{}}
+	k := &Keyring{dir: dir, master: aead, aeads: map[string]cipher.AEAD{}, index: map[string][]byte{}, doomed: map[string]time.Time{}}
 	if err := k.verifyMaster(); err != nil {
 		return nil, fmt.Errorf("keyring %s: %w", dir, err)
 	}
-	return k, k.finishDestroying()
+	if err := k.finishDestroying(); err != nil {
+		return nil, err
+	}
+	return k, k.readDoomed()
 }
 
 // verifyMaster opens the sealed check word, or seals it in a new keyring.
@@ -135,6 +140,9 @@ func (k *Keyring) aead(f Family, day string, create bool) (cipher.AEAD, error) {
 	if aead := k.aeads[name]; aead != nil {
 		return aead, nil
 	}
+	if _, doomed := k.doomed[name]; doomed {
+		return nil, fmt.Errorf("key %s: %w", name, errDoomed)
+	}
 	key, err := k.load(name, create)
 	if err != nil {
 		return nil, err
@@ -164,14 +172,17 @@ func (k *Keyring) Destroy(f Family, day string) error {
 	_, err = os.Stat(path)
 	switch {
 	case err == nil:
-		return k.bury(path)
+		if err := k.bury(path); err != nil {
+			return err
+		}
+		return k.spare(name)
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("key %s: %w", name, err)
 	}
 	if err := k.create(name+goneExt, tombstone()); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("key %s: %w", name, err)
 	}
-	return nil
+	return k.spare(name)
 }
 
 // bury turns a key file into a tombstone. A crash in between is finished by the
