@@ -19,6 +19,8 @@ type Hooks struct {
 	AfterSync      func(path string) error // durable, not acknowledged yet
 	BeforeRename   func(path string) error // old name
 	BeforeTruncate func(path string) error
+	BeforePunch    func(path string) error
+	BeforeRemove   func(path string) error // when a day is erased or a body let go
 }
 
 // disk is the file system with failpoints.

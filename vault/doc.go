@@ -3,9 +3,10 @@
 // cut and full disk.
 //
 // It is for package gateway, which puts envelope, items and events into the
-// record's meta and fills the ledger behind it; package retention will erase. It
-// does not look into meta or body, holds no state of a message, reads no clock
-// and deletes nothing that was acknowledged.
+// record's meta and fills the ledger behind it, and which has package retention
+// decide when Wipe and EraseDay are called. It does not look into meta or body,
+// holds no state of a message, reads no clock and deletes nothing by itself that
+// was acknowledged.
 //
 // # Layout
 //

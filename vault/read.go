@@ -85,7 +85,7 @@ func readHead(r io.ReaderAt, ref message.Ref) (*frame, error) {
 // openFrame opens the body that a frame names. The reader takes the segment over,
 // unless the body has a file of its own.
 func (v *Vault) openFrame(segment *os.File, day string, f *frame) (*BodyReader, error) {
-	if f.slot.erased() {
+	if f.slot.erased() || v.o.Over != nil && v.o.Over(f.family, day) {
 		return nil, ErrGone
 	}
 	aead, err := v.o.Keys.Lookup(f.family, day)

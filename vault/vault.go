@@ -43,6 +43,10 @@ type Options struct {
 	LargeBody   int64         // sealed bodies of that many octets or more get a file of their own; 0: 256 KiB
 	SegmentSize int64         // a segment is closed once it has that many octets; 0: 64 MiB
 	Hooks       Hooks         // failpoints for tests
+
+	// Over, which may be nil, tells that bodies of that family and day may no
+	// longer be read, although their key is still there: OpenBody answers ErrGone.
+	Over func(f seal.Family, day string) bool
 }
 
 // Vault is an open vault. All methods may be called from several goroutines.

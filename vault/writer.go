@@ -25,6 +25,7 @@ type request struct {
 	body      []byte // sealed, inline
 	part      string // path of the body file, without extension; "" if inline
 	committed func(message.Ref)
+	retire    bool // no record: close the segment of the day and forget the folder
 
 	seg  *segment
 	ref  message.Ref
@@ -108,6 +109,10 @@ func (v *Vault) commit(group []*request, buf *bufio.Writer) {
 	}
 	var parts []string
 	for _, r := range group {
+		if r.retire {
+			v.retire(r.day)
+			continue
+		}
 		if r.err == nil {
 			r.err = r.seg.err
 		}
@@ -133,6 +138,9 @@ func (v *Vault) commit(group []*request, buf *bufio.Writer) {
 // which there is something to write.
 func (v *Vault) place(group []*request) (touched []*segment) {
 	for _, r := range group {
+		if r.retire {
+			continue // when the others are settled
+		}
 		s, err := v.segmentFor(r.day)
 		if err != nil {
 			r.err = err
