@@ -37,9 +37,9 @@ type Opener interface {
 
 // Work is what an Opener may use.
 type Work struct {
-	At    time.Time    // when the message came
-	Size  int64        // limit of a layer's content, in octets
-	Spool func() Spool // a new one; it is closed with the Opened
+	At   time.Time   // when the message came
+	Size int64       // limit of a layer's content, in octets
+	Out  func() *Out // a new place for a layer's content; it is closed with the Opened
 }
 
 // Entity is a MIME entity with random access, its root and the parts directly
@@ -79,8 +79,9 @@ type Opened struct {
 	Content    *Entity    // the innermost entity; nil: not opened or held back, see Detail
 	Detail     string     // why there is no Content
 
-	outer *Message
-	watch []*watched // the source, and every spool
+	outer  *Message
+	source watched
+	outs   []*Out
 }
 
 // Open takes the layers of protection off the stored message of size octets
@@ -103,9 +104,8 @@ func Open(r io.ReaderAt, size int64, o Options) (*Opened, error) {
 }
 
 func (op *Opened) open(whole Range, o Options) error {
-	source := &watched{ReaderAt: whole.ReaderAt}
-	op.watch = append(op.watch, source)
-	whole.ReaderAt = source
+	op.source.ReaderAt = whole.ReaderAt
+	whole.ReaderAt = &op.source
 	e, err := NewEntity(whole)
 	if err != nil {
 		return err
@@ -152,20 +152,38 @@ func (op *Opened) work(o Options) Work {
 	if spool == nil {
 		spool = func(limit int64) Spool { return NewSpool("", limit) }
 	}
-	return Work{At: o.At, Size: limit, Spool: func() Spool {
+	return Work{At: o.At, Size: limit, Out: func() *Out {
 		s := spool(limit)
-		w := &watched{ReaderAt: s, Writer: s, Closer: s}
-		op.watch = append(op.watch, w)
-		return w
+		out := &Out{source: watched{ReaderAt: s}, spool: s}
+		op.outs = append(op.outs, out)
+		return out
 	}}
 }
+
+// Out takes the content of a layer.
+type Out struct {
+	source watched
+	spool  Spool
+	size   int64
+}
+
+// Write implements io.Writer.
+func (o *Out) Write(p []byte) (int, error) {
+	n, err := o.spool.Write(p)
+	o.size += int64(n)
+	if err != nil && o.source.err == nil {
+		o.source.err = err
+	}
+	return n, err
+}
+
+// Whole returns all that was written.
+func (o *Out) Whole() *Range { return &Range{ReaderAt: &o.source, Size: o.size} }
 
 // watched remembers the first failure of what the message is read from and
 // spooled to: trouble of our own must not become a verdict about the sender.
 type watched struct {
 	io.ReaderAt
-	io.Writer
-	io.Closer
 	err error
 }
 
@@ -178,22 +196,13 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Write implements io.Writer.
-func (w *watched) Write(p []byte) (int, error) {
-	n, err := w.Writer.Write(p)
-	if err != nil && w.err == nil {
-		w.err = err
-	}
-	return n, err
-}
-
 func (op *Opened) trouble() error {
-	for _, w := range op.watch {
-		if w.err != nil {
-			return w.err
+	for _, out := range op.outs {
+		if out.source.err != nil {
+			return out.source.err
 		}
 	}
-	return nil
+	return op.source.err
 }
 
 func takeOff(e *Entity, openers []Opener, w Work) *Layer {
@@ -308,7 +317,7 @@ func protection(p parts.Part) (encrypted, signed bool) {
 		return false, true
 	case "application/pkcs7-mime", "application/x-pkcs7-mime":
 		kind := strings.ToLower(p.Params["smime-type"])
-		return kind != "signed-data" && kind != "certs-only", kind == "signed-data"
+		return kind == "" || strings.HasSuffix(kind, "enveloped-data"), kind == "signed-data"
 	}
 	return false, false
 }
@@ -341,11 +350,9 @@ func (op *Opened) WriteMessage(w io.Writer, fields ...string) (int64, error) {
 // Close gives back what decrypted content took.
 func (op *Opened) Close() error {
 	var errs []error
-	for _, w := range op.watch {
-		if w.Closer != nil {
-			errs = append(errs, w.Closer.Close())
-		}
+	for _, out := range op.outs {
+		errs = append(errs, out.spool.Close())
 	}
-	op.watch, op.Content = nil, nil
+	op.outs, op.Content = nil, nil
 	return errors.Join(errs...)
 }

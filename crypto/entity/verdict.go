@@ -1,6 +1,7 @@
 package entity
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -54,7 +55,7 @@ const (
 
 // severity orders verdicts from the best to the worst.
 func severity(s Signing) int {
-	return slices.Index([]Signing{Good, WrongSender, Untrusted, UnknownKey, Expired, Unchecked, Weak, Revoked, Broken}, s)
+	return slices.Index([]Signing{Good, WrongSender, Untrusted, UnknownKey, PartlySeen, Expired, Unchecked, Weak, Revoked, Broken}, s)
 }
 
 // proves reports whether a signature with that verdict shows that the content
@@ -95,3 +96,13 @@ func (l Layer) signing() Signing {
 	}
 	return best
 }
+
+// Reasons why a certificate or key cannot be used.
+var (
+	ErrNotYetValid  = errors.New("not yet valid")
+	ErrExpired      = errors.New("expired")
+	ErrRevoked      = errors.New("revoked by its owner")
+	ErrWrongAddress = errors.New("does not stand for this address")
+	ErrWrongUse     = errors.New("not made for this use")
+	ErrWeakKey      = errors.New("too weak, or of an unknown kind")
+)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/entity"
 	"gatewayd/message"
 )
 
@@ -142,32 +143,23 @@ func Addresses(c *x509.Certificate) []message.Address {
 	return list
 }
 
-// Reasons why a certificate cannot be used; errors.Is finds them.
-var (
-	ErrNotYetValid  = errors.New("not yet valid")
-	ErrExpired      = errors.New("expired")
-	ErrWrongAddress = errors.New("does not stand for this address")
-	ErrWrongUse     = errors.New("not made for this use")
-	ErrWeakKey      = errors.New("key is too weak or of an unknown kind")
-)
-
 // CheckRecipient reports whether mail to that address may be encrypted by the
-// certificate at that time; the error says why not. It does not build a chain:
+// certificate at that time; the error is one of entity's reasons. It does not build a chain:
 // who puts a certificate into the configuration trusts it.
 func CheckRecipient(c *x509.Certificate, to message.Address, at time.Time) error {
 	usage := x509.KeyUsageKeyEncipherment
 	switch k := c.PublicKey.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < 2048 {
-			return ErrWeakKey
+			return entity.ErrWeakKey
 		}
 	case *ecdsa.PublicKey:
 		if k.Curve == elliptic.P224() {
-			return ErrWeakKey
+			return entity.ErrWeakKey
 		}
 		usage = x509.KeyUsageKeyAgreement
 	default:
-		return ErrWeakKey
+		return entity.ErrWeakKey
 	}
 	return check(c, usage, to, at)
 }
@@ -176,7 +168,7 @@ func CheckRecipient(c *x509.Certificate, to message.Address, at time.Time) error
 // time. A null address is not compared: an authority's seal may stand for many.
 func CheckSigner(c *x509.Certificate, from message.Address, at time.Time) error {
 	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() < 2048 {
-		return ErrWeakKey
+		return entity.ErrWeakKey
 	}
 	return check(c, x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment, from, at)
 }
@@ -184,11 +176,11 @@ func CheckSigner(c *x509.Certificate, from message.Address, at time.Time) error 
 func check(c *x509.Certificate, usage x509.KeyUsage, a message.Address, at time.Time) error {
 	switch {
 	case at.Before(c.NotBefore):
-		return ErrNotYetValid
+		return entity.ErrNotYetValid
 	case at.After(c.NotAfter):
-		return ErrExpired
+		return entity.ErrExpired
 	case c.KeyUsage != 0 && c.KeyUsage&usage == 0 || !forMail(c):
-		return ErrWrongUse
+		return entity.ErrWrongUse
 	case a.IsNull():
 		return nil
 	}
@@ -197,7 +189,7 @@ func check(c *x509.Certificate, usage x509.KeyUsage, a message.Address, at time.
 			return nil
 		}
 	}
-	return ErrWrongAddress
+	return entity.ErrWrongAddress
 }
 
 // forMail looks at the extended key usage (RFC 8550 section 4.4.4).

@@ -1,7 +1,6 @@
 package smime
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -62,11 +61,11 @@ func (o Opener) limits(w entity.Work) ber.Limits {
 // openEnveloped decrypts. Where no type was named it may turn out to be signed.
 func (o Opener) openEnveloped(e *entity.Entity, w entity.Work) *entity.Layer {
 	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.Malleable}
-	out := &sizedSpool{Spool: w.Spool()}
+	out := w.Out()
 	opened, err := cms.Decrypt(out, e.Decoded(e.Root), o.Keys, o.limits(w))
 	switch {
 	case err == nil:
-		l.Inner, l.Key = out.whole(), fingerprint(opened.Recipient)
+		l.Inner, l.Key = out.Whole(), fingerprint(opened.Recipient)
 	case errors.Is(err, cms.ErrNoRecipient):
 		l.Encryption, l.Detail = entity.NotForUs, "encrypted for certificates that we have no key of"
 	case errors.Is(err, cms.ErrDecrypt):
@@ -86,7 +85,7 @@ func (o Opener) openEnveloped(e *entity.Entity, w entity.Work) *entity.Layer {
 // openOpaque takes the content out of a signed-data object (RFC 8551 section
 // 3.5.2). It is given out whatever the signature is worth: it was never secret.
 func (o Opener) openOpaque(e *entity.Entity, w entity.Work) *entity.Layer {
-	out := &sizedSpool{Spool: w.Spool()}
+	out := w.Out()
 	result, err := cms.Verify(e.Decoded(e.Root), nil, o.verifyOptions(w, out))
 	if errors.Is(err, cms.ErrNotSigned) {
 		return nil // certificates only, or something else in that wrapping
@@ -94,63 +93,18 @@ func (o Opener) openOpaque(e *entity.Entity, w entity.Work) *entity.Layer {
 	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.NotEncrypted}
 	l.Signatures, l.Detail = judge(result, err, w.At)
 	if result != nil {
-		l.Inner = out.whole()
+		l.Inner = out.Whole()
 	}
 	return l
 }
 
 // openDetached checks a multipart/signed (RFC 8551 section 3.5.3).
 func (o Opener) openDetached(e *entity.Entity, w entity.Work) *entity.Layer {
-	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.NotEncrypted}
-	if len(e.Children) != 2 {
-		l.Signatures = []entity.Signature{{Verdict: entity.Broken, Detail: "multipart/signed without exactly two parts"}}
-		if len(e.Children) > 0 {
-			content := e.Part(e.Children[0])
-			l.Inner = &content
-		}
-		return l
-	}
-	content := e.Part(e.Children[0])
-	l.Inner = &content
-	verify := func(r io.Reader) ([]entity.Signature, string) {
-		result, err := cms.Verify(e.Decoded(e.Children[1]), r, o.verifyOptions(w, nil))
-		return judge(result, err, w.At)
-	}
-	l.Signatures, l.Detail = verify(content.Reader())
-	if broken(l.Signatures) && hasBareLF(content.Reader()) {
-		again, detail := verify(entity.CRLFReader(content.Reader()))
-		if !broken(again) {
-			l.Signatures, l.Detail = again, detail
-			for i := range l.Signatures {
-				l.Signatures[i].LineEnds = true
-			}
-		}
-	}
-	return l
-}
-
-func broken(list []entity.Signature) bool {
-	for _, s := range list {
-		if s.Verdict != entity.Broken {
-			return false
-		}
-	}
-	return true
-}
-
-// hasBareLF reports a line feed without carriage return.
-func hasBareLF(r io.Reader) bool {
-	b := bufio.NewReader(r)
-	for last := byte(0); ; {
-		c, err := b.ReadByte()
-		if err != nil {
-			return false
-		}
-		if c == '\n' && last != '\r' {
-			return true
-		}
-		last = c
-	}
+	return entity.Detached(entity.SMIME, e, func(content, signature io.Reader) []entity.Signature {
+		result, err := cms.Verify(signature, content, o.verifyOptions(w, nil))
+		list, _ := judge(result, err, w.At)
+		return list
+	})
 }
 
 func (o Opener) verifyOptions(w entity.Work, out io.Writer) cms.VerifyOptions {
@@ -209,18 +163,3 @@ func fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return hex.EncodeToString(sum[:])
 }
-
-// sizedSpool counts what goes into a spool.
-type sizedSpool struct {
-	entity.Spool
-	size int64
-}
-
-// Write implements io.Writer.
-func (s *sizedSpool) Write(p []byte) (int, error) {
-	n, err := s.Spool.Write(p)
-	s.size += int64(n)
-	return n, err
-}
-
-func (s *sizedSpool) whole() *entity.Range { return &entity.Range{ReaderAt: s.Spool, Size: s.size} }

@@ -205,3 +205,17 @@ func protect(t testing.TB, raw string, o Options) []byte {
 }
 
 func addr(s string) message.Address { return must(message.ParseAddress(s)) }
+
+// fixed is a signer that is the same in every process, as the fuzzing engine
+// needs it.
+var fixed = sync.OnceValue(func() Identity {
+	return issue("fuzz", "fuzz@bl.example", newEd(), nil, now.AddDate(1, 0, 0))
+})
+
+// published is a key that stands in RFC 9216.
+func published(t testing.TB) cms.Recipient {
+	t.Helper()
+	dir := corpus(t, "rfc-smime-examples", "rfc9216-pem")
+	id := must(ParseIdentity(get(t, dir, "5.3_Bob-s-Encryption-End-Entity-Certificate.pem"), get(t, dir, "5.4_Bob-s-Decryption-Private-Key-Material.pem")))
+	return id.recipient()
+}

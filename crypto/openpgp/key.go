@@ -1,0 +1,286 @@
+package openpgp
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	pgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"gatewayd/crypto/entity"
+	"gatewayd/mail"
+	"gatewayd/message"
+)
+
+// Key is an OpenPGP certificate (public key with user IDs), with its private
+// keys if it is ours. It is a value that never changes: go-crypto remembers
+// what it verified inside of its own type, which may therefore not be shared.
+type Key struct {
+	Fingerprint string            // hexadecimal, lower case
+	UserIDs     []string          // as they stand in the key, sorted; claims of the owner
+	Addresses   []message.Address // in the user IDs
+	Private     bool              // it can sign and decrypt
+
+	ids []uint64 // key IDs of the primary key and the subkeys
+	raw []byte   // packets
+}
+
+// ParseKeys reads one or more keys, armored or binary. Private keys must not be
+// locked by a passphrase.
+func ParseKeys(data []byte) ([]Key, error) {
+	list, err := readKeys(data)
+	if err != nil {
+		return nil, fmt.Errorf("OpenPGP key: %w", err)
+	}
+	var keys []Key
+	for _, e := range list {
+		k, err := newKey(e)
+		if err != nil {
+			return nil, fmt.Errorf("OpenPGP key %d: %w", len(keys)+1, err)
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("OpenPGP key: none in the file")
+	}
+	return keys, nil
+}
+
+// readKeys reads every armored block of a file, or binary packets.
+func readKeys(data []byte) (pgp.EntityList, error) {
+	if !bytes.Contains(data, []byte("-----BEGIN PGP ")) {
+		return pgp.ReadKeyRing(bytes.NewReader(data))
+	}
+	var all pgp.EntityList
+	for rest := data; ; {
+		at := bytes.Index(rest, []byte("-----BEGIN PGP "))
+		if at < 0 {
+			return all, nil
+		}
+		list, err := pgp.ReadArmoredKeyRing(bytes.NewReader(rest[at:]))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+		rest = rest[at+len("-----BEGIN PGP "):]
+	}
+}
+
+func newKey(e *pgp.Entity) (Key, error) {
+	k := Key{Fingerprint: hex.EncodeToString(e.PrimaryKey.Fingerprint), ids: []uint64{e.PrimaryKey.KeyId}}
+	var private []*packet.PrivateKey
+	if e.PrivateKey != nil {
+		private = append(private, e.PrivateKey)
+	}
+	for _, s := range e.Subkeys {
+		k.ids = append(k.ids, s.PublicKey.KeyId)
+		if s.PrivateKey != nil {
+			private = append(private, s.PrivateKey)
+		}
+	}
+	for _, p := range private {
+		if p.Encrypted && !p.Dummy() {
+			return Key{}, errors.New("locked by a passphrase; export it without one and protect the file instead")
+		}
+	}
+	k.Private = len(private) > 0
+	for name := range e.Identities {
+		k.UserIDs = append(k.UserIDs, name)
+	}
+	slices.Sort(k.UserIDs)
+	for _, name := range k.UserIDs {
+		k.Addresses = append(k.Addresses, addressesIn(name)...)
+	}
+	var raw bytes.Buffer
+	write := e.Serialize
+	if e.PrivateKey != nil {
+		if err := e.SerializePrivateWithoutSigning(&raw, nil); err != nil {
+			return Key{}, err
+		}
+	} else if err := write(&raw); err != nil {
+		return Key{}, err
+	}
+	k.raw = raw.Bytes()
+	return k, nil
+}
+
+// addressesIn reads a user ID: "Name <address>" by convention, or an address
+// alone. Of other text nothing is taken.
+func addressesIn(userID string) []message.Address {
+	if a, err := message.ParseAddress(strings.TrimSpace(userID)); err == nil && !a.IsNull() {
+		return []message.Address{a}
+	}
+	list := mail.Addresses(userID)
+	if len(list) != 1 || strings.Count(userID, "@") != 1 {
+		return nil // two addresses in one user ID are a way to deceive
+	}
+	return list
+}
+
+// entity parses the key anew: what go-crypto learns while it works stays with
+// the caller.
+func (k Key) entity() (*pgp.Entity, error) {
+	e, err := pgp.ReadEntity(packet.NewReader(bytes.NewReader(k.raw)))
+	if err != nil {
+		return nil, fmt.Errorf("OpenPGP key: %w", err)
+	}
+	return e, nil
+}
+
+// Public returns the key without its private parts, armored.
+func (k Key) Public() ([]byte, error) {
+	e, err := k.entity()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	w, err := armor.Encode(&b, pgp.PublicKeyType, nil)
+	if err != nil {
+		return nil, fmt.Errorf("OpenPGP key: %w", err)
+	}
+	if err := e.Serialize(w); err != nil {
+		return nil, fmt.Errorf("OpenPGP key: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("OpenPGP key: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// CheckRecipient reports whether mail to that address may be encrypted by the
+// key at that time; the error is one of entity's reasons.
+func (k Key) CheckRecipient(to message.Address, at time.Time) error {
+	e, err := k.entity()
+	if err != nil {
+		return err
+	}
+	if _, err := e.EncryptionKeyWithError(at, config(at)); err != nil {
+		return reason(err, e.PrimaryKey.CreationTime, at)
+	}
+	return k.standsFor(to)
+}
+
+// CheckSigner reports whether the key can sign for that address at that time.
+// A null address is not compared.
+func (k Key) CheckSigner(from message.Address, at time.Time) error {
+	e, err := k.entity()
+	if err != nil {
+		return err
+	}
+	if _, err := e.VerifyPrimaryKey(at, config(at)); err != nil {
+		return reason(err, e.PrimaryKey.CreationTime, at)
+	}
+	if key, ok := e.SigningKey(at, config(at)); !ok || key.PrivateKey == nil || key.PrivateKey.Dummy() {
+		return entity.ErrWrongUse
+	}
+	if from.IsNull() {
+		return nil
+	}
+	return k.standsFor(from)
+}
+
+func (k Key) standsFor(a message.Address) error {
+	for _, own := range k.Addresses {
+		if own.Key() == a.Key() {
+			return nil
+		}
+	}
+	return entity.ErrWrongAddress
+}
+
+// reason puts go-crypto's error into our words.
+func reason(err error, created, at time.Time) error {
+	var selection pgperrors.ErrEncryptionKeySelection
+	var p *pgperrors.ErrEncryptionKeySelection
+	if errors.As(err, &p) {
+		selection = *p
+	} else if !errors.As(err, &selection) {
+		selection.PrimaryKeyErr = err
+	}
+	err = selection.PrimaryKeyErr
+	if err == nil {
+		err = selection.EncSelectionErr
+	}
+	switch {
+	case created.After(at):
+		return entity.ErrNotYetValid
+	case errors.Is(err, pgperrors.ErrKeyRevoked):
+		return entity.ErrRevoked
+	case errors.Is(err, pgperrors.ErrKeyExpired), errors.Is(err, pgperrors.ErrSignatureExpired):
+		return entity.ErrExpired
+	case isWeak(err):
+		return entity.ErrWeakKey
+	}
+	return entity.ErrWrongUse
+}
+
+func isWeak(err error) bool {
+	var weak pgperrors.WeakAlgorithmError
+	var invalid pgperrors.KeyInvalidError
+	return errors.As(err, &weak) || errors.As(err, &invalid)
+}
+
+// config is how we work: AES-256 where the peer takes it, nothing compressed,
+// integrity protection always.
+func config(at time.Time) *packet.Config {
+	return &packet.Config{
+		Time:                   func() time.Time { return at },
+		DefaultCipher:          packet.CipherAES256,
+		DefaultCompressionAlgo: packet.CompressionNone,
+	}
+}
+
+// ring is a key ring that parses only the keys that are asked for.
+type ring struct {
+	keys   []Key
+	parsed map[string]*pgp.Entity
+}
+
+// EntitiesById implements openpgp.KeyRing. The ID 0 is that of a hidden
+// recipient: every private key may be meant.
+func (r *ring) EntitiesById(id uint64) []*pgp.Entity {
+	var list []*pgp.Entity
+	for _, k := range r.keys {
+		if !slices.Contains(k.ids, id) && (id != 0 || !k.Private) {
+			continue
+		}
+		e := r.parsed[k.Fingerprint]
+		if e == nil {
+			var err error
+			if e, err = k.entity(); err != nil {
+				continue // it was parsed before, when it was loaded
+			}
+			r.parsed[k.Fingerprint] = e
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// KeysById implements openpgp.KeyRing.
+func (r *ring) KeysById(id uint64) []pgp.Key {
+	return pgp.EntityList(r.EntitiesById(id)).KeysById(id)
+}
+
+func newRing(keys []Key) *ring {
+	// Private keys first: of two copies of a key the one that can do more counts.
+	sorted := slices.Clone(keys)
+	slices.SortStableFunc(sorted, func(a, b Key) int {
+		switch {
+		case a.Private == b.Private:
+			return 0
+		case a.Private:
+			return -1
+		}
+		return 1
+	})
+	return &ring{keys: sorted, parsed: map[string]*pgp.Entity{}}
+}

@@ -1,0 +1,185 @@
+package openpgp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	pgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"gatewayd/crypto/entity"
+	"gatewayd/message"
+)
+
+// Errors of Protect.
+var (
+	// ErrUnprotected: mail of this class may leave only encrypted, and no key
+	// was given (Benutzungsreglement BL § 11 Abs. 2).
+	ErrUnprotected = errors.New("class needs encryption, and there is no key")
+	// ErrNothingToDo: neither signature nor encryption was asked for.
+	ErrNothingToDo = errors.New("neither signer nor recipient")
+)
+
+// Options say how a message is protected.
+type Options struct {
+	Class      message.Class
+	Signer     *Key      // with its private keys; nil: no signature. Never used for class private (Benutzungsreglement BL § 12 Abs. 1)
+	Recipients []Key     // of the one recipient, or of him and the authority itself; none: sign only
+	Time       time.Time // of signing; the keys must be good then
+}
+
+// Protect signs and encrypts the stored message of size octets that r holds. r
+// is read once now where only a signature is wanted, and again whenever the
+// result is written. entity.ErrIrregular: the message cannot be signed as it is.
+func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
+	if o.Class == message.Private {
+		o.Signer = nil
+	}
+	switch {
+	case o.Class.MustEncrypt() && len(o.Recipients) == 0:
+		return nil, ErrUnprotected
+	case o.Signer == nil && len(o.Recipients) == 0:
+		return nil, ErrNothingToDo
+	}
+	m, err := entity.Split(r, size)
+	if err != nil {
+		return nil, err
+	}
+	eightBit := false
+	if o.Signer != nil {
+		if eightBit, err = m.Inspect(); err != nil {
+			return nil, err
+		}
+		if err := o.Signer.CheckSigner(message.Address{}, o.Time); err != nil {
+			return nil, fmt.Errorf("sign message: key: %w", err)
+		}
+	}
+	if len(o.Recipients) > 0 {
+		return encrypted(m, o)
+	}
+	signed, err := sign(m, o)
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.Around(signed.Content())
+	if err != nil {
+		return nil, err
+	}
+	p.EightBit = eightBit
+	return p, nil
+}
+
+// sign makes a multipart/signed (RFC 3156 section 5).
+func sign(m *entity.Message, o Options) (*entity.Signed, error) {
+	e, err := o.Signer.entity()
+	if err != nil {
+		return nil, err
+	}
+	var raw bytes.Buffer
+	if err := pgp.DetachSign(&raw, []*pgp.Entity{e}, m.Entity(), config(o.Time)); err != nil {
+		return nil, fmt.Errorf("sign message: %w", err)
+	}
+	p, err := packet.Read(bytes.NewReader(raw.Bytes()))
+	if err != nil {
+		return nil, fmt.Errorf("sign message: %w", err)
+	}
+	sig, ok := p.(*packet.Signature)
+	if !ok {
+		return nil, errors.New("sign message: no signature came out")
+	}
+	var text bytes.Buffer
+	w, err := armor.Encode(entity.CRLF(&text), pgp.SignatureType, nil)
+	if err != nil {
+		return nil, fmt.Errorf("sign message: %w", err)
+	}
+	if _, err := w.Write(raw.Bytes()); err != nil {
+		return nil, fmt.Errorf("sign message: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("sign message: %w", err)
+	}
+	micalg := "pgp-" + strings.ToLower(strings.ReplaceAll(sig.Hash.String(), "-", ""))
+	kind := "multipart/signed; protocol=\"application/pgp-signature\";\r\n micalg=" + micalg
+	return entity.NewSigned(kind, m, []string{
+		`Content-Type: application/pgp-signature; name="signature.asc"`,
+		"Content-Description: OpenPGP digital signature",
+		`Content-Disposition: attachment; filename="signature.asc"`,
+	}, text.Bytes())
+}
+
+// encrypted makes a multipart/encrypted with one object that is signed and
+// encrypted (RFC 3156 sections 4 and 6.2).
+func encrypted(m *entity.Message, o Options) (*entity.Protected, error) {
+	for i, k := range o.Recipients {
+		e, err := k.entity()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := e.EncryptionKeyWithError(o.Time, config(o.Time)); err != nil {
+			return nil, fmt.Errorf("encrypt message: key %d: %w", i+1, reason(err, e.PrimaryKey.CreationTime, o.Time))
+		}
+	}
+	boundary, err := entity.NewBoundary()
+	if err != nil {
+		return nil, err
+	}
+	front := "This is an encrypted message in OpenPGP/MIME format (RFC 3156).\r\n\r\n--" + boundary + "\r\n" +
+		"Content-Type: application/pgp-encrypted\r\n" +
+		"Content-Description: PGP/MIME version identification\r\n\r\n" +
+		"Version: 1\r\n\r\n--" + boundary + "\r\n" +
+		"Content-Type: application/octet-stream; name=\"encrypted.asc\"\r\n" +
+		"Content-Description: OpenPGP encrypted message\r\n" +
+		"Content-Disposition: inline; filename=\"encrypted.asc\"\r\n\r\n"
+	return m.Around(entity.Content{
+		Fields: []string{"Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";\r\n boundary=\"" + boundary + "\""},
+		Write: func(w io.Writer) error {
+			if _, err := io.WriteString(w, front); err != nil {
+				return err
+			}
+			if err := encrypt(w, m, o); err != nil {
+				return err
+			}
+			_, err := io.WriteString(w, "\r\n\r\n--"+boundary+"--\r\n")
+			return err
+		},
+	})
+}
+
+func encrypt(w io.Writer, m *entity.Message, o Options) error {
+	params := &pgp.EncryptParams{Config: config(o.Time)}
+	if o.Signer != nil {
+		e, err := o.Signer.entity()
+		if err != nil {
+			return err
+		}
+		params.Signers = []*pgp.Entity{e}
+	}
+	var to []*pgp.Entity
+	for _, k := range o.Recipients {
+		e, err := k.entity()
+		if err != nil {
+			return err
+		}
+		to = append(to, e)
+	}
+	text, err := armor.Encode(entity.CRLF(w), pgp.MessageType, nil)
+	if err != nil {
+		return fmt.Errorf("encrypt message: %w", err)
+	}
+	plain, err := pgp.EncryptWithParams(text, to, nil, params)
+	if err != nil {
+		return fmt.Errorf("encrypt message: %w", err)
+	}
+	if _, err := io.Copy(plain, m.Entity()); err != nil {
+		return fmt.Errorf("encrypt message: %w", err)
+	}
+	if err := plain.Close(); err != nil {
+		return fmt.Errorf("encrypt message: %w", err)
+	}
+	return text.Close()
+}
