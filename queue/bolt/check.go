@@ -105,8 +105,8 @@ func (c *checker) items() error {
 	if got := c.rows(inIndex); got != indexed {
 		c.say("index: %d rows, the items have %d", got, indexed)
 	}
-	if got, want := c.rows(inErase), c.rows(inItems); got != want {
-		c.say("erase: %d rows for %d items", got, want)
+	if got, want := c.rows(inErase), c.rows(inItems)+c.rows(inReceipts); got != want {
+		c.say("erase: %d rows for %d items and receipts", got, want)
 	}
 	if !maps.Equal(c.counts, c.stored) {
 		c.say("counts: kept are %v, found %v", c.stored, c.counts)
@@ -203,8 +203,11 @@ func (c *checker) receipts() error {
 			c.say("receipt %x: %v", k, err)
 		case !bytes.Equal(receiptKey(r), k):
 			c.say("receipt %x: another receipt stands there", k)
-		case !bytes.HasPrefix(k, none) && c.tx.Bucket([]byte(inItems)).Get(k[:itemLen]) == nil:
-			c.say("receipt %x: its item does not exist", k)
+		case !bytes.HasPrefix(k, none) && c.tx.Bucket([]byte(inItems)).Get(k[:itemLen]) == nil && c.tx.Bucket([]byte(inMessages)).Get(k[:idLen]) != nil:
+			c.say("receipt %x: its item does not exist", k) // without the message: purged before its last receipt
+		}
+		if len(v) >= dayLen && c.tx.Bucket([]byte(inErase)).Get(eraseKey(string(v[:dayLen]), k)) == nil {
+			c.say("receipt %x: its erase row is missing", k)
 		}
 	})
 }

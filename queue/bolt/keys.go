@@ -23,6 +23,7 @@ const (
 	byRemoteID    = 'i' // the platform's id, over all authorities
 	byDuplicate   = 'x' // registered decision, per authority
 	byEraseBy     = 'e' // erase-by instant
+	byLetGo       = 'l' // nothing: the item has let go of its body, and the body is there still
 	byIdemKey     = 'k' // a client's idempotency key, per authority; first item of a message only
 	timeKeyPrefix = 1 + 8
 )
@@ -48,6 +49,9 @@ func (s *Store) entries(r record) ([]entry, error) {
 		b.hashed(byDuplicate, r.Authority, k[:])
 	}
 	b.add(byEraseBy, stamp(r.Item.EraseBy), nil)
+	if r.Item.LetsGo() && r.Item.Erased.IsZero() {
+		b.add(byLetGo, nil, nil)
+	}
 	slices.SortFunc(b.all, func(x, y entry) int { return bytes.Compare(x.key, y.key) })
 	return b.all, b.err
 }

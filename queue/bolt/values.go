@@ -22,7 +22,7 @@ const (
 	inItems    = "items"    // item → sealed record
 	inReceipts = "receipts" // item, identity → sealed receipt; no item: zeros
 	inIndex    = "index"    // kind, value, item → nothing, or the destination (keys.go)
-	inErase    = "erase"    // log day, item → every index key of the item
+	inErase    = "erase"    // log day, item → every index key of the item; log day, receipt → nothing
 	inOutbox   = "outbox"   // seq → link of the audit chain
 	inMarks    = "marks"    // segment → offset
 	inFeed     = "feed"     // keyed hash of the authority, last seq → sealed events that belong together
@@ -35,10 +35,11 @@ func buckets() []string {
 }
 
 const (
-	dayLen  = len("2006-01-02")
-	idLen   = len(message.ID{})
-	itemLen = idLen + 4
-	macLen  = 16
+	dayLen   = len("2006-01-02")
+	idLen    = len(message.ID{})
+	itemLen  = idLen + 4
+	proofLen = itemLen + idLen // key of a receipt
+	macLen   = 16
 )
 
 // errDamaged is what a value is that does not open.

@@ -221,10 +221,19 @@ func (b *batch) receipt(r message.Receipt) error {
 	if at.IsZero() {
 		at = b.s.o.Now()
 	}
-	sealed, err := b.s.sealValue(b.s.o.LogDay(at), inReceipts, key, r)
+	day := b.s.o.LogDay(at)
+	sealed, err := b.s.sealValue(day, inReceipts, key, r)
 	if err != nil {
 		return err
 	}
+	if old := b.get(inReceipts, key); len(old) > dayLen {
+		b.del(inErase, eraseKey(string(old[:dayLen]), key))
+	}
+	row, err := b.s.hashes.protect(inErase, eraseKey(day, key), nil)
+	if err != nil {
+		return err
+	}
+	b.put(inErase, eraseKey(day, key), row)
 	b.put(inReceipts, key, sealed)
 	return nil
 }
