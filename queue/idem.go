@@ -1,9 +1,16 @@
 package queue
 
 import (
+	"errors"
 	"strings"
 
 	"gatewayd/message"
+)
+
+// What a message with an idempotency key can fail with.
+var (
+	ErrKeyInFlight = errors.New("a message with this idempotency key is being accepted")
+	ErrKeyReused   = errors.New("this idempotency key stands for another message")
 )
 
 // JoinIdemKey returns what Envelope.IdemKey holds: the idempotency key that a
