@@ -181,8 +181,8 @@ func (b *builder) delivery(c *Config) {
 	b.least("limits.recipients", l.Recipients)
 	b.least("limits.connections", l.Connections)
 	b.least("limits.connections_per_ip", l.ConnectionsPerIP)
-	b.atLeast("delivery.retry_first", d.RetryFirst, time.Second)
-	b.atLeast("delivery.hold_return", d.HoldReturn, time.Minute)
+	b.atLeast("delivery.retry_first", d.RetryFirst, 10*time.Millisecond)
+	b.atLeast("delivery.hold_return", d.HoldReturn, time.Second)
 	b.atLeast("limits.idle", l.Idle, time.Second)
 	b.atLeast("limits.data", l.Data, time.Second)
 	if l.MessageSize < 1<<10 {
