@@ -1,0 +1,355 @@
+package retention
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The protocol of destruction (Vernichtungsprotokoll, law.md section 6): one file
+// per destroyed day key, JSON lines: a Head, one Destroyed per message, a Tail with
+// the sums, the evidence and the signature over all bytes before it. It holds no
+// content, subject or address. Each names the hash of the one before.
+
+// Head opens a protocol.
+type Head struct {
+	Run        string    `json:"run"`
+	Profile    string    `json:"profile"` // "bl-egov"
+	Family     Family    `json:"family"`
+	Day        string    `json:"day"`
+	Rule       string    `json:"rule"`
+	LegalBasis string    `json:"legal_basis"`
+	CutOff     time.Time `json:"cut_off"`
+	Started    time.Time `json:"started"`
+	Local      string    `json:"started_local"` // Europe/Zurich
+	Software   string    `json:"software,omitempty"`
+	Config     string    `json:"config,omitempty"`      // hash of the configuration
+	RunKeyDay  string    `json:"run_key_day,omitempty"` // the run key is sealed under this log day's key and dies with it
+	RunKey     []byte    `json:"run_key,omitempty"`
+	Rows       Rows      `json:"rows,omitzero"` // log: what the ledger held
+	Residual   []string  `json:"residual_risks"`
+}
+
+// Destroyed is one message in a protocol.
+type Destroyed struct {
+	Object      string `json:"object"` // HMAC-SHA-256 under the run key
+	Authority   string `json:"authority,omitempty"`
+	Class       string `json:"class,omitempty"`
+	Bytes       int64  `json:"bytes"`
+	Start       string `json:"start"` // day
+	SHA256      string `json:"sha256"`
+	Disposition string `json:"disposition"`
+	Method      string `json:"method"`
+	Failed      string `json:"failed,omitempty"`  // what could not be done before, e.g. the export
+	Skipped     string `json:"skipped,omitempty"` // why no disposition was needed
+}
+
+// Sum is the total of one authority and class.
+type Sum struct {
+	Authority string `json:"authority"`
+	Class     string `json:"class"`
+	Count     int    `json:"count"`
+	Bytes     int64  `json:"bytes"`
+	Oldest    string `json:"oldest"`
+	Newest    string `json:"newest"`
+}
+
+// Tail closes a protocol.
+type Tail struct {
+	Finished  time.Time `json:"finished"`
+	Objects   int       `json:"objects"`
+	Bytes     int64     `json:"bytes"`
+	Sums      []Sum     `json:"sums,omitempty"`
+	Skipped   int       `json:"skipped"`
+	Failed    int       `json:"failed"`
+	Key       Evidence  `json:"key"`
+	Folder    Folder    `json:"folder"`
+	Audit     []string  `json:"audit_days,omitempty"`      // log: day files erased; their seals stay
+	Released  string    `json:"released_by"`               // "automatic" (profile bl-egov)
+	Previous  string    `json:"previous,omitempty"`        // file name of the protocol before
+	PrevHash  string    `json:"previous_sha256,omitempty"` // of its bytes
+	Digest    string    `json:"sha256"`                    // of all lines before
+	PublicKey []byte    `json:"public_key"`                // Ed25519
+	Signature []byte    `json:"signature,omitempty"`       // over all lines before and this one without it
+}
+
+// Evidence tells how the key was destroyed.
+type Evidence struct {
+	Method   string    `json:"method"`
+	DoomedAt time.Time `json:"doomed_at,omitzero"` // reads refused from here on
+	Gone     bool      `json:"gone"`               // asked for again afterwards: it answers that it was destroyed
+}
+
+// Folder tells what was unlinked.
+type Folder struct {
+	Records  int   `json:"records"`
+	Segments int   `json:"segments"`
+	Kept     int   `json:"kept_for_the_other_family"`
+	Bytes    int64 `json:"bytes"`
+}
+
+// Rows is what the ledger held under one log day.
+type Rows struct {
+	Messages int `json:"messages"`
+	Items    int `json:"items"`
+	Receipts int `json:"receipts"`
+}
+
+const (
+	protocolExt = ".jsonl"
+	partExt     = ".part"
+	keyMethod   = "key file overwritten in place, forced to the disk, renamed to a tombstone"
+)
+
+// residualRisks are named in every protocol: what software cannot rule out.
+func residualRisks() []string {
+	return []string{
+		"blocks of the key file that an SSD or a copy-on-write file system has moved may survive until the medium overwrites them",
+		"a snapshot or backup of the keys folder made before, together with the master key and a backup of the data folder, would still open it: keys must be mirrored as they are now, never kept as a history",
+		"unlinked data remain on the medium as ciphertext without a key",
+		"what was exported is encrypted to the authority's own key and is the authority's",
+		"only a key that never leaves an HSM supports a stronger claim",
+	}
+}
+
+// protocol is one under construction: the part file.
+type protocol struct {
+	path string // without extension
+	key  []byte
+	file *os.File
+	buf  *bufio.Writer
+}
+
+// create starts a part file with its head.
+func createProtocol(dir string, h Head, runKey []byte) (*protocol, error) {
+	path := filepath.Join(dir, partName(h.Family, h.Day))
+	f, err := os.OpenFile(path+partExt, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	p := &protocol{path: path, key: runKey, file: f, buf: bufio.NewWriter(f)}
+	return p, p.line(h)
+}
+
+func (p *protocol) line(v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	p.buf.Write(text)
+	return p.buf.WriteByte('\n')
+}
+
+// add writes one message.
+func (p *protocol) add(o Object, d Destroyed) error {
+	m := hmac.New(sha256.New, p.key)
+	m.Write([]byte(o.ID))
+	d.Object = hex.EncodeToString(m.Sum(nil))
+	return p.line(d)
+}
+
+// sync ends the list: it is on the disk before anything is destroyed.
+func (p *protocol) sync() error {
+	err := p.buf.Flush()
+	if err == nil {
+		err = p.file.Sync()
+	}
+	if e := p.file.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(p.path))
+	}
+	return err
+}
+
+// seal appends the tail to a part file, signs it, and gives it its name.
+func sealProtocol(path string, t Tail, key ed25519.PrivateKey) error {
+	text, err := os.ReadFile(path + partExt)
+	if err != nil {
+		return err
+	}
+	if i := bytes.LastIndex(text, []byte("\n{\"finished\"")); i >= 0 {
+		text = text[:i+1] // a crash came between tail and name
+	}
+	if err := t.total(text); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	n := 0
+	if t.Previous, t.PrevHash, n, err = lastProtocol(dir); err != nil {
+		return err
+	}
+	digest := sha256.Sum256(text)
+	t.Digest, t.PublicKey = hex.EncodeToString(digest[:]), key.Public().(ed25519.PublicKey)
+	line, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	t.Signature = ed25519.Sign(key, append(slices.Clone(text), line...))
+	if line, err = json.Marshal(t); err != nil {
+		return err
+	}
+	if err := replaceFile(path+partExt, append(append(text, line...), '\n')); err != nil {
+		return err
+	}
+	if err := os.Rename(path+partExt, filepath.Join(dir, fmt.Sprintf("%08d-%s%s", n+1, filepath.Base(path), protocolExt))); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// total computes the sums from the list itself.
+func (t *Tail) total(text []byte) error {
+	sums := map[[2]string]*Sum{}
+	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	for _, line := range lines[1:] {
+		var d Destroyed
+		if err := json.Unmarshal(line, &d); err != nil {
+			return errors.New("the list of a protocol is damaged")
+		}
+		t.Objects, t.Bytes = t.Objects+1, t.Bytes+d.Bytes
+		if d.Failed != "" {
+			t.Failed++
+		}
+		if d.Skipped != "" {
+			t.Skipped++
+		}
+		k := [2]string{d.Authority, d.Class}
+		s := sums[k]
+		if s == nil {
+			s = &Sum{Authority: d.Authority, Class: d.Class, Oldest: d.Start, Newest: d.Start}
+			sums[k] = s
+		}
+		s.Count, s.Bytes, s.Oldest, s.Newest = s.Count+1, s.Bytes+d.Bytes, min(s.Oldest, d.Start), max(s.Newest, d.Start)
+	}
+	for _, s := range sums {
+		t.Sums = append(t.Sums, *s)
+	}
+	slices.SortFunc(t.Sums, func(a, b Sum) int { return strings.Compare(a.Authority+"\x00"+a.Class, b.Authority+"\x00"+b.Class) })
+	return nil
+}
+
+// protocols lists the files with that extension, oldest first, without it.
+func protocols(dir, ext string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ext); ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// lastProtocol returns name, hash and number of the newest one.
+func lastProtocol(dir string) (name, hash string, n int, err error) {
+	all, err := protocols(dir, protocolExt)
+	if err != nil || len(all) == 0 {
+		return "", "", 0, err
+	}
+	name = all[len(all)-1]
+	number, _, _ := strings.Cut(name, "-")
+	if n, err = strconv.Atoi(number); err != nil {
+		return "", "", 0, fmt.Errorf("protocol %s: its name has no number", name)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, name+protocolExt))
+	if err != nil {
+		return "", "", 0, err
+	}
+	sum := sha256.Sum256(text)
+	return name + protocolExt, hex.EncodeToString(sum[:]), n, nil
+}
+
+// ReadProtocol reads one protocol and checks its signature against the public
+// key, or, when that is nil, against the one it carries.
+func ReadProtocol(r io.Reader, public ed25519.PublicKey) (h Head, list []Destroyed, t Tail, err error) {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return h, nil, t, err
+	}
+	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	if len(lines) < 2 {
+		return h, nil, t, errors.New("protocol: not complete")
+	}
+	last := lines[len(lines)-1]
+	if err := errors.Join(json.Unmarshal(lines[0], &h), json.Unmarshal(last, &t)); err != nil {
+		return h, nil, t, fmt.Errorf("protocol: %w", err)
+	}
+	for _, line := range lines[1 : len(lines)-1] {
+		var d Destroyed
+		if err := json.Unmarshal(line, &d); err != nil {
+			return h, nil, t, fmt.Errorf("protocol: %w", err)
+		}
+		list = append(list, d)
+	}
+	signature := t.Signature
+	t.Signature = nil
+	bare, err := json.Marshal(t)
+	if err != nil {
+		return h, nil, t, err
+	}
+	t.Signature = signature
+	if public == nil {
+		public = t.PublicKey
+	}
+	if !bytes.Equal(public, t.PublicKey) || len(public) != ed25519.PublicKeySize || !ed25519.Verify(public, append(text[:len(text)-len(last)-1:len(text)-len(last)-1], bare...), signature) {
+		return h, list, t, fmt.Errorf("protocol %s: the signature does not fit", h.Run)
+	}
+	return h, list, t, nil
+}
+
+// VerifyProtocols checks every protocol in a folder and the chain between them.
+// It returns how many there are.
+func VerifyProtocols(dir string, public ed25519.PublicKey) (int, error) {
+	all, err := protocols(dir, protocolExt)
+	if err != nil {
+		return 0, err
+	}
+	prevName, prevHash := "", ""
+	for i, name := range all {
+		text, err := os.ReadFile(filepath.Join(dir, name+protocolExt))
+		if err != nil {
+			return i, err
+		}
+		h, _, t, err := ReadProtocol(bytes.NewReader(text), public)
+		switch {
+		case err != nil:
+			return i, err
+		case name != fmt.Sprintf("%08d-%s", i+1, partName(h.Family, h.Day)) || t.Previous != prevName || t.PrevHash != prevHash:
+			return i, fmt.Errorf("protocol %s: it does not continue %q", name, prevName)
+		}
+		sum := sha256.Sum256(text)
+		prevName, prevHash = name+protocolExt, hex.EncodeToString(sum[:])
+	}
+	return len(all), nil
+}
+
+func newRunKey() []byte {
+	key := make([]byte, 32)
+	rand.Read(key)
+	return key
+}
+
+func partName(f Family, day string) string { return string(f) + "-" + day }

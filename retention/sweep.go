@@ -1,0 +1,502 @@
+package retention
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"gatewayd/calendar"
+)
+
+// Object is one message as the sweep sees it.
+type Object struct {
+	ID        string
+	Authority string
+	Class     string
+	Size      int64 // octets of its content
+	Start     time.Time
+	SHA256    string    // of its content
+	Open      bool      // an item is not final
+	Confirmed bool      // the authority's file has it
+	NoRecord  bool      // by its decision nothing of it was to be kept
+	Exported  bool      // it lies among the exports
+	Erased    time.Time // its key was overwritten before; zero: not
+}
+
+// Keys are the day keys.
+type Keys interface {
+	Days(f Family) []string           // whose key exists, doomed or not, ascending
+	Exists(f Family, day string) bool // the same for one
+	Doomed(f Family, day string) (time.Time, bool)
+	Doom(f Family, day string, at time.Time) error
+	Spare(f Family, day string) error
+	Destroy(f Family, day string) error
+	SigningKey() (ed25519.PrivateKey, error)
+	// Wrap seals a run key under the log key of a day.
+	Wrap(day string, secret []byte) ([]byte, error)
+}
+
+// Messages are what the ledger knows about content.
+type Messages interface {
+	// Release lets bodies go whose items have all let go of them, and returns
+	// how many.
+	Release(ctx context.Context, now time.Time) (int, error)
+	// Due calls fn with each message whose content must be gone by the end of
+	// that day.
+	Due(ctx context.Context, day calendar.Day, fn func(Object) error) error
+	// Export writes a message with its receipts, encrypted to its authority's
+	// fallback key, and notes it.
+	Export(ctx context.Context, o Object, now time.Time) error
+	// Expire ends the items of a message that are not final, tells their
+	// senders, and notes it.
+	Expire(ctx context.Context, o Object, now time.Time) error
+}
+
+// Logs are what is kept for the log window.
+type Logs interface {
+	Rows(ctx context.Context, day string) (Rows, error)
+	Purge(ctx context.Context, day string) error // rows of log days up to that one
+	// RotateAudit seals the day files that have ended.
+	RotateAudit(ctx context.Context, now time.Time) error
+	// EraseAudit erases the day files whose window is over, but for their seals,
+	// and returns their days.
+	EraseAudit(ctx context.Context, now time.Time) ([]string, error)
+	// EraseExports removes the exports of that erase-by day.
+	EraseExports(day calendar.Day) error
+	// Compact gives free pages of the ledger back, when that is worth it.
+	Compact(ctx context.Context) error
+	// Note writes one event into the audit log.
+	Note(ctx context.Context, now time.Time, kind string, data map[string]string) error
+}
+
+// Folders are the vault's folders by day.
+type Folders interface {
+	Days() ([]string, error)
+	EraseDay(f Family, day string) (Folder, error)
+}
+
+// Options wires a Sweeper.
+type Options struct {
+	Windows   Windows
+	Keys      Keys
+	Messages  Messages
+	Logs      Logs
+	Folders   Folders
+	Clock     *Clock
+	Protocols string // folder of the protocols of destruction
+	Software  string // version, for the protocol
+	Config    string // hash of the configuration, for the protocol
+	Log       *slog.Logger
+	Hook      func(step string) error // tests: called before each step that changes something; an error ends the sweep there
+}
+
+// Sweeper enforces the windows. One goroutine at a time uses it; another sweep
+// goes on where one was cut off, at whatever step.
+type Sweeper struct {
+	o        Options
+	exported map[string]time.Time // content day → when its exports may be looked at again
+	purged   string               // log day up to which the ledger was purged by this process
+}
+
+// Result is what one sweep did.
+type Result struct {
+	Clock     Reading  `json:"clock"`
+	Released  int      `json:"released"` // messages whose body went early
+	Exported  int      `json:"exported"`
+	Expired   int      `json:"expired"` // messages
+	Doomed    []string `json:"doomed,omitempty"`
+	Spared    []string `json:"spared,omitempty"`
+	Destroyed []string `json:"destroyed,omitempty"` // "content-2027-01-23"
+	Failed    int      `json:"failed"`              // exports that could not be made; they do not stop the erasure
+}
+
+// NewSweeper checks the wiring.
+func NewSweeper(o Options) (*Sweeper, error) {
+	if err := o.Windows.Validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Protocols, 0o700); err != nil {
+		return nil, fmt.Errorf("protocols: %w", err)
+	}
+	return &Sweeper{o: o, exported: map[string]time.Time{}}, nil
+}
+
+// Sweep looks at the clock and does everything that is due: design.md section 5,
+// law.md sections 5 and 6. ErrClockBehind: nothing was done. steady only ever
+// grows while the program runs. Trouble with one day does not keep the others.
+func (s *Sweeper) Sweep(ctx context.Context, wall time.Time, steady time.Duration) (Result, error) {
+	var r Result
+	var err error
+	if r.Clock, err = s.o.Clock.Observe(wall, steady); err != nil {
+		return r, err
+	}
+	if r.Clock.Behind {
+		return r, ErrClockBehind
+	}
+	errs := []error{s.o.Logs.RotateAudit(ctx, wall), s.release(ctx, &r)}
+	for _, day := range s.o.Keys.Days(Content) {
+		errs = append(errs, s.each(ctx, Content, day, &r, s.content))
+	}
+	if !r.Clock.MayErase() {
+		return r, errors.Join(errs...)
+	}
+	errs = append(errs, s.finishParts(ctx, &r))
+	for _, day := range s.o.Keys.Days(Log) {
+		errs = append(errs, s.each(ctx, Log, day, &r, s.log))
+	}
+	return r, errors.Join(append(errs, s.leftovers(ctx, &r))...)
+}
+
+func (s *Sweeper) each(ctx context.Context, f Family, text string, r *Result, do func(context.Context, Schedule, calendar.Day, *Result) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	day, err := calendar.ParseDay(text)
+	if err == nil {
+		err = do(ctx, ScheduleOf(f, day), day, r)
+	}
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", f, text, err)
+	}
+	return nil
+}
+
+func (s *Sweeper) step(name string) error {
+	if s.o.Hook == nil {
+		return nil
+	}
+	return s.o.Hook(name)
+}
+
+func (s *Sweeper) release(ctx context.Context, r *Result) (err error) {
+	if err := s.step("release"); err != nil {
+		return err
+	}
+	r.Released, err = s.o.Messages.Release(ctx, r.Clock.Now)
+	return err
+}
+
+// content brings one content day forward.
+func (s *Sweeper) content(ctx context.Context, plan Schedule, day calendar.Day, r *Result) error {
+	now := r.Clock.Now
+	doomed, is := s.o.Keys.Doomed(Content, plan.Day)
+	stage := plan.At(now)
+	if is && (stage == Keeps || stage == Exports) { // the clock that had called for it was wrong
+		r.Spared = append(r.Spared, plan.Day)
+		return s.o.Keys.Spare(Content, plan.Day)
+	}
+	switch {
+	case stage == Keeps || !r.Clock.MayErase():
+		return nil
+	case stage == Exports:
+		return s.exportOnce(ctx, day, r)
+	case !is:
+		if err := s.doom(ctx, plan, day, r); err != nil {
+			return err
+		}
+		doomed = now
+	}
+	if !plan.ripe(doomed, r.Clock) {
+		return nil
+	}
+	return s.destroyContent(ctx, plan, day, doomed, r)
+}
+
+// exportOnce exports what is not confirmed; what failed is tried again hourly.
+func (s *Sweeper) exportOnce(ctx context.Context, day calendar.Day, r *Result) error {
+	if r.Clock.Now.Before(s.exported[day.String()]) {
+		return nil
+	}
+	failed, err := s.export(ctx, day, r)
+	if err != nil {
+		return err
+	}
+	next := day.End() // nothing new can come
+	if len(failed) > 0 {
+		next = r.Clock.Now.Add(time.Hour)
+	}
+	s.exported[day.String()] = next
+	return nil
+}
+
+// export returns the messages that could not be exported, with the reason.
+func (s *Sweeper) export(ctx context.Context, day calendar.Day, r *Result) (map[string]string, error) {
+	failed := map[string]string{}
+	err := s.o.Messages.Due(ctx, day, func(o Object) error {
+		if o.Confirmed || o.Exported || o.NoRecord || !o.Erased.IsZero() {
+			return ctx.Err()
+		}
+		if err := s.step("export"); err != nil {
+			return err
+		}
+		if err := s.o.Messages.Export(ctx, o, r.Clock.Now); err != nil {
+			failed[o.ID] = "export: " + err.Error()
+			s.o.Log.Error("a message cannot be exported before its content goes", "message", o.ID, "error", err)
+			r.Failed++
+			return ctx.Err()
+		}
+		r.Exported++
+		return ctx.Err()
+	})
+	return failed, err
+}
+
+// doom lets what is still open expire and makes the key refuse. Nothing blocks a
+// day key: what cannot be exported or expired is named in the protocol.
+func (s *Sweeper) doom(ctx context.Context, plan Schedule, day calendar.Day, r *Result) error {
+	if _, err := s.export(ctx, day, r); err != nil {
+		return err
+	}
+	if err := s.expire(ctx, day, r); err != nil {
+		return err
+	}
+	if err := s.step("doom"); err != nil {
+		return err
+	}
+	if err := s.o.Keys.Doom(Content, plan.Day, r.Clock.Now); err != nil {
+		return err
+	}
+	r.Doomed = append(r.Doomed, plan.Day)
+	return s.o.Logs.Note(ctx, r.Clock.Now, "doomed", map[string]string{"day": plan.Day})
+}
+
+func (s *Sweeper) expire(ctx context.Context, day calendar.Day, r *Result) error {
+	return s.o.Messages.Due(ctx, day, func(o Object) error {
+		if !o.Open {
+			return ctx.Err()
+		}
+		if err := s.step("expire"); err != nil {
+			return err
+		}
+		if err := s.o.Messages.Expire(ctx, o, r.Clock.Now); err != nil {
+			s.o.Log.Error("an item cannot expire; its content goes all the same", "message", o.ID, "error", err)
+			return ctx.Err()
+		}
+		r.Expired++
+		return ctx.Err()
+	})
+}
+
+// destroyContent writes down what goes, destroys the key, unlinks the folder and
+// closes the protocol. A crash before the key is gone begins again; one behind it
+// is finished from the part file.
+func (s *Sweeper) destroyContent(ctx context.Context, plan Schedule, day calendar.Day, doomed time.Time, r *Result) error {
+	if err := s.expire(ctx, day, r); err != nil {
+		return err
+	}
+	if err := s.step("list"); err != nil {
+		return err
+	}
+	p, err := s.begin(plan, r.Clock.Now, Rows{})
+	if err != nil {
+		return err
+	}
+	err = s.o.Messages.Due(ctx, day, func(o Object) error { return p.add(o, destroyed(o)) })
+	if err = errors.Join(err, p.sync()); err != nil {
+		return err
+	}
+	if err := s.step("destroy"); err != nil {
+		return err
+	}
+	if err := s.o.Keys.Destroy(Content, plan.Day); err != nil {
+		return err
+	}
+	return s.finish(ctx, plan, doomed, r)
+}
+
+// destroyed says what becomes of a message and by which disposition.
+func destroyed(o Object) Destroyed {
+	d := Destroyed{
+		Authority: o.Authority, Class: o.Class, Bytes: o.Size, Start: calendar.DayOf(o.Start).String(), SHA256: o.SHA256,
+		Method: "day key destroyed, folder unlinked",
+	}
+	if !o.Erased.IsZero() {
+		d.Method = "key slot overwritten and body let go on " + calendar.DayOf(o.Erased).String() + "; day key destroyed"
+	}
+	switch {
+	case o.Confirmed:
+		d.Disposition = "handed_over_gever"
+	case o.Exported:
+		d.Disposition = "export_forced"
+	case !o.Erased.IsZero() || o.NoRecord:
+		d.Disposition, d.Skipped = "no_record", "its route keeps no body once it is delivered"
+	default:
+		d.Disposition, d.Failed = "none", "neither confirmed nor exported"
+	}
+	if o.Open {
+		d.Failed += " (an item had not ended)"
+	}
+	return d
+}
+
+func (s *Sweeper) begin(plan Schedule, now time.Time, rows Rows) (*protocol, error) {
+	key := newRunKey()
+	h := Head{
+		Run: partName(plan.Family, plan.Day) + "@" + now.UTC().Format(time.RFC3339), Profile: "bl-egov", Family: plan.Family, Day: plan.Day,
+		Rule: "content of messages first stored two calendar months before goes before the end of the day", LegalBasis: "Vo E-GovG BL § 11 Abs. 1 lit. a",
+		CutOff: plan.Limit, Started: now.UTC(), Local: now.In(calendar.Zone()).Format(time.RFC3339),
+		Software: s.o.Software, Config: s.o.Config, Rows: rows, Residual: residualRisks(),
+	}
+	if plan.Family == Content {
+		h.RunKeyDay = s.o.Windows.LogDay(now).String()
+		sealed, err := s.o.Keys.Wrap(h.RunKeyDay, key)
+		if err != nil {
+			return nil, err
+		}
+		h.RunKey = sealed
+	} else {
+		h.Rule, h.LegalBasis = "log data are kept for exactly the log window and erased behind it", "Vo E-GovG BL § 11 Abs. 1 lit. b"
+		if s.o.Windows.LegalBasis != "" {
+			h.LegalBasis = s.o.Windows.LegalBasis
+		}
+	}
+	return createProtocol(s.o.Protocols, h, key)
+}
+
+// finish does what follows the destruction of a key.
+func (s *Sweeper) finish(ctx context.Context, plan Schedule, doomed time.Time, r *Result) error {
+	if err := s.step("unlink"); err != nil {
+		return err
+	}
+	folder, err := s.o.Folders.EraseDay(plan.Family, plan.Day)
+	if err != nil {
+		return err
+	}
+	return s.close(ctx, plan, Tail{Folder: folder, Key: Evidence{DoomedAt: doomed}}, r)
+}
+
+// close seals the protocol and notes it.
+func (s *Sweeper) close(ctx context.Context, plan Schedule, t Tail, r *Result) error {
+	key, err := s.o.Keys.SigningKey()
+	if err != nil {
+		return err
+	}
+	t.Finished, t.Released = r.Clock.Now.UTC(), "automatic"
+	t.Key.Method, t.Key.Gone = keyMethod, !s.o.Keys.Exists(plan.Family, plan.Day)
+	if err := s.step("protocol"); err != nil {
+		return err
+	}
+	if err := sealProtocol(filepath.Join(s.o.Protocols, partName(plan.Family, plan.Day)), t, key); err != nil {
+		return fmt.Errorf("protocol of destruction: %w", err)
+	}
+	r.Destroyed = append(r.Destroyed, partName(plan.Family, plan.Day))
+	return s.o.Logs.Note(ctx, r.Clock.Now, "destroyed", map[string]string{"family": string(plan.Family), "day": plan.Day})
+}
+
+// finishParts ends what a crash has cut off behind the destruction of a key.
+func (s *Sweeper) finishParts(ctx context.Context, r *Result) error {
+	names, err := protocols(s.o.Protocols, partExt)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		f, day := Content, ""
+		if n := len(name) - len("2006-01-02"); n > 1 {
+			f, day = Family(name[:n-1]), name[n:]
+		}
+		if s.o.Keys.Exists(f, day) {
+			continue // it begins again
+		}
+		errs = append(errs, s.each(ctx, f, day, r, func(ctx context.Context, plan Schedule, _ calendar.Day, r *Result) error {
+			return s.finish(ctx, plan, time.Time{}, r)
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// log ends one log day: its rows, day files and folder go, then its key. Until
+// the key is gone all of it can be repeated; the list of a cut off run stays.
+func (s *Sweeper) log(ctx context.Context, plan Schedule, _ calendar.Day, r *Result) error {
+	if plan.At(r.Clock.Now) != Destroys {
+		return nil
+	}
+	if err := s.listLog(ctx, plan, r); err != nil {
+		return err
+	}
+	if err := s.step("purge"); err != nil {
+		return err
+	}
+	if err := s.o.Logs.Purge(ctx, plan.Day); err != nil {
+		return err
+	}
+	if err := s.step("erase audit"); err != nil {
+		return err
+	}
+	days, err := s.o.Logs.EraseAudit(ctx, r.Clock.Now)
+	if err != nil {
+		return err
+	}
+	if err := s.step("destroy"); err != nil {
+		return err
+	}
+	if err := s.o.Keys.Destroy(Log, plan.Day); err != nil {
+		return err
+	}
+	if err := s.step("unlink"); err != nil {
+		return err
+	}
+	folder, err := s.o.Folders.EraseDay(Log, plan.Day)
+	if err != nil {
+		return err
+	}
+	return s.close(ctx, plan, Tail{Folder: folder, Audit: days}, r)
+}
+
+func (s *Sweeper) listLog(ctx context.Context, plan Schedule, r *Result) error {
+	if _, err := os.Stat(filepath.Join(s.o.Protocols, partName(plan.Family, plan.Day)+partExt)); err == nil {
+		return nil
+	}
+	if err := s.step("list"); err != nil {
+		return err
+	}
+	rows, err := s.o.Logs.Rows(ctx, plan.Day)
+	if err != nil {
+		return err
+	}
+	p, err := s.begin(plan, r.Clock.Now, rows)
+	if err != nil {
+		return err
+	}
+	return p.sync()
+}
+
+// leftovers removes what has no key any more: remains of a sweep that was cut
+// off, or of a restored backup. Once a day, and at start, it also purges rows and
+// day files that are over, and compacts the ledger.
+func (s *Sweeper) leftovers(ctx context.Context, r *Result) error {
+	now := r.Clock.Now
+	days, err := s.o.Folders.Days()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, text := range days {
+		day, err := calendar.ParseDay(text)
+		if err != nil || now.Before(day.End()) {
+			continue
+		}
+		for _, f := range []Family{Content, Log} {
+			if !s.o.Keys.Exists(f, text) {
+				_, err := s.o.Folders.EraseDay(f, text)
+				errs = append(errs, err)
+			}
+		}
+	}
+	yesterday := calendar.DayOf(now).AddDays(-1)
+	if s.purged == yesterday.String() {
+		return errors.Join(errs...)
+	}
+	_, err = s.o.Logs.EraseAudit(ctx, now)
+	errs = append(errs, err, s.o.Logs.Purge(ctx, yesterday.String()), s.o.Logs.EraseExports(yesterday), s.o.Logs.Compact(ctx))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	s.purged = yesterday.String()
+	return nil
+}
