@@ -35,6 +35,10 @@ type Form struct {
 	MaxSize    int64             // octets; 0: no limit of ours
 	Vocabulary policy.Vocabulary // how users say the class: their own tag is taken off
 	PassDSN    bool              // ask the next system for the DSNs that the submitter asked for (RFC 3461)
+	// Sealed: the content was encrypted before (S/MIME, OpenPGP). Then classes
+	// that must be protected need no mark, and a message whose header does not
+	// say that it is encrypted is refused, whatever its class.
+	Sealed bool
 }
 
 // Check reports what is wrong with the form, all of it.
@@ -49,7 +53,7 @@ func (f Form) Check() error {
 	for class, m := range f.Marks {
 		switch {
 		case m == Mark{}:
-			if class.MustEncrypt() {
+			if class.MustEncrypt() && !f.Sealed {
 				errs = append(errs, fmt.Errorf("class %s: has neither tag nor header field", class))
 			}
 		case m.Tag != "" && m.Field != "":
@@ -97,6 +101,9 @@ func (f Form) Build(h Handover) (Outgoing, error) {
 	if err != nil {
 		return Outgoing{}, err
 	}
+	if f.Sealed && !isSealed(head) {
+		return Outgoing{}, Refuse(StepForm, "5.7.1", "the content is not encrypted")
+	}
 	start := int64(head.Len())
 	if err := f.rewrite(head, h, mark); err != nil {
 		return Outgoing{}, err
@@ -115,6 +122,24 @@ func (f Form) Build(h Handover) (Outgoing, error) {
 		m.DSN = &DSN{EnvID: h.Envelope.EnvID, Ret: h.Envelope.Ret, Notify: h.Item.Recipient.Notify, ORcpt: h.Item.Recipient.ORcpt}
 	}
 	return Outgoing{Mail: m, SentAs: head.Get("Message-ID")}, nil
+}
+
+// isSealed reports whether the header says, once and clearly, that all content
+// is encrypted: S/MIME enveloped data (RFC 8551) or PGP/MIME (RFC 3156).
+func isSealed(head *mail.Header) bool {
+	types := head.All("Content-Type")
+	if len(types) != 1 {
+		return false
+	}
+	kind, params := mail.ParseParams(types[0])
+	switch strings.ToLower(kind) {
+	case "application/pkcs7-mime":
+		smime := strings.ToLower(params["smime-type"])
+		return smime == "enveloped-data" || smime == "authenveloped-data"
+	case "multipart/encrypted":
+		return strings.EqualFold(params["protocol"], "application/pgp-encrypted")
+	}
+	return false
 }
 
 // checkHandover looks at what stands outside the message. One hand-over has one

@@ -44,6 +44,11 @@ type Options struct {
 	Resolver Resolver // nil: net.DefaultResolver
 	Port     string   // of mail exchangers; empty: 25
 	MaxSize  int64    // octets; 0: only what the peer announces
+	// As is the name under which routes know it; empty: Name.
+	As string
+	// Sealed: it carries mail that the gateway has encrypted, and nothing else;
+	// registered is refused all the same.
+	Sealed bool
 }
 
 // Connector is ordinary SMTP as a connectors.Connector.
@@ -59,6 +64,13 @@ func New(o Options) (*Connector, error) {
 		Host: o.Link.Hello, MaxSize: o.MaxSize, PassDSN: true,
 		Marks: map[message.Class]connectors.Mark{message.Normal: {}, message.Private: {}, message.Bulk: {}},
 	}}
+	if o.As == "" {
+		c.o.As = Name
+	}
+	if o.Sealed {
+		c.form.Sealed = true
+		c.form.Marks[message.Confidential], c.form.Marks[message.Personal] = connectors.Mark{}, connectors.Mark{}
+	}
 	errs := []error{c.form.Check()}
 	if o.Link.Addr != "" {
 		client, err := connectors.NewClient(o.Link)
@@ -100,7 +112,7 @@ func (c *Connector) linkTo(host string) connectors.ClientOptions {
 }
 
 // Name implements connectors.Connector.
-func (c *Connector) Name() string { return Name }
+func (c *Connector) Name() string { return c.o.As }
 
 // Limits implements connectors.Connector.
 func (c *Connector) Limits() connectors.Limits {
