@@ -149,7 +149,9 @@ func (g *Gateway) Run(ctx context.Context, ready chan<- struct{}) error {
 	g.workers.Wait()
 	stopIndex()
 	index.Wait()
-	g.indexOnce(context.WithoutCancel(ctx))
+	if _, err := g.indexOnce(context.WithoutCancel(ctx)); err != nil {
+		g.o.Log.Warn("accepted mail stays in the vault until the next start", "error", err)
+	}
 	_, err := g.o.Audit.Drain(context.WithoutCancel(ctx), g.o.Store)
 	return err
 }

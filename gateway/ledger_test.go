@@ -46,7 +46,7 @@ func (f *failCommit) hooks() bolt.Hooks {
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
-		for n := int64(1); n <= 14; n++ {
+		for n := int64(1); n <= 20; n++ {
 			t.Run(fmt.Sprintf("after=%v/%d", after, n), func(t *testing.T) {
 				t.Parallel()
 				f := &failCommit{after: after}
@@ -54,6 +54,9 @@ func TestCommitFails(t *testing.T) {
 				r := newRig(t, rigOptions{bolt: f.hooks()})
 				f.counts.Store(true)
 				r.story()
+				if f.n.Load() < n {
+					t.Errorf("the story has only %d commits", f.n.Load())
+				}
 			})
 		}
 	}
@@ -153,7 +156,10 @@ func (s stuckStore) Index(ctx context.Context, batch []queue.Accepted, marks map
 func TestTailIsBounded(t *testing.T) {
 	t.Parallel()
 	open := make(chan struct{})
-	r := newRig(t, rigOptions{wrap: func(s queue.Store) queue.Store { return stuckStore{s, open} }})
+	r := newRig(t, rigOptions{
+		wrap: func(s queue.Store) queue.Store { return stuckStore{s, open} },
+		edit: func(o *gateway.Options) { o.Delivery.Concurrency, o.Delivery.PerTarget = 256, 256 },
+	})
 	var clients sync.WaitGroup
 	var taken atomic.Int64
 	for range 64 {

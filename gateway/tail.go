@@ -121,17 +121,22 @@ func (t *tail) get(id message.ID) (queue.Accepted, bool) {
 // indexLoop fills the ledger behind the acknowledgement.
 func (g *Gateway) indexLoop(ctx context.Context) {
 	for ctx.Err() == nil {
-		if !g.indexOnce(ctx) {
+		n, err := g.indexOnce(ctx)
+		switch {
+		case err != nil:
+			g.pause(ctx, nil, g.retryPause)
+		case n == 0:
 			g.pause(ctx, g.indexed, time.Second)
 		}
 	}
 }
 
-// indexOnce moves one batch into the ledger; false: nothing to do, or failed.
-func (g *Gateway) indexOnce(ctx context.Context) bool {
+// indexOnce moves one batch into the ledger and returns how many records it
+// has taken.
+func (g *Gateway) indexOnce(ctx context.Context) (int, error) {
 	entries := g.tail.batch()
 	if len(entries) == 0 {
-		return false
+		return 0, nil
 	}
 	batch := make([]queue.Accepted, len(entries))
 	marks := map[uint64]int64{}
@@ -143,9 +148,9 @@ func (g *Gateway) indexOnce(ctx context.Context) bool {
 		if !errors.Is(err, context.Canceled) {
 			g.o.Log.Error("ledger does not take accepted mail; it is safe in the vault and will be tried again", "records", len(batch), "error", err)
 		}
-		return false
+		return 0, err
 	}
 	g.tail.indexed(len(entries))
 	g.Wake()
-	return true
+	return len(entries), nil
 }
