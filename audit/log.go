@@ -54,6 +54,10 @@ func Open(dir string, keys *seal.Keyring) (*Log, error) {
 	l := &Log{dir: dir, keys: keys}
 	for _, day := range days {
 		path := pathOf(dir, day)
+		if !exists(path) {
+			l.continueSeal(day)
+			continue
+		}
 		line, err := repair(path)
 		if err != nil {
 			return nil, fmt.Errorf("open audit log %s: %w", path, err)
@@ -64,6 +68,19 @@ func Open(dir string, keys *seal.Keyring) (*Log, error) {
 		}
 	}
 	return l, nil
+}
+
+// continueSeal takes the newest link of a sealed day from its seal.
+func (l *Log) continueSeal(day calendar.Day) {
+	seal, err := readSeal(sealOf(l.dir, day), day, nil)
+	if err != nil {
+		return // left to Verify, as above
+	}
+	for _, run := range seal.Runs {
+		if run.Last > l.last.Seq {
+			l.last = message.Link{Seq: run.Last, Hash: run.LastHash}
+		}
+	}
 }
 
 // repair cuts off an unfinished last line and returns the last whole one.
@@ -153,7 +170,7 @@ func (l *Log) fresh(links []message.Link) ([]message.Link, error) {
 		days[calendar.DayOf(link.At)] = true
 	}
 	for day := range days {
-		err := eachLine(pathOf(l.dir, day), func(_ int, line []byte) error {
+		err := eachLine(fileOf(l.dir, day), func(_ int, line []byte) error {
 			if link, err := parseLine(line, day); err == nil && link.Seq >= links[0].Seq {
 				have[link.Hash] = true
 			}
@@ -211,8 +228,12 @@ func (l *Log) continues(link message.Link) error {
 // append adds whole lines to a day file, durably or not at all.
 func (l *Log) append(day calendar.Day, text []byte) error {
 	path := pathOf(l.dir, day)
-	_, err := os.Stat(path)
-	fresh := errors.Is(err, os.ErrNotExist)
+	if !exists(path) && exists(zipOf(l.dir, day)) {
+		if err := l.reopen(day); err != nil {
+			return err
+		}
+	}
+	fresh := !exists(path)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -235,7 +256,7 @@ func (l *Log) append(day calendar.Day, text []byte) error {
 }
 
 func pathOf(dir string, day calendar.Day) string {
-	return filepath.Join(dir, day.String()+".log")
+	return filepath.Join(dir, day.String()+logExt)
 }
 
 func syncDir(dir string) error {

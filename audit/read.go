@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -32,21 +33,23 @@ var (
 	errForeign = errors.New("it seals another event")
 )
 
-// daysIn lists the days that have a file, in order.
+// daysIn lists the days that have a file or a seal, in order.
 func daysIn(dir string) ([]calendar.Day, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	var days []calendar.Day
+	seen := map[calendar.Day]bool{}
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), ".log")
-		if day, err := calendar.ParseDay(name); ok && err == nil && day.String() == name {
-			days = append(days, day)
+		name, ext, _ := strings.Cut(e.Name(), ".")
+		if ext = "." + ext; ext != logExt && ext != zipExt && ext != sealExt {
+			continue
+		}
+		if day, err := calendar.ParseDay(name); err == nil && day.String() == name {
+			seen[day] = true
 		}
 	}
-	slices.SortFunc(days, calendar.Day.Compare)
-	return days, nil
+	return slices.SortedFunc(maps.Keys(seen), calendar.Day.Compare), nil
 }
 
 // lines reads a day file line by line.
@@ -89,7 +92,10 @@ func (l *lines) next() ([]byte, error) {
 // eachLine calls fn with every whole line of a file and its number. A file that
 // does not exist has none.
 func eachLine(path string, fn func(n int, line []byte) error) error {
-	f, err := os.Open(path)
+	f, err := openFile(path)
+	if errors.Is(err, os.ErrNotExist) && strings.HasSuffix(path, logExt) {
+		f, err = openFile(strings.TrimSuffix(path, logExt) + zipExt) // sealed at this moment
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -195,7 +201,7 @@ func (l *Log) scan(ctx context.Context, from calendar.Day, want []byte, fn func(
 		if day.Before(from) {
 			continue
 		}
-		path := pathOf(l.dir, day)
+		path := fileOf(l.dir, day)
 		err := eachLine(path, func(_ int, line []byte) error {
 			if err := ctx.Err(); err != nil {
 				return err

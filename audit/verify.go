@@ -1,11 +1,12 @@
 package audit
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"slices"
 
 	"gatewayd/calendar"
 	"gatewayd/crypto/seal"
@@ -15,8 +16,11 @@ import (
 // Report is what Verify found.
 type Report struct {
 	Files  int            // day files
-	Links  int            // good links, from the first file on
-	First  uint64         // number of the first link; more than 1 when older files were erased
+	Links  int            // good links in them
+	Sealed int            // days that were sealed and are there
+	Erased int            // days of which only the seal stays
+	Gone   uint64         // links of erased days, vouched for by their seals
+	First  uint64         // number of the first link, of an erased day too
 	Last   uint64         // number of the last good link
 	Head   message.Digest // its hash
 	Opened int            // links whose event was opened too; the keys of the others are gone or were not given
@@ -47,11 +51,19 @@ func (b *Bad) Error() string {
 
 // Verify reads all day files and checks that the chain is complete, unchanged
 // and in order, and, when keys are given, that every seal holds the event of its
-// own link. It stops at the first bad record. The error is for files that cannot
+// own link. Sealed days are held against their seals; of erased days the seals
+// stand in for the links. It stops at the first bad record. The error is for files that cannot
 // be read.
 func Verify(dir string, keys *seal.Keyring) (Report, error) {
 	v := verifier{keys: keys}
 	defer v.close()
+	if keys != nil {
+		key, err := keys.SigningKey()
+		if err != nil {
+			return v.report, fmt.Errorf("verify audit log: %w", err)
+		}
+		v.public = key.Public().(ed25519.PublicKey)
+	}
 	days, err := daysIn(dir)
 	if err != nil {
 		return v.report, fmt.Errorf("verify audit log: %w", err)
@@ -59,6 +71,11 @@ func Verify(dir string, keys *seal.Keyring) (Report, error) {
 	for _, day := range days {
 		if err := v.open(dir, day); err != nil {
 			return v.report, fmt.Errorf("verify audit log: %w", err)
+		}
+	}
+	for _, f := range v.files {
+		if f.done && v.report.Bad == nil {
+			v.report.Bad = f.againstSeal() // an empty one
 		}
 	}
 	for v.report.Bad == nil {
@@ -71,6 +88,9 @@ func Verify(dir string, keys *seal.Keyring) (Report, error) {
 				return v.report, fmt.Errorf("verify audit log: %w", err)
 			}
 		}
+		if v.report.Bad == nil && f.done {
+			v.report.Bad = f.againstSeal()
+		}
 	}
 	return v.report, nil
 }
@@ -79,57 +99,125 @@ func Verify(dir string, keys *seal.Keyring) (Report, error) {
 // event can be committed after one of the next day.
 type verifier struct {
 	keys   *seal.Keyring
+	public ed25519.PublicKey // whose seals count; nil: those of the first seal's key
 	files  []*dayFile
 	report Report
 }
 
-// dayFile is a file with its next link.
+// dayFile is a file with its next piece of the chain: a link, or, of an erased
+// day, a run of the seal.
 type dayFile struct {
 	day   calendar.Day
-	file  *os.File
-	lines *lines
+	name  string
+	file  io.Closer
+	lines *lines // nil: only the seal is there
 	link  message.Link
+	run   Run   // what link or seal say about the place in the chain
 	bad   error // why the next line is no good link
 	done  bool
+
+	seal *Seal // of a sealed day
+	next int   // number of runs taken from it
+	own  sealer
 }
 
 func (v *verifier) open(dir string, day calendar.Day) error {
-	file, err := os.Open(pathOf(dir, day))
+	path := fileOf(dir, day)
+	f := &dayFile{day: day, name: filepath.Base(path)}
+	v.files = append(v.files, f)
+	if path != pathOf(dir, day) || !exists(path) { // sealed
+		if path = v.openSeal(f, dir, path); path == "" {
+			return v.advance(f)
+		}
+	}
+	v.report.Files++
+	file, err := openFile(path)
+	if errors.Is(err, errZip) {
+		f.bad = errZip
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	f := &dayFile{day: day, file: file, lines: newLines(file)}
-	v.files = append(v.files, f)
-	v.report.Files++
+	f.file, f.lines = file, newLines(file)
 	return v.advance(f)
+}
+
+// openSeal reads the seal of a day and returns the path of its compressed file,
+// or "" when it was erased.
+func (v *verifier) openSeal(f *dayFile, dir, path string) string {
+	seal, err := readSeal(sealOf(dir, f.day), f.day, v.public)
+	if err != nil {
+		f.name, f.bad = filepath.Base(sealOf(dir, f.day)), errSeal
+		return ""
+	}
+	v.public, f.seal = seal.PublicKey, &seal
+	if exists(zipOf(dir, f.day)) {
+		v.report.Sealed++
+		return path
+	}
+	f.name = filepath.Base(sealOf(dir, f.day))
+	v.report.Erased++
+	return ""
 }
 
 func (v *verifier) close() {
 	for _, f := range v.files {
-		f.file.Close()
+		if f.file != nil {
+			f.file.Close()
+		}
 	}
 }
 
-// advance reads the next line of a file.
+// advance reads the next piece of a file.
 func (v *verifier) advance(f *dayFile) error {
+	if f.lines == nil {
+		f.nextRun()
+		return nil
+	}
 	line, err := f.lines.next()
 	switch {
 	case errors.Is(err, io.EOF):
 		f.done = true
-	case errors.Is(err, errTorn):
+	case errors.Is(err, errTorn) && f.seal == nil:
 		f.done = true
-		v.report.Torn = append(v.report.Torn, filepath.Base(f.file.Name()))
+		v.report.Torn = append(v.report.Torn, f.name)
 	case errors.Is(err, errLong):
-		f.link, f.bad = message.Link{}, err
+		f.link, f.run, f.bad = message.Link{}, Run{}, err
+	case err != nil && f.seal != nil:
+		f.link, f.run, f.bad = message.Link{}, Run{}, errZip
 	case err != nil:
 		return err
 	default:
 		f.link, f.bad = parseLine(line, f.day)
+		f.run = Run{f.link.Seq, f.link.Hash, f.link.Prev, f.link.Seq, f.link.Hash}
 	}
 	return nil
 }
 
-// first returns the file whose next link has the smallest number; a line that is
+func (f *dayFile) nextRun() {
+	if f.bad != nil {
+		return
+	}
+	if f.done = f.next == len(f.seal.Runs); !f.done {
+		f.run = f.seal.Runs[f.next]
+		f.next++
+	}
+}
+
+// againstSeal holds a sealed day that was read to its end against its seal.
+func (f *dayFile) againstSeal() *Bad {
+	if f.seal == nil || f.lines == nil {
+		return nil
+	}
+	f.own.seal.Root = f.own.tree.root()
+	if f.own.seal.Count != f.seal.Count || f.own.seal.Root != f.seal.Root || !slices.Equal(f.own.seal.Runs, f.seal.Runs) {
+		return &Bad{File: f.name, Line: f.lines.n, Seq: f.run.Last, Reason: "the day is not as it was sealed"}
+	}
+	return nil
+}
+
+// first returns the file whose next piece has the smallest number; a line that is
 // no link comes when the others have no link to go on with.
 func (v *verifier) first() *dayFile {
 	var good, bad *dayFile
@@ -140,35 +228,43 @@ func (v *verifier) first() *dayFile {
 			if bad == nil {
 				bad = f
 			}
-		case good == nil || f.link.Seq < good.link.Seq:
+		case good == nil || f.run.First < good.run.First:
 			good = f
 		}
 	}
-	if bad != nil && (good == nil || v.report.Links == 0 || good.link.Seq != v.report.Last+1) {
+	if bad != nil && (good == nil || good.run.First != v.report.Last+1) {
 		return bad
 	}
 	return good
 }
 
-// take checks the next link of a file against the chain so far.
+// take checks the next piece of a file against the chain so far.
 func (v *verifier) take(f *dayFile) *Bad {
 	r := &v.report
 	bad := func(format string, args ...any) *Bad {
-		return &Bad{File: filepath.Base(f.file.Name()), Line: f.lines.n, Seq: f.link.Seq, Reason: fmt.Sprintf(format, args...)}
+		line := 0
+		if f.lines != nil {
+			line = f.lines.n
+		}
+		return &Bad{File: f.name, Line: line, Seq: f.run.First, Reason: fmt.Sprintf(format, args...)}
 	}
-	switch link := f.link; {
+	switch run := f.run; {
 	case f.bad != nil:
 		return bad("%v", f.bad)
-	case r.Links == 0 && link.Seq == 1 && link.Prev != (message.Digest{}):
+	case r.Last == 0 && run.First == 1 && run.Prev != (message.Digest{}):
 		return bad("the first link continues another chain")
-	case r.Links == 0:
-		r.First = link.Seq
-	case link.Seq <= r.Last:
+	case run.First <= r.Last:
 		return bad("it stands twice or out of order: link %d came before", r.Last)
-	case link.Seq > r.Last+1:
-		return bad("links %d to %d are missing before it", r.Last+1, link.Seq-1)
-	case link.Prev != r.Head:
+	case run.First > r.Last+1:
+		return bad("links %d to %d are missing before it", r.Last+1, run.First-1)
+	case run.Prev != r.Head:
 		return bad("it does not continue link %d", r.Last)
+	}
+	r.First = 1
+	if f.lines == nil {
+		r.Gone += f.run.Last - f.run.First + 1
+		r.Last, r.Head = f.run.Last, f.run.LastHash
+		return nil
 	}
 	if v.keys != nil {
 		e, err := openEvent(v.keys, f.link)
@@ -179,6 +275,7 @@ func (v *verifier) take(f *dayFile) *Bad {
 			r.Opened++
 		}
 	}
+	f.own.add(f.link)
 	r.Links++
 	r.Last, r.Head = f.link.Seq, f.link.Hash
 	return nil

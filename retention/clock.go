@@ -170,3 +170,6 @@ func syncDir(dir string) error {
 	defer d.Close()
 	return d.Sync()
 }
+
+// High returns the mark; zero before the first look.
+func (c *Clock) High() time.Time { return c.state.High }
