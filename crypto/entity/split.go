@@ -199,10 +199,15 @@ type Protected struct {
 // same meaning, but not the same octets (encryption is randomised).
 func (p *Protected) WriteTo(w io.Writer) (int64, error) {
 	c := &counter{w: w}
-	if _, err := c.Write(p.head); err != nil {
-		return c.n, fmt.Errorf("write protected message: %w", err)
+	b := bufio.NewWriterSize(c, 32<<10) // encoders write line by line
+	_, err := b.Write(p.head)
+	if err == nil {
+		err = p.write(b)
 	}
-	if err := p.write(c); err != nil {
+	if err == nil {
+		err = b.Flush()
+	}
+	if err != nil {
 		return c.n, fmt.Errorf("write protected message: %w", err)
 	}
 	return c.n, nil

@@ -19,7 +19,7 @@ type Spool interface {
 }
 
 // spoolMemory is how much of a spool stays in memory, in octets.
-const spoolMemory = 256 << 10
+const spoolMemory = 128 << 10
 
 // NewSpool returns a Spool for at most limit octets (ErrTooLarge beyond).
 // Small content stays in memory. What is longer goes to a file in dir that has
@@ -30,9 +30,9 @@ func NewSpool(dir string, limit int64) Spool { return &spool{dir: dir, limit: li
 type spool struct {
 	dir   string
 	limit int64
-	size  int64
-	mem   []byte
-	file  *os.File // nil while in memory
+	size  int64    // octets written, wherever they are
+	mem   []byte   // what is not in the file: everything, or its end
+	file  *os.File // nil while all is in memory
 	block cipher.Block
 }
 
@@ -41,21 +41,34 @@ func (s *spool) Write(p []byte) (int, error) {
 	if s.size+int64(len(p)) > s.limit {
 		return 0, fmt.Errorf("spool: %w: over %d octets", ErrTooLarge, s.limit)
 	}
-	if s.file == nil && len(s.mem)+len(p) <= spoolMemory {
-		s.mem = append(s.mem, p...)
-		s.size += int64(len(p))
+	s.mem = append(s.mem, p...)
+	s.size += int64(len(p))
+	if len(s.mem) <= spoolMemory {
 		return len(p), nil
 	}
-	if s.file == nil {
-		if err := s.spill(); err != nil {
-			return 0, fmt.Errorf("spool: %w", err)
-		}
+	if err := s.spill(); err != nil {
+		return 0, fmt.Errorf("spool: %w", err)
 	}
-	return len(p), s.put(p)
+	return len(p), nil
 }
 
-// spill moves what is in memory to a file.
+// spill moves what is in memory to the end of the file.
 func (s *spool) spill() error {
+	if s.file == nil {
+		if err := s.create(); err != nil {
+			return err
+		}
+	}
+	s.xor(s.mem, s.mem, s.inFile())
+	_, err := s.file.Write(s.mem)
+	s.mem = s.mem[:0]
+	return err
+}
+
+// inFile returns how many octets the file holds.
+func (s *spool) inFile() int64 { return s.size - int64(len(s.mem)) }
+
+func (s *spool) create() error {
 	var key [32]byte
 	if _, err := rand.Read(key[:]); err != nil {
 		return err
@@ -72,19 +85,7 @@ func (s *spool) spill() error {
 		_ = f.Close() // the first error tells
 		return err
 	}
-	mem := s.mem
-	s.file, s.block, s.mem, s.size = f, block, nil, 0
-	return s.put(mem)
-}
-
-func (s *spool) put(p []byte) error {
-	sealed := make([]byte, len(p))
-	s.xor(sealed, p, s.size)
-	n, err := s.file.Write(sealed)
-	s.size += int64(n)
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
+	s.file, s.block = f, block
 	return nil
 }
 
@@ -104,16 +105,21 @@ func (s *spool) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off >= s.size {
 		return 0, io.EOF
 	}
-	if s.file == nil {
-		n := copy(p, s.mem[off:])
-		if n < len(p) {
-			return n, io.EOF
+	n := 0
+	if edge := s.inFile(); off < edge {
+		m, err := s.file.ReadAt(p[:min(int64(len(p)), edge-off)], off)
+		s.xor(p[:m], p[:m], off)
+		if n = m; err != nil {
+			return n, fmt.Errorf("spool: %w", err)
 		}
-		return n, nil
 	}
-	n, err := s.file.ReadAt(p, off)
-	s.xor(p[:n], p[:n], off)
-	return n, err
+	if n < len(p) {
+		n += copy(p[n:], s.mem[off+int64(n)-s.inFile():])
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 // Close implements io.Closer; the content is gone with it.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,8 @@ type Key struct {
 	Fingerprint string            // hexadecimal, lower case
 	UserIDs     []string          // as they stand in the key, sorted; claims of the owner
 	Addresses   []message.Address // in the user IDs
-	Private     bool              // it can sign and decrypt
+	Created     time.Time
+	Private     bool // it can sign and decrypt
 
 	ids []uint64 // key IDs of the primary key and the subkeys
 	raw []byte   // packets
@@ -75,7 +77,7 @@ func readKeys(data []byte) (pgp.EntityList, error) {
 }
 
 func newKey(e *pgp.Entity) (Key, error) {
-	k := Key{Fingerprint: hex.EncodeToString(e.PrimaryKey.Fingerprint), ids: []uint64{e.PrimaryKey.KeyId}}
+	k := Key{Fingerprint: hex.EncodeToString(e.PrimaryKey.Fingerprint), Created: e.PrimaryKey.CreationTime, ids: []uint64{e.PrimaryKey.KeyId}}
 	var private []*packet.PrivateKey
 	if e.PrivateKey != nil {
 		private = append(private, e.PrivateKey)
@@ -102,10 +104,9 @@ func newKey(e *pgp.Entity) (Key, error) {
 	var raw bytes.Buffer
 	write := e.Serialize
 	if e.PrivateKey != nil {
-		if err := e.SerializePrivateWithoutSigning(&raw, nil); err != nil {
-			return Key{}, err
-		}
-	} else if err := write(&raw); err != nil {
+		write = func(w io.Writer) error { return e.SerializePrivateWithoutSigning(w, nil) }
+	}
+	if err := write(&raw); err != nil {
 		return Key{}, err
 	}
 	k.raw = raw.Bytes()

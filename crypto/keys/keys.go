@@ -1,0 +1,241 @@
+// Package keys holds the certificates and keys for S/MIME and OpenPGP that an
+// administrator has put into a folder, and says which of them may be used for
+// an address at a given time, and why the others may not.
+//
+//	partners/<address>.crt   certificates of a recipient, PEM or DER
+//	partners/<address>.asc   OpenPGP keys of a recipient, armored or binary
+//	own/<authority>/*.crt    an authority's certificate with its chain, PEM …
+//	own/<authority>/*.key    … and its private key (PKCS #8, PEM) under the same name
+//	own/<authority>/*.asc    an authority's OpenPGP keys, with their private parts
+//	roots/*.crt              trust anchors for signatures that come in
+//
+// Several files for one address are told apart by a further word:
+// <address>.2027.crt. Who puts a key here trusts it: no chain is built and no
+// web of trust is asked. Keys from elsewhere (directories, WKD) are not this
+// package's affair yet.
+package keys
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gatewayd/crypto/openpgp"
+	"gatewayd/crypto/smime"
+	"gatewayd/message"
+)
+
+// maxFile bounds a key file, in octets.
+const maxFile = 1 << 20
+
+// Ring is the content of a key folder at the time of loading. It never
+// changes and may be shared; a new key takes a new Load.
+type Ring struct {
+	partners map[string][]partner // by message.Address.Key
+	own      map[string][]own     // by authority
+	roots    []*x509.Certificate
+}
+
+type partner struct {
+	file string
+	cert *x509.Certificate // or:
+	pgp  *openpgp.Key
+}
+
+type own struct {
+	file  string
+	smime *smime.Identity // or:
+	pgp   *openpgp.Key
+}
+
+// Problem is something wrong with one file. File is its path in the folder,
+// which may hold an address: it is for the administrator's eyes, not for a log.
+type Problem struct {
+	File string
+	Err  error
+}
+
+// Load reads a key folder. Files with problems are left out and told, all at
+// once; a folder that does not exist is an empty one.
+func Load(dir string) (*Ring, []Problem) {
+	l := loader{dir: dir, ring: &Ring{partners: map[string][]partner{}, own: map[string][]own{}}}
+	l.each("partners", l.partner)
+	l.each("roots", l.root)
+	entries, err := os.ReadDir(filepath.Join(dir, "own"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.problem("own", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			l.each(filepath.Join("own", e.Name()), func(file string) error { return l.ownKey(e.Name(), file) })
+		}
+	}
+	return l.ring, l.problems
+}
+
+type loader struct {
+	dir      string
+	ring     *Ring
+	problems []Problem
+}
+
+// problem keeps the cause without the path, which stands beside it.
+func (l *loader) problem(file string, err error) {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	l.problems = append(l.problems, Problem{file, err})
+}
+
+// each calls load for every file of one folder.
+func (l *loader) each(folder string, load func(file string) error) {
+	entries, err := os.ReadDir(filepath.Join(l.dir, folder))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.problem(folder, err)
+	}
+	for _, e := range entries {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		file := filepath.Join(folder, e.Name())
+		if err := load(file); err != nil {
+			l.problem(file, err)
+		}
+	}
+}
+
+func (l *loader) read(file string) ([]byte, error) {
+	path := filepath.Join(l.dir, file)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, errors.New("not a file of at most 1 MiB")
+	}
+	return os.ReadFile(path)
+}
+
+// readSecret wants a file that nobody else can read.
+func (l *loader) readSecret(file string) ([]byte, error) {
+	info, err := os.Stat(filepath.Join(l.dir, file))
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("mode %#o: private keys must be readable by their owner only (chmod 600)", info.Mode().Perm())
+	}
+	return l.read(file)
+}
+
+func (l *loader) root(file string) error {
+	data, err := l.read(file)
+	if err != nil {
+		return err
+	}
+	certs, err := smime.ParseCertificates(data)
+	l.ring.roots = append(l.ring.roots, certs...)
+	return err
+}
+
+// partner loads partners/<address>[.<word>].crt or .asc.
+func (l *loader) partner(file string) error {
+	name, ext := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)), filepath.Ext(file)
+	data, err := l.read(file)
+	if err != nil {
+		return err
+	}
+	var found []partner
+	switch ext {
+	case ".crt":
+		certs, err := smime.ParseCertificates(data)
+		if err != nil {
+			return err
+		}
+		found = append(found, partner{file: file, cert: certs[0]}) // what follows is its chain
+	case ".asc":
+		keys, err := openpgp.ParseKeys(data)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if k.Private {
+				return errors.New("holds a private key: a partner's file must not")
+			}
+			found = append(found, partner{file: file, pgp: &k})
+		}
+	default:
+		return errors.New("unknown kind of file: .crt and .asc are read")
+	}
+	addresses := namedAddresses(name)
+	if len(addresses) == 0 {
+		return errors.New("the file's name is not an address")
+	}
+	for _, a := range addresses {
+		l.ring.partners[a.Key()] = append(l.ring.partners[a.Key()], found...)
+	}
+	return nil
+}
+
+// namedAddresses returns the address in a file's name. A further word cannot be
+// told from a part of the domain, so that all readings count: the address in
+// the key decides anyway.
+func namedAddresses(name string) []message.Address {
+	var list []message.Address
+	for name != "" {
+		if a, err := message.ParseAddress(name); err == nil && !a.IsNull() {
+			list = append(list, a)
+		}
+		i := strings.LastIndexByte(name, '.')
+		if i < strings.IndexByte(name, '@') {
+			break
+		}
+		name = name[:max(i, 0)]
+	}
+	return list
+}
+
+// ownKey loads own/<authority>/<name>.crt with .key, or .asc.
+func (l *loader) ownKey(authority, file string) error {
+	switch base, ext := strings.CutSuffix(file, ".crt"); {
+	case ext:
+		certs, err := l.read(file)
+		if err != nil {
+			return err
+		}
+		key, err := l.readSecret(base + ".key")
+		if err != nil {
+			return fmt.Errorf("its .key file: %w", err)
+		}
+		id, err := smime.ParseIdentity(certs, key)
+		if err != nil {
+			return err
+		}
+		l.ring.own[authority] = append(l.ring.own[authority], own{file: file, smime: &id})
+		return nil
+	case strings.HasSuffix(file, ".key"):
+		return nil // comes with its certificate
+	case !strings.HasSuffix(file, ".asc"):
+		return errors.New("unknown kind of file: .crt, .key and .asc are read")
+	}
+	data, err := l.readSecret(file)
+	if err != nil {
+		return err
+	}
+	keys, err := openpgp.ParseKeys(data)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if !k.Private {
+			return errors.New("holds no private key")
+		}
+		l.ring.own[authority] = append(l.ring.own[authority], own{file: file, pgp: &k})
+	}
+	return nil
+}
