@@ -101,9 +101,16 @@ func (r *rig) story() {
 		kind message.EventKind
 		n    int
 	}{
-		{decision, message.EventAccepted, 1}, {decision, message.EventHanded, 1}, {decision, message.EventReceipt, 2}, {decision, message.EventCase, 2},
-		{decision, message.EventUnclear, 0}, {normal, message.EventHanded, 1}, {held, message.EventHeld, 1}, {held, message.EventNotice, 1},
-		{bad, message.EventRefused, 1}, {bad, message.EventNotice, 1},
+		{decision, message.EventAccepted, 1},
+		{decision, message.EventHanded, 1},
+		{decision, message.EventReceipt, 2},
+		{decision, message.EventCase, 2},
+		{decision, message.EventUnclear, 0},
+		{normal, message.EventHanded, 1},
+		{held, message.EventHeld, 1},
+		{held, message.EventNotice, 1},
+		{bad, message.EventRefused, 1},
+		{bad, message.EventNotice, 1},
 	} {
 		if n := r.events(want.id, want.kind); n != want.n {
 			r.t.Errorf("%d %s events, want %d", n, want.kind, want.n)

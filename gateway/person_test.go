@@ -219,7 +219,10 @@ func TestHeldAgainAfterRelease(t *testing.T) {
 	if err := r.g.Release(context.Background(), key(id, 1), "go"); err != nil {
 		t.Fatal(err)
 	}
-	r.until("held at the gate", func() bool { i := r.item(key(id, 1)); return i.State == message.Held && strings.HasPrefix(i.Reply, "gate: ") })
+	r.until("held at the gate", func() bool {
+		i := r.item(key(id, 1))
+		return i.State == message.Held && strings.HasPrefix(i.Reply, "gate: ")
+	})
 	r.pass(time.Hour)
 	r.stays()
 	r.becomes(id, message.Held)
