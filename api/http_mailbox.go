@@ -21,8 +21,8 @@ type messageInput struct {
 type messageOutput struct{ Body Message }
 
 type receiptInput struct {
-	messageInput
-	N string `path:"n" maxLength:"64" doc:"The receipt's id, or its number from 1"`
+	ID string `path:"id" maxLength:"64"`
+	N  string `path:"n" maxLength:"64" doc:"The receipt's id, or its number from 1"`
 }
 
 type handoverOutput struct {
@@ -43,7 +43,7 @@ type mailboxOutput struct{ Body Messages }
 
 type mailboxMessageInput struct {
 	Authority string `path:"authority" maxLength:"128"`
-	messageInput
+	ID        string `path:"id" maxLength:"64"`
 }
 
 func (h *HTTP) registerMailbox(routes huma.API) {

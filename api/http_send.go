@@ -36,7 +36,6 @@ type sendInput struct {
 	ToHeader    string   `header:"Gatewayd-To" doc:"Instead of to; separated by commas"`
 	ClassHeader string   `header:"Gatewayd-Class" enum:"normal,confidential,personal,private,registered,bulk" doc:"Instead of class"`
 	IdemKey     string   `header:"Idempotency-Key" maxLength:"128" pattern:"^[!-~]+$" doc:"Visible ASCII; the same key with the same message is accepted once, for as long as log data are kept"`
-	ContentType string   `header:"Content-Type"`
 
 	request *http.Request
 }
@@ -59,18 +58,23 @@ func (h *HTTP) registerMessages(routes huma.API) {
 		"first the JSON part envelope, then attachments, each with a file name. 200 instead of 202: it had been accepted under the same Idempotency-Key."
 	op.DefaultStatus = http.StatusAccepted
 	op.Errors = append(op.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity)
-	wish := huma.SchemaFromType(routes.OpenAPI().Components.Schemas, reflect.TypeFor[Wish]())
-	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+	huma.Register(routes, op, h.send)
+	describeBody(routes.OpenAPI())
+}
+
+// describeBody documents what send reads. It comes after the registration:
+// otherwise huma would read the whole body into memory.
+func describeBody(doc *huma.OpenAPI) {
+	doc.Paths["/v1/messages"].Post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"message/rfc822": {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 		"multipart/form-data": {
 			Schema: &huma.Schema{Type: "object", Required: []string{"envelope"}, Properties: map[string]*huma.Schema{
-				"envelope":   wish,
+				"envelope":   huma.SchemaFromType(doc.Components.Schemas, reflect.TypeFor[Wish]()),
 				"attachment": {Type: "array", Items: &huma.Schema{Type: "string", Format: "binary"}},
 			}},
 			Encoding: map[string]*huma.Encoding{"envelope": {ContentType: "application/json"}},
 		},
 	}}
-	huma.Register(routes, op, h.send)
 }
 
 func (h *HTTP) send(ctx context.Context, in *sendInput) (*sendOutput, error) {
@@ -78,7 +82,7 @@ func (h *HTTP) send(ctx context.Context, in *sendInput) (*sendOutput, error) {
 	if r.ContentLength > h.o.MaxSize {
 		return nil, tooLarge()
 	}
-	kind, params, err := mime.ParseMediaType(in.ContentType)
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		kind = ""
 	}
