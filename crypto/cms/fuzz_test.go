@@ -2,7 +2,9 @@ package cms
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -71,14 +73,25 @@ func FuzzDecrypt(f *testing.F) {
 		}
 		f.Add(b.Bytes())
 	}
+	curve := must(ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{1}, 32)))
+	tpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "Fuzz"}}
+	ec := must(x509.ParseCertificate(must(x509.CreateCertificate(nil, tpl, tpl, curve.Public(), curve))))
+	f.Add(must(sealedFor(ec)))
 	f.Add(bytes.Repeat([]byte{0x30, 0x80}, 100))
+	keys := []Recipient{{Cert: cert, Key: key}, {Cert: ec, Agree: must(curve.ECDH())}}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		var out counter
-		_, err := Decrypt(&out, bytes.NewReader(der), []Recipient{{Cert: cert, Key: key}}, ber.Limits{Size: 1 << 20})
+		_, err := Decrypt(&out, bytes.NewReader(der), keys, ber.Limits{Size: 1 << 20})
 		if err == nil && int(out) > len(der) {
 			t.Errorf("%d octets out of %d", out, len(der))
 		}
 	})
+}
+
+func sealedFor(c *x509.Certificate) ([]byte, error) {
+	var b bytes.Buffer
+	err := Encrypt(&b, strings.NewReader(text), -1, EncryptOptions{Recipients: []*x509.Certificate{c}})
+	return b.Bytes(), err
 }
 
 // rfc9216 returns Bob's key for decryption.

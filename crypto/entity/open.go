@@ -66,6 +66,20 @@ func (e *Entity) Part(p parts.Part) Range {
 	return Range{e.ReaderAt, e.Start + p.Whole.Start, p.Whole.Len()}
 }
 
+// Protocol returns the protocol parameter of a multipart/signed or
+// multipart/encrypted (RFC 1847), or where it is missing the type of the part
+// in which the protocol shows.
+func (e *Entity) Protocol() string {
+	protocol := e.Root.Params["protocol"]
+	if protocol != "" || len(e.Children) != 2 {
+		return protocol
+	}
+	if e.Root.Type == "multipart/encrypted" {
+		return e.Children[0].Type
+	}
+	return e.Children[1].Type
+}
+
 // Decoded returns the body of the root or of a child without its transfer
 // encoding.
 func (e *Entity) Decoded(p parts.Part) io.Reader { return p.Decode(e.Reader()) }

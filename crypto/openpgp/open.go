@@ -21,7 +21,7 @@ type Opener struct {
 
 // Open implements entity.Opener.
 func (o Opener) Open(e *entity.Entity, w entity.Work) *entity.Layer {
-	protocol := strings.ToLower(e.Root.Params["protocol"])
+	protocol := strings.ToLower(e.Protocol())
 	switch {
 	case e.Root.Type == "multipart/encrypted" && protocol == "application/pgp-encrypted":
 		return o.openEncrypted(e, w)

@@ -2,6 +2,7 @@ package smime
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,9 +16,10 @@ import (
 )
 
 // fromP12 lets OpenSSL take key and certificate out of a PKCS #12 file.
-func fromP12(t *testing.T, file, password string) Identity {
+func fromP12(t *testing.T, file, password string, more ...string) Identity {
 	t.Helper()
-	out, err := exec.Command("openssl", "pkcs12", "-in", file, "-passin", "pass:"+password, "-nodes", "-clcerts").Output()
+	args := append([]string{"pkcs12", "-in", file, "-passin", "pass:" + password, "-nodes", "-clcerts"}, more...)
+	out, err := exec.Command("openssl", args...).Output()
 	if err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
@@ -124,5 +126,48 @@ func TestThunderbirdVerdicts(t *testing.T) {
 	}
 	if seen < 55 {
 		t.Errorf("only %d mails", seen)
+	}
+}
+
+// TestNotmuch reads the S/MIME mails of notmuch's tests (keys of RFC 9216's
+// drafts), TestRFC4134 those of its time: dead algorithms are told as such.
+func TestNotmuch(t *testing.T) {
+	need(t, "openssl", "openssl")
+	top := corpus(t, "smime-pgp-notmuch", "test")
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(get(t, filepath.Join(top, "smime"), "ca.crt"))
+	p12, _ := pem.Decode(get(t, filepath.Join(top, "smime"), "bob.p12"))
+	dir := t.TempDir()
+	put(t, dir, "bob.p12", p12.Bytes)
+	bob := fromP12(t, filepath.Join(dir, "bob.p12"), "", "-legacy")
+	o := entity.Options{
+		Openers: []entity.Opener{Opener{Keys: []cms.Recipient{bob.recipient()}, Roots: roots}},
+		At:      time.Date(2021, 6, 1, 0, 0, 0, 0, time.UTC),
+	}
+	for name, want := range map[string]string{
+		"smime-enc+legacy-disp.eml":      "unreadable none", // Triple-DES, as the next two
+		"smime-multipart-signed.eml":     "none good",
+		"smime-onepart-signed.eml":       "none good",
+		"smime-sign+enc+legacy-disp.eml": "unreadable none",
+		"smime-sign+enc.eml":             "unreadable none",
+	} {
+		op := open(t, get(t, filepath.Join(top, "corpora", "protected-headers"), name), o)
+		if got := string(op.Encryption) + " " + string(op.Signature); got != want {
+			t.Errorf("%s: %s, want %s %+v", name, got, want, op.Layers)
+		}
+	}
+}
+
+func TestRFC4134(t *testing.T) {
+	dir := corpus(t, "rfc-smime-examples", "rfc4134")
+	for name, want := range map[string]string{
+		"4.8.eml": "none unchecked",  // DSA
+		"4.9.eml": "none unchecked",  // DSA
+		"5.3.eml": "not_for_us none", // Triple-DES
+	} {
+		op := open(t, get(t, dir, name), testWorld().by())
+		if got := string(op.Encryption) + " " + string(op.Signature); got != want {
+			t.Errorf("%s: %s, want %s %+v", name, got, want, op.Layers)
+		}
 	}
 }

@@ -25,7 +25,7 @@ type Opener struct {
 // Open implements entity.Opener.
 func (o Opener) Open(e *entity.Entity, w entity.Work) *entity.Layer {
 	switch kind := e.Root.Params["smime-type"]; {
-	case e.Root.Type == "multipart/signed" && isSignature(e.Root.Params["protocol"]):
+	case e.Root.Type == "multipart/signed" && isSignature(e.Protocol()):
 		return o.openDetached(e, w)
 	case !isMIME(e.Root):
 		return nil
