@@ -23,9 +23,10 @@ const growingFill = 0.9
 
 // op is one logical change that waits for the committer.
 type op struct {
-	plan func(*batch) error
-	err  error // of the plan
-	done chan error
+	plan  func(*batch) error
+	alone func() error // instead of plan
+	err   error        // of the plan
+	done  chan error
 }
 
 // commit hands a change to the committer and waits until it is durable or has
@@ -50,6 +51,8 @@ func (s *Store) run() {
 		select {
 		case <-s.closing:
 			return
+		case o := <-s.alone:
+			o.done <- o.alone()
 		case first := <-s.ops:
 			s.commitAll(s.gather(first))
 		}

@@ -56,9 +56,11 @@ type Options struct {
 // Store is a queue.Store in one bbolt file.
 type Store struct {
 	o       Options
+	swap    sync.RWMutex // of db, when it is compacted
 	db      *bbolt.DB
 	hashes  hashes
 	ops     chan *op
+	alone   chan *op // what runs on the committer without a transaction
 	closing chan struct{}
 	stopped chan struct{}
 	close   func() error
@@ -91,7 +93,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", o.Path, err)
 	}
-	s := &Store{o: o, db: db, hashes: hashes{keys: o.Keys}, ops: make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}), damaged: map[message.ItemKey]bool{}}
+	s := &Store{o: o, db: db, hashes: hashes{keys: o.Keys}, ops: make(chan *op), alone: make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}), damaged: map[message.ItemKey]bool{}}
 	if err := s.prepare(fresh); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open ledger %s: %w", o.Path, err)
@@ -126,7 +128,7 @@ func (s *Store) view(ctx context.Context, fn func(*bbolt.Tx) error) error {
 		return err
 	}
 	return guarded(func() error {
-		tx, err := s.db.Begin(false)
+		tx, err := s.beginTx(false)
 		if err != nil {
 			return err
 		}
@@ -142,7 +144,7 @@ var errNothing = errors.New("nothing to commit")
 // before there is one.
 func (s *Store) update(fn func(*bbolt.Tx) error) error {
 	err := guarded(func() error {
-		tx, err := s.db.Begin(true)
+		tx, err := s.beginTx(true)
 		if err != nil {
 			return err
 		}
