@@ -18,7 +18,9 @@ const (
 )
 
 // Encryption is the verdict about an encrypted layer, or about the encryption
-// of a whole message.
+// of a whole message. It must not be told to the sender, nor change what he can
+// see: the difference between Malleable and Damaged, asked often enough, is a
+// padding oracle.
 type Encryption string
 
 // Verdicts about encryption.
