@@ -9,9 +9,12 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"gatewayd/message"
 )
+
+var now = time.Date(2026, 11, 23, 13, 5, 6, 0, time.UTC)
 
 func TestSpool(t *testing.T) {
 	for _, size := range []int{0, 1, 15, 16, 17, 1000, spoolMemory - 1, spoolMemory, spoolMemory + 1, 3*spoolMemory + 7} {
@@ -186,7 +189,7 @@ func TestConclusions(t *testing.T) {
 			raw += fmt.Sprintf("Content-Type: x/%s\r\n\r\n", word)
 		}
 		raw += "Content-Type: text/plain\r\n\r\nend"
-		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{Openers: []Opener{fake{}}})
+		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{At: now, Openers: []Opener{fake{}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,5 +217,24 @@ func TestSeverity(t *testing.T) {
 	two := Layer{Signatures: []Signature{{Verdict: Unchecked}, {Verdict: Good}, {Verdict: Broken}}}
 	if got := two.signing(); got != Good {
 		t.Errorf("several signers: %q", got)
+	}
+}
+
+func TestWriteMessage(t *testing.T) {
+	raw := "From: a@b.example\r\nContent-Type: x/decrypted\r\n\r\nContent-Type: text/plain\nSubject: inside\n\nx\r\ny\n"
+	op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{At: now, Openers: []Opener{fake{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	want := "X-A: 1\r\nX-B: 2\r\nFrom: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\nx\r\ny\r\n"
+	if _, err := op.WriteMessage(&b, "X-A: 1", "X-B: 2"); err != nil || b.String() != want {
+		t.Errorf("%v, %q", err, b.String())
+	}
+	if err := op.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := Open(strings.NewReader(raw), int64(len(raw)), Options{}); !errors.Is(err, ErrNoTime) {
+		t.Errorf("no time: %v", err)
 	}
 }

@@ -106,6 +106,9 @@ type Opened struct {
 // encrypted is held back: showing it could give an attacker the plain text that
 // he made us decrypt (EFAIL).
 func Open(r io.ReaderAt, size int64, o Options) (*Opened, error) {
+	if o.At.IsZero() {
+		return nil, fmt.Errorf("open message: %w", ErrNoTime)
+	}
 	outer, err := Split(r, size)
 	if err != nil {
 		return nil, err
@@ -338,6 +341,7 @@ func protection(p parts.Part) (encrypted, signed bool) {
 
 // WriteMessage writes the opened message: the fields given (complete, without
 // line ends), the outer header, and the content with its own Content- fields.
+// Bare line feeds become CRLF: some encrypt what they have on disk.
 func (op *Opened) WriteMessage(w io.Writer, fields ...string) (int64, error) {
 	if op.Content == nil {
 		return 0, fmt.Errorf("write opened message: no content: %s", op.Detail)
@@ -355,7 +359,7 @@ func (op *Opened) WriteMessage(w io.Writer, fields ...string) (int64, error) {
 		top = strings.Join(fields, "\r\n") + "\r\n"
 	}
 	p := Protected{head: append([]byte(top), head...), write: func(w io.Writer) error {
-		_, err := io.Copy(w, inner.Entity())
+		_, err := io.Copy(CRLF(w), inner.Entity())
 		return err
 	}}
 	return p.WriteTo(w)

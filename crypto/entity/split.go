@@ -19,8 +19,10 @@ var (
 	// other than CRLF, lines over 998 octets, NUL. Changing it would break the
 	// promise that the inner entity keeps every octet.
 	ErrIrregular = errors.New("irregular lines")
-	// ErrTooLarge: more octets than the limit allows.
+	// ErrTooLarge: more octets or layers than the limit allows.
 	ErrTooLarge = errors.New("too large")
+	// ErrNoTime: without a time no key can be judged.
+	ErrNoTime = errors.New("no time given")
 )
 
 // maxHeader bounds the header section of a message, in octets.
@@ -51,6 +53,9 @@ func (r Range) Reader() *io.SectionReader { return io.NewSectionReader(r.ReaderA
 // readable as long as the Message is used.
 func Split(r io.ReaderAt, size int64) (*Message, error) {
 	h, err := mail.ReadHeader(bufio.NewReader(io.NewSectionReader(r, 0, size)), maxHeader)
+	if errors.Is(err, mail.ErrHeaderTooLong) {
+		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("split message: %w", err)
 	}

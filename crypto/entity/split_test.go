@@ -234,7 +234,7 @@ func TestLookInside(t *testing.T) {
 		{"Content-Type: message/rfc822\r\n\r\nContent-Type: multipart/signed; boundary=c\r\n\r\nx", NotEncrypted, NotSigned},
 	} {
 		raw := mixed(c.part)
-		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{})
+		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{At: now})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +250,7 @@ func TestLookInside(t *testing.T) {
 func TestLimits(t *testing.T) {
 	raw := strings.Repeat("Content-Type: x/good\r\n\r\n", 9) + "\r\nend"
 	for layers, want := range map[int]error{0: ErrTooLarge, 8: ErrTooLarge, 9: nil, 3: ErrTooLarge} {
-		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{Openers: []Opener{fake{}}, Limits: Limits{Layers: layers}})
+		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{At: now, Openers: []Opener{fake{}}, Limits: Limits{Layers: layers}})
 		if !errors.Is(err, want) {
 			t.Errorf("%d layers: %v", layers, err)
 		}
@@ -260,15 +260,15 @@ func TestLimits(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Open(strings.NewReader(raw), int64(len(raw)), Options{Openers: []Opener{fake{}}, Limits: Limits{Layers: 20, Size: 50}}); !errors.Is(err, ErrTooLarge) {
+	if _, err := Open(strings.NewReader(raw), int64(len(raw)), Options{At: now, Openers: []Opener{fake{}}, Limits: Limits{Layers: 20, Size: 50}}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("50 octets: %v", err)
 	}
 	boom := errors.New("boom")
-	o := Options{Openers: []Opener{fake{}}, Limits: Limits{Layers: 20}, Spool: func(int64) Spool { return broken{boom} }}
+	o := Options{At: now, Openers: []Opener{fake{}}, Limits: Limits{Layers: 20}, Spool: func(int64) Spool { return broken{boom} }}
 	if _, err := Open(strings.NewReader(raw), int64(len(raw)), o); !errors.Is(err, boom) {
 		t.Errorf("broken spool: %v", err)
 	}
-	if _, err := Open(broken{boom}, 100, Options{}); !errors.Is(err, boom) {
+	if _, err := Open(broken{boom}, 100, Options{At: now}); !errors.Is(err, boom) {
 		t.Errorf("broken source: %v", err)
 	}
 }
@@ -289,7 +289,7 @@ func TestSender(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{Openers: []Opener{fake{}}, From: a})
+		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{At: now, Openers: []Opener{fake{}}, From: a})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -287,3 +287,34 @@ func TestProblems(t *testing.T) {
 		t.Errorf("no folder: %+v", problems)
 	}
 }
+
+// TestMixedTechniques: OpenPGP inside of S/MIME and the other way round.
+func TestMixedTechniques(t *testing.T) {
+	r := load(t, folder(t))
+	amt := r.Signers("amt", message.Address{}, now)
+	bySMIME := func(raw string) (*entity.Protected, error) {
+		return smime.Protect(strings.NewReader(raw), int64(len(raw)), smime.Options{Signer: amt.SMIME, Recipients: []*x509.Certificate{amt.SMIME.Cert}, Time: now})
+	}
+	byPGP := func(raw string) (*entity.Protected, error) {
+		return openpgp.Protect(strings.NewReader(raw), int64(len(raw)), openpgp.Options{Signer: amt.OpenPGP, Recipients: []openpgp.Key{*amt.OpenPGP}, Time: now})
+	}
+	for _, steps := range [][]func(string) (*entity.Protected, error){{bySMIME, byPGP}, {byPGP, bySMIME}} {
+		raw := letter
+		for _, protect := range steps {
+			var b bytes.Buffer
+			must(must(protect(raw)).WriteTo(&b))
+			raw = b.String()
+		}
+		op, err := entity.Open(strings.NewReader(raw), int64(len(raw)), entity.Options{Openers: r.Openers("amt"), At: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if _, err := op.WriteMessage(&b); err != nil || op.Signature != entity.Good || op.Encryption != entity.Decrypted || !strings.HasSuffix(b.String(), "\r\n\r\nhello\r\n") {
+			t.Errorf("%q, %q, %v\n%s", op.Encryption, op.Signature, err, b.String())
+		}
+		if err := op.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

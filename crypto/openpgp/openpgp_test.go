@@ -181,6 +181,9 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
+	if _, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Recipients: publics(w.bob)}); !errors.Is(err, entity.ErrNoTime) {
+		t.Errorf("no time: %v", err)
+	}
 	p, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Recipients: publics(w.bob), Time: now})
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,8 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 		return nil, ErrUnprotected
 	case o.Signer == nil && len(o.Recipients) == 0:
 		return nil, ErrNothingToDo
+	case o.Time.IsZero():
+		return nil, entity.ErrNoTime
 	}
 	m, err := entity.Split(r, size)
 	if err != nil {

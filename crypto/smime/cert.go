@@ -144,7 +144,8 @@ func Addresses(c *x509.Certificate) []message.Address {
 }
 
 // CheckRecipient reports whether mail to that address may be encrypted by the
-// certificate at that time; the error is one of entity's reasons. It does not build a chain:
+// certificate at that time; the error is one of entity's reasons. A null
+// address is not compared. It does not build a chain:
 // who puts a certificate into the configuration trusts it.
 func CheckRecipient(c *x509.Certificate, to message.Address, at time.Time) error {
 	usage := x509.KeyUsageKeyEncipherment

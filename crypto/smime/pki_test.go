@@ -193,6 +193,9 @@ func content(t testing.TB, op *entity.Opened) string {
 
 func protect(t testing.TB, raw string, o Options) []byte {
 	t.Helper()
+	if o.Time.IsZero() {
+		o.Time = now
+	}
 	p, err := Protect(strings.NewReader(raw), int64(len(raw)), o)
 	if err != nil {
 		t.Fatal(err)

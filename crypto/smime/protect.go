@@ -29,7 +29,7 @@ type Options struct {
 	Signer     *cms.Signer         // nil: no signature. Never used for class private (Benutzungsreglement BL § 12 Abs. 1)
 	Recipients []*x509.Certificate // of the one recipient, or of him and the authority itself; none: sign only
 	PKCS1v15   bool                // wrap keys for RSA recipients by PKCS #1 v1.5 instead of OAEP
-	Time       time.Time           // of signing
+	Time       time.Time           // of signing; the certificates must be good then
 }
 
 // Protect signs the stored message of size octets that r holds, then encrypts
@@ -44,6 +44,9 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 		return nil, ErrUnprotected
 	case o.Signer == nil && len(o.Recipients) == 0:
 		return nil, ErrNothingToDo
+	}
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	m, err := entity.Split(r, size)
 	if err != nil {
@@ -69,6 +72,24 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	}
 	p.EightBit = eightBit
 	return p, nil
+}
+
+// check refuses certificates that are not good now, whoever chose them.
+func (o Options) check() error {
+	if o.Time.IsZero() {
+		return entity.ErrNoTime
+	}
+	if o.Signer != nil && o.Signer.Cert != nil {
+		if err := CheckSigner(o.Signer.Cert, message.Address{}, o.Time); err != nil {
+			return fmt.Errorf("sign message: certificate: %w", err)
+		}
+	}
+	for i, c := range o.Recipients {
+		if err := CheckRecipient(c, message.Address{}, o.Time); err != nil {
+			return fmt.Errorf("encrypt message: certificate %d: %w", i+1, err)
+		}
+	}
+	return nil
 }
 
 // sign makes a multipart/signed (RFC 8551 section 3.5.3).

@@ -75,12 +75,11 @@ func TestRoundTrip(t *testing.T) {
 		{"both, EC", Options{Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}, Class: message.Confidential}, []Identity{w.ec}, entity.Decrypted, entity.Good},
 		{"two recipients", Options{Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.ec.Cert, w.rsa.Cert}}, []Identity{w.rsa}, entity.Decrypted, entity.Good},
 		{"private", Options{Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}, Class: message.Private}, []Identity{w.ec}, entity.Malleable, entity.NotSigned},
-		{"expired", Options{Signer: w.old.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}}, []Identity{w.ec}, entity.Decrypted, entity.Expired},
+		{"expired since", Options{Time: now.AddDate(0, -2, 0), Signer: w.old.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}}, []Identity{w.ec}, entity.Decrypted, entity.Expired},
 		{"untrusted", Options{Signer: w.mallory.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}}, []Identity{w.ec}, entity.Decrypted, entity.Untrusted},
 		{"somebody else's", Options{Signer: w.rsa.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}}, []Identity{w.ec}, entity.Decrypted, entity.WrongSender},
 		{"not for us", Options{Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}}, []Identity{w.rsa}, entity.NotForUs, entity.NotSigned},
 	} {
-		c.o.Time = now
 		out := protect(t, letter, c.o)
 		checkForm(t, c.name, out)
 		if bytes.Contains(out, []byte("JVBERi0=")) != (len(c.o.Recipients) == 0) {
@@ -120,6 +119,10 @@ func TestRefusals(t *testing.T) {
 		{"private, to be signed", letter, Options{Class: message.Private, Signer: w.amt.Signer()}, ErrNothingToDo},
 		{"confidential, in the open", letter, Options{Class: message.Confidential, Signer: w.amt.Signer()}, ErrUnprotected},
 		{"registered, in the open", letter, Options{Class: message.Registered, Signer: w.amt.Signer()}, ErrUnprotected},
+		{"no time", letter, Options{Recipients: to}, entity.ErrNoTime},
+		{"expired signer", letter, Options{Signer: w.old.Signer()}, entity.ErrExpired},
+		{"expired recipient", letter, Options{Recipients: []*x509.Certificate{w.ec.Cert, w.old.Cert}}, entity.ErrExpired},
+		{"recipient that only signs", letter, Options{Recipients: []*x509.Certificate{fixed().Cert}}, entity.ErrWeakKey},
 		{"bare LF", "A: b\r\n\r\nx\ny", Options{Signer: w.amt.Signer(), Recipients: to}, entity.ErrIrregular},
 		{"bare CR", "A: b\r\n\r\nx\ry", Options{Signer: w.amt.Signer()}, entity.ErrIrregular},
 		{"CR at the end", "A: b\r\n\r\nx\r", Options{Signer: w.amt.Signer()}, entity.ErrIrregular},
@@ -129,11 +132,14 @@ func TestRefusals(t *testing.T) {
 		{"NUL in the header", "A: \x00\r\n\r\n", Options{Recipients: to}, entity.ErrIrregular},
 		{"endless header", strings.Repeat("A: b\r\n", 1<<18), Options{Recipients: to}, mail.ErrHeaderTooLong},
 	} {
+		if c.want != entity.ErrNoTime {
+			c.o.Time = now
+		}
 		if _, err := Protect(strings.NewReader(c.raw), int64(len(c.raw)), c.o); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
-	p, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Signer: w.amt.Signer(), Recipients: to})
+	p, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Signer: w.amt.Signer(), Recipients: to, Time: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,10 +147,10 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("full disk: %v", err)
 	}
 	other := Identity{Cert: w.amt.Cert, Key: w.rsa.Key}
-	if _, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Signer: other.Signer()}); err == nil {
+	if _, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Signer: other.Signer(), Time: now}); err == nil {
 		t.Error("key of another certificate")
 	}
-	if open, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Signer: w.amt.Signer()}); err != nil || !open.EightBit || p.EightBit {
+	if open, err := Protect(strings.NewReader(letter), int64(len(letter)), Options{Signer: w.amt.Signer(), Time: now}); err != nil || !open.EightBit || p.EightBit {
 		t.Errorf("8-bit text: open %v, encrypted %v, %v", open.EightBit, p.EightBit, err)
 	}
 }
@@ -348,5 +354,21 @@ func TestBigMessage(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left in the spool folder: %v, %v", left, err)
+	}
+}
+
+// BenchmarkProtect is one letter of 4 KiB, signed and encrypted.
+func BenchmarkProtect(b *testing.B) {
+	w := testWorld()
+	raw := letter + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 52)
+	for name, o := range map[string]Options{
+		"RSA-2048": {Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.rsa.Cert}, Time: now},
+		"P-256":    {Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}, Time: now},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				protect(b, raw, o)
+			}
+		})
 	}
 }
