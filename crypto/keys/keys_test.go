@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -317,4 +318,34 @@ func TestMixedTechniques(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestShared: one ring serves many at once (run with -race).
+func TestShared(t *testing.T) {
+	r := load(t, folder(t))
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			s := r.Signers("amt", message.Address{}, now)
+			for range 3 {
+				var b bytes.Buffer
+				p, err := openpgp.Protect(strings.NewReader(letter), int64(len(letter)), openpgp.Options{Signer: s.OpenPGP, Recipients: []openpgp.Key{*s.OpenPGP}, Time: now})
+				if err == nil {
+					_, err = p.WriteTo(&b)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				op, err := entity.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), entity.Options{Openers: r.Openers("amt"), At: now})
+				if err != nil || op.Signature != entity.Good {
+					t.Errorf("%v", err)
+					return
+				}
+				_ = op.Close()
+				r.Select(addr("bob@partner.example"), now)
+			}
+		})
+	}
+	wait.Wait()
 }
