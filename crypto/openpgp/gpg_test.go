@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"gatewayd/crypto/entity"
-	"gatewayd/message"
 )
 
 // gpg is a home of its own with the keys given.
