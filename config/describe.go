@@ -65,7 +65,7 @@ func isSection(t reflect.Type) bool {
 // isLine are the small tables that read best as { … }.
 func isLine(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[Certificate](), reflect.TypeFor[Secret](), reflect.TypeFor[Listener](), reflect.TypeFor[Recognition](), reflect.TypeFor[Expect]():
+	case reflect.TypeFor[Certificate](), reflect.TypeFor[Secret](), reflect.TypeFor[Listener](), reflect.TypeFor[Recognition](), reflect.TypeFor[Expect](), reflect.TypeFor[Forward](), reflect.TypeFor[Webhook]():
 		return true
 	}
 	return false
@@ -105,12 +105,13 @@ func lineTable(t reflect.Type) string {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		value := f.Tag.Get("example")
-		if wanted(f.Type) == "a date" {
-			if value == "" {
-				value = "2030-12-31"
-			}
-		} else {
+		switch {
+		case isLine(f.Type):
+			value = lineTable(f.Type)
+		case wanted(f.Type) != "a date":
 			value = fmt.Sprintf("%q", value)
+		case value == "":
+			value = "2030-12-31"
 		}
 		parts = append(parts, f.Tag.Get("toml")+" = "+value)
 	}

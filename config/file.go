@@ -16,6 +16,9 @@ type File struct {
 	TLS       Certificate `toml:"tls" doc:"Certificate of this gateway for both ports." default:"{ cert = \"gateway.crt\", key = \"gateway.key\" }"`
 	ClientCA  string      `toml:"client_ca" doc:"PEM file: issuers of client certificates accepted at the submission port. Empty: passwords only."`
 
+	Keyring string `toml:"keyring" doc:"Folder of keys for S/MIME and OpenPGP: partners/<address>.crt|.asc, own/<authority>/…, roots/…; reloaded on SIGHUP." default:"keyring"`
+
+	API       API                  `toml:"api" doc:"HTTP API for the programs of authorities."`
 	Listen    Listen               `toml:"listen" doc:"Where the doors listen."`
 	Account   map[string]Account   `toml:"account" doc:"What is to be said of an account beyond its name in members."`
 	Authority map[string]Authority `toml:"authority" doc:"One table per authority; its name appears in the audit log." need:"yes"`
@@ -30,6 +33,27 @@ type File struct {
 	Limits     Limits     `toml:"limits" doc:"Limits of the SMTP doors."`
 
 	Test []Test `toml:"test" doc:"Assertions about routes, run by config check and at every reload."`
+}
+
+// API is the HTTP API.
+type API struct {
+	Addr   string `toml:"addr" doc:"host:port, TLS with the certificate of this gateway; empty: no API." example:":8443"`
+	Tokens string `toml:"tokens" doc:"Token file: lines name:authority:rights:hash, made by gatewayd token new." default:"tokens"`
+}
+
+// Forward is an authority's own mail server.
+type Forward struct {
+	To       string `toml:"to" doc:"smtps://host:port (TLS from the first byte) or smtp://host:port (STARTTLS)." example:"smtps://mail.bl.example:465"`
+	TLS      string `toml:"tls" doc:"verify; there is nothing else." example:"verify"`
+	Roots    string `toml:"roots" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
+	Username string `toml:"username" doc:"Login there."`
+	Password Secret `toml:"password" doc:"Password of that login."`
+}
+
+// Webhook is where an authority's events are posted.
+type Webhook struct {
+	URL    string `toml:"url" doc:"https address without user, query or fragment." example:"https://fach.bl.example/gatewayd"`
+	Secret Secret `toml:"secret" doc:"Key of the signature, at least 16 characters, shared with the receiver."`
 }
 
 // Listen names the doors.
@@ -55,6 +79,8 @@ type Authority struct {
 	Addresses   []string          `toml:"addresses" doc:"Its mail addresses; the first one receives notices." example:"[\"bauinspektorat@bl.example\"]" need:"yes"`
 	Platforms   map[string]string `toml:"platforms" doc:"Its address on each platform: sender there, and where receipts come back." example:"{ incamail = \"bauinspektorat@bl.example\" }"`
 	Members     []string          `toml:"members" doc:"Accounts that may send for it." example:"[\"sachbearbeitung\"]" need:"yes"`
+	Forward     Forward           `toml:"forward" doc:"Its own mail server: a copy of everything that comes in goes there, as it came."`
+	Webhook     Webhook           `toml:"webhook" doc:"Where its events are posted."`
 	FallbackKey string            `toml:"fallback_key" doc:"PEM certificate to which unclaimed mail is encrypted before it is erased." example:"\"fallback.pem\"" need:"yes"`
 }
 
@@ -113,7 +139,7 @@ type Relay struct {
 type Route struct {
 	Name   string   `toml:"name" doc:"Appears in explanations and in the audit log." need:"yes"`
 	When   string   `toml:"when" doc:"Condition over the documented facts (gatewayd route facts)." example:"'message.class == \"registered\"'" need:"yes"`
-	Via    []string `toml:"via" doc:"incamail, privasphere, smtp, mailbox: in order of preference; the first that can be used is used." need:"yes"`
+	Via    []string `toml:"via" doc:"incamail, privasphere, smime, openpgp, smtp, mailbox: in order of preference; the first that can be used is used." need:"yes"`
 	Keep   string   `toml:"keep" doc:"How long the body stays: until_done, until_handed_over or window. Left out: until_handed_over for mailboxes and registered mail, until_done for the rest." example:"\"until_done\""`
 	GiveUp Duration `toml:"give_up" doc:"After this time in the queue the sender is told that it failed; empty: five days." example:"\"5d\""`
 }

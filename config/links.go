@@ -39,6 +39,17 @@ func (b *builder) links(c *Config) {
 		c.Platforms[privasphere.Name] = b.platform("platform.privasphere", *p, p.tags())
 	}
 	c.Relay = b.relay()
+	for _, via := range []string{policy.ViaSMIME, policy.ViaOpenPGP} {
+		o := c.Relay
+		o.As, o.Sealed = via, true
+		c.Sealed = append(c.Sealed, o)
+	}
+	c.Forwards = map[string]smtprelay.Options{}
+	for _, a := range c.Authorities {
+		if fwd := b.file.Authority[a.ID].Forward; fwd != (Forward{}) {
+			c.Forwards[a.ID] = b.forward(joinKey("authority", a.ID)+".forward", a.ID, fwd)
+		}
+	}
 	b.tryOut("smtp", func() error { _, err := smtprelay.New(c.Relay); return err })
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatewayd/api"
 	"gatewayd/connectors/incamail"
 	"gatewayd/connectors/privasphere"
 	"gatewayd/connectors/smtprelay"
@@ -43,7 +44,12 @@ type Config struct {
 	Recogniser  *receipts.Recogniser
 	IncaMail    *incamail.Options
 	PrivaSphere *privasphere.Options
-	Relay       smtprelay.Options
+	Relay       smtprelay.Options            // ordinary mail
+	Sealed      []smtprelay.Options          // mail that the gateway has encrypted: S/MIME, OpenPGP
+	Forwards    map[string]smtprelay.Options // authority → its own mail server
+	Keys        *KeyRing
+	Tokens      *directory.Tokens // nil: no API
+	Hooks       []api.Hook
 }
 
 // Load reads a configuration and everything it names: secrets, certificates,
@@ -83,12 +89,14 @@ type builder struct {
 
 func (b *builder) build() *Config {
 	f := &b.file
-	f.Data, f.Directory, f.Accounts = b.path(f.Data), b.path(f.Directory), b.path(f.Accounts)
+	f.Data, f.Directory, f.Accounts, f.Keyring, f.API.Tokens = b.path(f.Data), b.path(f.Directory), b.path(f.Accounts), b.path(f.Keyring), b.path(f.API.Tokens)
 	c := &Config{File: *f}
 	c.Windows = retention.Windows{ContentMonths: f.Retention.ContentMonths, LogMonths: f.Retention.LogMonths}
 	b.note(b.retentionKey, c.Windows.Validate())
 	b.doors(c)
 	b.people(c)
+	b.programs(c)
+	b.keyring(c)
 	b.rules(c)
 	b.links(c)
 	b.receipts(c)

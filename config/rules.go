@@ -111,11 +111,8 @@ func (b *builder) words() policy.Vocabulary {
 // ways checks what a route names.
 func (b *builder) ways(key string, vias []string) {
 	for i, via := range vias {
-		switch at := key + index(i+1); {
-		case !b.configured(via):
+		if at := key + index(i+1); !b.configured(via) {
 			b.add(at, "%s is not configured: write [platform.%s]", via, via)
-		case via == policy.ViaSMIME || via == policy.ViaOpenPGP:
-			b.add(at, "%s is not available in this version", via)
 		}
 	}
 }

@@ -230,6 +230,7 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 	if refused == len(a.Items) {
 		return refusal(why)
 	}
+	g.forward(a, now)
 	return nil
 }
 

@@ -53,7 +53,7 @@ func (g *Gateway) facts(env *message.Envelope, to message.Address, now time.Time
 		Direction: env.Direction,
 		Sender:    policy.Sender{Authority: env.Authority, Account: env.Account, Address: env.From},
 		Message:   policy.Message{Size: env.Content.Size},
-		Recipient: policy.Recipient{Address: bare, Suffix: suffix, Internal: g.local(bare) != nil},
+		Recipient: policy.Recipient{Address: bare, Suffix: suffix, Internal: g.local(bare) != nil, Keys: g.keysFor(bare, now)},
 		Platforms: map[string]policy.PlatformState{},
 	}
 	if p, ok := g.o.Directory().Recipient(bare); ok {

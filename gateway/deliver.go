@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
 	"gatewayd/connectors"
 	"gatewayd/mail"
 	"gatewayd/message"
+	"gatewayd/policy"
 	"gatewayd/queue"
 	"gatewayd/vault"
 )
@@ -225,8 +227,17 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 			return outcome{hold: "the authority has no address on " + item.Decision.Via}
 		}
 	}
+	var content io.ReadSeeker = body
+	if item.Decision.Via == policy.ViaSMIME || item.Decision.Via == policy.ViaOpenPGP {
+		sealed, err := g.protect(env, item, body)
+		if err != nil {
+			return protectError(err)
+		}
+		defer sealed.Close()
+		content = sealed
+	}
 	result, err := c.Submit(ctx, connectors.Handover{
-		Item: item, Envelope: env, From: from, To: item.Recipient.Address, Body: body,
+		Item: item, Envelope: env, From: from, To: item.Recipient.Address, Body: content,
 		Received: mail.ReceivedField(env, g.o.Hostname),
 	})
 	return outcome{result: result, err: err}

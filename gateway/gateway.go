@@ -18,6 +18,7 @@ import (
 
 	"gatewayd/audit"
 	"gatewayd/connectors"
+	"gatewayd/crypto/keys"
 	"gatewayd/directory"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -67,6 +68,7 @@ type Options struct {
 	Policy          *policy.Policy
 	Vocabulary      policy.Vocabulary
 	Directory       func() *directory.Directory
+	Keys            func() *keys.Ring // for S/MIME and OpenPGP; nil: none
 	Connectors      map[string]connectors.Connector
 	Platforms       map[string]Platform
 	Recogniser      *receipts.Recogniser

@@ -146,7 +146,9 @@ func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item mes
 		Decision: message.Decision{Verdict: message.Deliver, Class: message.Normal, Via: viaMailbox, Keep: message.KeepUntilHandedOver, GiveUp: 5 * 24 * time.Hour},
 		State:    message.Waiting, NextTry: now, EraseBy: g.o.Windows.EraseBy(now),
 	}
-	return &queue.Accepted{Envelope: env, Items: []message.Item{note}}, nil
+	made := &queue.Accepted{Envelope: env, Items: []message.Item{note}}
+	g.forward(made, now)
+	return made, nil
 }
 
 var statusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)

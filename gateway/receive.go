@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 		return g.settle(ctx, item, outcome{err: fmt.Errorf("read receipt: %w", err)})
 	}
 	f := filing{env: env, leased: item, found: found, unread: !readable}
+	if forPeople(found) && env.Direction == message.Inbound {
+		f.protection = g.protection(record, env)
+	}
 	pause := g.retryPause
 	for conflicts := 0; ; {
 		err := g.file(record, f)
@@ -72,6 +76,9 @@ type filing struct {
 	found     []filed
 	unread    bool // it could not be read
 	unmatched bool // its receipts cannot be brought to their items
+	// protection is what S/MIME and OpenPGP around a mail for people are worth;
+	// nil: there is none.
+	protection map[string]string
 }
 
 // filed is a receipt with its finding; the document is in the vault already.
@@ -171,7 +178,9 @@ func (g *Gateway) file(ctx context.Context, f filing) error {
 	}
 	c.Items = append(c.Items, item)
 	if forPeople(f.found) {
-		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventMailbox, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{"to": item.Recipient.Address.String()}})
+		data := map[string]string{"to": item.Recipient.Address.String()}
+		maps.Copy(data, f.protection)
+		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventMailbox, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: data})
 	}
 	return g.o.Store.Apply(ctx, c)
 }

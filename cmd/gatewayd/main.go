@@ -39,6 +39,7 @@ type commands struct {
 	Receipts receiptsCmd `cmd:"" help:"Look at receipts."`
 	Audit    auditCmd    `cmd:"" help:"Verify the audit log."`
 	Account  accountCmd  `cmd:"" help:"Make entries for the password file."`
+	Token    tokenCmd    `cmd:"" help:"Make tokens for the HTTP API."`
 	Demo     demoCmd     `cmd:"" help:"Run gateway and both simulated platforms, and show the whole story."`
 	Simulate simulateCmd `cmd:"" help:"Run both simulated platforms for a development configuration."`
 	Health   healthCmd   `cmd:"" help:"Ask the running gateway whether it works. Exit code 1 if not."`

@@ -29,7 +29,7 @@ type serveCmd struct {
 
 // Help shows examples.
 func (serveCmd) Help() string {
-	return "Examples:\n  gatewayd serve -c /etc/gatewayd/gatewayd.toml\n\nSIGHUP reloads directory and password file; SIGTERM drains and ends."
+	return "Examples:\n  gatewayd serve -c /etc/gatewayd/gatewayd.toml\n\nSIGHUP reloads directory, accounts, tokens and keyring; SIGTERM drains and ends."
 }
 
 // Run serves until SIGTERM or SIGINT.
@@ -68,7 +68,11 @@ func (p *parts) reload(ctx context.Context, hup <-chan os.Signal, log *slog.Logg
 		case <-ctx.Done():
 			return
 		case <-hup:
-			for name, file := range map[string]interface{ Reload() error }{"directory": p.cfg.People, "accounts": p.cfg.Passwords} {
+			files := map[string]interface{ Reload() error }{"directory": p.cfg.People, "accounts": p.cfg.Passwords, "keyring": p.cfg.Keys}
+			if p.cfg.Tokens != nil {
+				files["tokens"] = p.cfg.Tokens
+			}
+			for name, file := range files {
 				if err := file.Reload(); err != nil {
 					log.Error("not reloaded, the old one stays", "file", name, "error", err)
 					continue
@@ -142,6 +146,10 @@ func (p *parts) run(ctx context.Context, doors []door, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	programs, err := p.programs(flowCtx, log)
+	if err != nil {
+		return err
+	}
 	log.Info("ready", "version", version)
 	select {
 	case <-ctx.Done():
@@ -155,6 +163,7 @@ func (p *parts) run(ctx context.Context, doors []door, log *slog.Logger) error {
 	}
 	serving.Wait()
 	stopFlow()
+	programs.Wait()
 	err = <-flow
 	admin.Close()
 	log.Info("drained")

@@ -79,7 +79,7 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	p.gateway, err = gateway.New(gateway.Options{
 		Hostname: cfg.Hostname, Data: cfg.Data, ReferencePrefix: cfg.File.Policy.ReferencePrefix, Authorities: cfg.Authorities,
 		Vault: p.vault, Store: p.store, Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
-		Connectors: links, Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Delivery: cfg.Delivery,
+		Keys: cfg.Keys.Get, Connectors: links, Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Delivery: cfg.Delivery,
 		Now: now, Log: log,
 	})
 	return p, err
@@ -103,6 +103,12 @@ func connect(cfg *config.Config) (map[string]connectors.Connector, error) {
 		add(privasphere.New(*cfg.PrivaSphere))
 	}
 	add(smtprelay.New(cfg.Relay))
+	for _, o := range cfg.Sealed {
+		add(smtprelay.New(o))
+	}
+	for _, o := range cfg.Forwards {
+		add(smtprelay.New(o))
+	}
 	return links, errors.Join(errs...)
 }
 

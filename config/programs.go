@@ -1,0 +1,88 @@
+package config
+
+import (
+	"crypto/tls"
+	"strings"
+	"sync/atomic"
+
+	"gatewayd/api"
+	"gatewayd/connectors"
+	"gatewayd/connectors/smtprelay"
+	"gatewayd/crypto/keys"
+	"gatewayd/directory"
+	"gatewayd/gateway"
+)
+
+// KeyRing holds the key ring as it was read last.
+type KeyRing struct {
+	dir     string
+	current atomic.Pointer[keys.Ring]
+}
+
+// Get returns the ring of now.
+func (k *KeyRing) Get() *keys.Ring { return k.current.Load() }
+
+// Reload reads the folder again; with a faulty file the old ring stays.
+func (k *KeyRing) Reload() error {
+	ring, problems := keys.Load(k.dir)
+	if len(problems) > 0 {
+		return problems[0].Err // the file's name may hold an address: not for the log
+	}
+	k.current.Store(ring)
+	return nil
+}
+
+func (b *builder) keyring(c *Config) {
+	c.Keys = &KeyRing{dir: c.Keyring}
+	ring, problems := keys.Load(c.Keyring)
+	for _, p := range problems {
+		b.add("keyring", "%s: %v", p.File, p.Err)
+	}
+	c.Keys.current.Store(ring)
+}
+
+// programs reads what the HTTP API and the webhooks need.
+func (b *builder) programs(c *Config) {
+	if c.API.Addr != "" {
+		if b.exists("api.tokens", c.API.Tokens, "gatewayd token new makes its lines") {
+			var problems []directory.Problem
+			c.Tokens, problems = directory.LoadTokens(c.API.Tokens)
+			b.foreign(problems)
+		}
+		if !strings.Contains(c.API.Addr, ":") {
+			b.bad("api.addr", "%q has no port: write host:port or :port", c.API.Addr)
+		}
+	}
+	for _, a := range c.Authorities {
+		w := b.file.Authority[a.ID].Webhook
+		if w == (Webhook{}) {
+			continue
+		}
+		key := joinKey("authority", a.ID) + ".webhook"
+		secret := b.secret(key+".secret", w.Secret)
+		if len(secret) < 16 {
+			b.add(key+".secret", "must have at least 16 characters")
+		}
+		c.Hooks = append(c.Hooks, api.Hook{Authority: a.ID, URL: w.URL, Secret: []byte(secret)})
+	}
+}
+
+// forward makes the way to an authority's own mail server; always verified.
+func (b *builder) forward(key, authority string, f Forward) smtprelay.Options {
+	scheme, addr, _ := strings.Cut(f.To, "://")
+	mode := map[string]connectors.Mode{"smtps": connectors.ImplicitTLS, "smtp": connectors.StartTLS}[scheme]
+	if mode == "" {
+		b.bad(key+".to", "%q: write smtps://host:port or smtp://host:port", f.To)
+	}
+	if f.TLS != "" && f.TLS != "verify" {
+		b.bad(key+".tls", "%q: mail for an authority travels over verified TLS only: write verify", f.TLS)
+	}
+	o := smtprelay.Options{As: gateway.ForwardVia(authority), MaxSize: int64(b.file.Limits.MessageSize), Link: connectors.ClientOptions{
+		Addr: addr, Mode: mode, Hello: b.file.Hostname, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.pool(key+".roots", f.Roots)},
+		Login: b.login(key, f.Username, f.Password),
+	}}
+	if mode != "" {
+		b.tryOut(key, func() error { _, err := smtprelay.New(o); return err })
+	}
+	return o
+}
