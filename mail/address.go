@@ -32,13 +32,40 @@ func HeaderFrom(h *Header) (address message.Address, display string, ok bool) {
 	return list[0].address, DecodeText(list[0].display), true
 }
 
+// Mailbox is one entry of an address field.
+type Mailbox struct {
+	Name    string          // display name, decoded; "" if none
+	Address message.Address // zero if what stands there is no address
+}
+
+// Mailboxes returns the entries of an address field, in order. An entry that
+// is no address keeps its text as the name.
+func Mailboxes(field string) []Mailbox {
+	var list []Mailbox
+	for _, m := range entries(field) {
+		list = append(list, Mailbox{DecodeText(m.display), m.address})
+	}
+	return list
+}
+
 type mailbox struct {
 	address message.Address
 	display string
 }
 
-// mailboxes cuts the field at its top-level commas, colons and semicolons.
+// mailboxes returns the entries that are addresses.
 func mailboxes(field string) []mailbox {
+	var list []mailbox
+	for _, m := range entries(field) {
+		if !m.address.IsNull() {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// entries cuts the field at its top-level commas, colons and semicolons.
+func entries(field string) []mailbox {
 	var list []mailbox
 	var cur rawMailbox
 	flush := func() {
@@ -59,6 +86,9 @@ func mailboxes(field string) []mailbox {
 			s = s[n:]
 		case '<':
 			n := angleEnd(s)
+			if cur.hasAngle { // a comma is missing
+				flush()
+			}
 			cur.angle, cur.hasAngle = strings.Trim(s[1:n], "<> \t"), true
 			s = s[n:]
 		case ',', ';':
@@ -101,9 +131,14 @@ func (m *rawMailbox) read() (mailbox, bool) {
 			_, spec, _ = strings.Cut(spec, ":")
 		}
 	}
-	a, err := message.ParseAddress(spec)
+	a, err := message.ParseAddress(strings.Trim(spec, "> "))
+	if i := strings.LastIndexAny(spec, " \t"); err != nil && i > 0 && !m.hasAngle && !strings.Contains(spec, `"`) { // Name user@host
+		display = spec[:i]
+		a, err = message.ParseAddress(spec[i+1:])
+	}
 	if err != nil || a.IsNull() {
-		return mailbox{}, false
+		text := strings.Join(strings.Fields(m.words+" "+m.angle), " ")
+		return mailbox{display: text}, text != ""
 	}
 	return mailbox{a, display}, true
 }

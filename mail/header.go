@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // Errors of the header section.
@@ -169,9 +170,18 @@ func (h *Header) All(name string) []string {
 }
 
 // Text returns the value of the first field of that name for people: encoded
-// words decoded (RFC 2047), other octets read as UTF-8 or else as
-// windows-1252, control characters turned into spaces.
-func (h *Header) Text(name string) string { return DecodeText(h.Get(name)) }
+// words decoded (RFC 2047), other octets read as UTF-8, or else in the charset
+// of the message, or else as windows-1252, control characters turned into
+// spaces.
+func (h *Header) Text(name string) string {
+	value := h.Get(name)
+	if !utf8.ValidString(value) && !strings.Contains(value, "=?") {
+		if _, params := ParseParams(h.Get("Content-Type")); params["charset"] != "" {
+			value = DecodeCharset(params["charset"], []byte(value))
+		}
+	}
+	return DecodeText(value)
+}
 
 // Replace gives the field of that name a new value. The first one is replaced
 // in its place, further ones are removed; without one the field is added at

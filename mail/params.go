@@ -62,9 +62,19 @@ func splitParams(s string) []string {
 func paramValue(raw string) string {
 	raw = strings.TrimSpace(raw)
 	if strings.HasPrefix(raw, `"`) {
-		return unquote(raw[:quotedEnd(raw, '"')])
+		raw = raw[1:quotedEnd(raw, '"')]
+		return unescape(strings.TrimSuffix(raw, `"`))
 	}
 	return StripComments(raw)
+}
+
+// unescape removes the backslash before a quote or backslash only: others
+// stand in paths of programs that do not know the quoting.
+func unescape(s string) string {
+	if strings.HasPrefix(s, `\\`) {
+		return s
+	}
+	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(s)
 }
 
 // StripComments removes comments in parentheses (RFC 5322 section 3.2.2) and

@@ -2,10 +2,13 @@ package mail
 
 import (
 	"bytes"
+	"encoding/base64"
 	"io"
 	"mime"
+	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/emersion/go-message/charset"
@@ -18,18 +21,41 @@ import (
 // is valid UTF-8 in one line, without control characters.
 func DecodeText(value string) string {
 	d := mime.WordDecoder{CharsetReader: anyCharset}
-	text, err := d.DecodeHeader(toUTF8(value))
+	text, err := d.DecodeHeader(toUTF8(encodedWord.ReplaceAllStringFunc(value, asciiWord)))
 	if err != nil {
 		text = value
 	}
 	return oneLine(toUTF8(text))
 }
 
+// asciiWord writes the raw 8-bit octets of a Q word as the escapes they should be.
+func asciiWord(word string) string {
+	if parts := strings.Split(word, "?"); len(parts) < 3 || !strings.EqualFold(parts[2], "q") {
+		return word
+	}
+	var b strings.Builder
+	for i := range len(word) {
+		if c := word[i]; c < utf8.RuneSelf {
+			b.WriteByte(c)
+		} else {
+			b.WriteString(hexOctet(c))
+		}
+	}
+	return b.String()
+}
+
 // anyCharset converts to UTF-8. What it does not know it reads as ASCII.
 func anyCharset(name string, r io.Reader) (io.Reader, error) {
 	name, _, _ = strings.Cut(strings.ToLower(name), "*") // RFC 2231 section 5: language after the star
+	if other, ok := codePage(name); ok {
+		name = other
+	}
 	if name == "utf-8" {
 		return r, nil
+	}
+	if name == "utf-7" || name == "unicode-1-1-utf-7" {
+		raw, err := io.ReadAll(r)
+		return strings.NewReader(decodeUTF7(string(raw))), err
 	}
 	if c, err := charset.Reader(name, r); err == nil {
 		return c, nil
@@ -39,6 +65,26 @@ func anyCharset(name string, r io.Reader) (io.Reader, error) {
 		return nil, err
 	}
 	return strings.NewReader(asciiOnly(raw)), nil
+}
+
+// codePage gives the registered name of a code page of Windows.
+func codePage(name string) (string, bool) {
+	number, ok := strings.CutPrefix(strings.ReplaceAll(name, "-", ""), "cp")
+	switch {
+	case !ok:
+		return "", false
+	case number == "932":
+		return "windows-31j", true
+	case number == "936":
+		return "gbk", true
+	case number == "949":
+		return "euc-kr", true
+	case number == "950":
+		return "big5", true
+	case len(number) == 4 && strings.HasPrefix(number, "125"):
+		return "windows-" + number, true
+	}
+	return "", false
 }
 
 // DecodeCharset converts text of a named charset to UTF-8. It never fails: an
@@ -178,10 +224,37 @@ func encodeQ(r rune) string {
 	case r >= '0' && r <= '9', r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', strings.ContainsRune("!*+-/", r):
 		return string(r)
 	}
-	const hex = "0123456789ABCDEF"
-	var out []byte
+	var out string
 	for _, c := range []byte(string(r)) {
-		out = append(out, '=', hex[c>>4], hex[c&15])
+		out += hexOctet(c)
 	}
-	return string(out)
+	return out
+}
+
+func hexOctet(c byte) string {
+	const hex = "0123456789ABCDEF"
+	return string([]byte{'=', hex[c>>4], hex[c&15]})
+}
+
+// shifted is a run of modified base64 in UTF-7.
+var shifted = regexp.MustCompile(`\+([A-Za-z0-9+/]*)-?`)
+
+// decodeUTF7 reads the UTF-7 of old mail programs (RFC 2152). What is broken
+// stays as it is.
+func decodeUTF7(s string) string {
+	return shifted.ReplaceAllStringFunc(s, func(run string) string {
+		text := strings.TrimSuffix(run[1:], "-")
+		if text == "" {
+			return "+"
+		}
+		raw, err := base64.RawStdEncoding.DecodeString(text)
+		if err != nil {
+			return run
+		}
+		units := make([]uint16, len(raw)/2)
+		for i := range units {
+			units[i] = uint16(raw[2*i])<<8 | uint16(raw[2*i+1])
+		}
+		return string(utf16.Decode(units))
+	})
 }

@@ -40,13 +40,12 @@ func (m *material) isBounce() bool {
 		return false
 	}
 	failedHeader := m.head.Get("X-Failed-Recipients") != ""
-	said := squeeze(m.text)
-	text := notDelivered.MatchString(said)
+	text := notDelivered.MatchString(squeeze(m.text))
 	reply, status := codes(m.text)
-	sender := m.senderWeight()
 	if failedHeader || len(m.fields) > 0 {
 		return text || reply > 0 || status != "" || m.returned
 	}
+	sender := senderWeight(m.head)
 	if sender == 0 || !text && reply == 0 && status == "" {
 		return false
 	}
@@ -67,17 +66,17 @@ func (m *material) isBounce() bool {
 }
 
 // senderWeight tells how much the sender looks like a mail system.
-func (m *material) senderWeight() int {
+func senderWeight(h *mail.Header) int {
 	weight := 0
-	from := m.head.Get("From")
+	from := h.Get("From")
 	list := mail.Addresses(from)
 	switch {
-	case strings.Trim(from, "<> ") == "", daemonName.MatchString(m.head.Text("From")):
+	case strings.Trim(from, "<> ") == "", daemonName.MatchString(h.Text("From")):
 		weight = 2
-	case len(list) == 0, isDaemon(list[0].Local):
+	case len(list) > 0 && isDaemon(list[0].Local):
 		weight = 2
 	}
-	if path, ok := first(m.head, "Return-Path"); ok {
+	if path, ok := first(h, "Return-Path"); ok {
 		if inner := strings.Trim(path, "<> "); inner == "" || daemonName.MatchString(inner) {
 			weight = max(weight+1, 2)
 		}

@@ -55,12 +55,31 @@ func Read(sections []mail.Section) (Report, bool) {
 	if len(sections) == 0 || otherReport(sections) {
 		return Report{}, false
 	}
+	if !plausible(sections) {
+		return Report{}, false
+	}
 	m := newMaterial(sections)
 	rep := Report{Original: m.original}
 	if rep.readFields(m) || rep.readNotification(m) || rep.readFreeText(m) {
 		return rep, true
 	}
 	return Report{}, false
+}
+
+// plausible tells, before any text is looked at, whether a message may be a
+// report: most mail is not, and should not cost more than that.
+func plausible(sections []mail.Section) bool {
+	for _, s := range sections {
+		if !s.Inside && isStatus(s.Type) {
+			return true
+		}
+	}
+	head := sections[0].Header
+	return head.Get("X-Failed-Recipients") != "" || senderWeight(head) > 0 || strings.HasPrefix(strings.TrimSpace(sections[0].Text), "{")
+}
+
+func isStatus(typ string) bool {
+	return typ == "message/delivery-status" || typ == "message/global-delivery-status"
 }
 
 // otherReport tells the machine-written messages that are about something else.
@@ -94,7 +113,7 @@ func newMaterial(sections []mail.Section) *material {
 	for _, s := range sections {
 		switch {
 		case s.Inside:
-		case s.Type == "message/delivery-status", s.Type == "message/global-delivery-status":
+		case isStatus(s.Type):
 			m.fields = append(m.fields, s.Text)
 		case s.Type == "message/rfc822", s.Type == "message/global", s.Type == "text/rfc822-headers", s.Type == "message/global-headers":
 			if m.returned = true; m.original == nil {

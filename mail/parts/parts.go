@@ -50,13 +50,21 @@ type Part struct {
 	Encoding    string            // Content-Transfer-Encoding in lower case; "7bit" if none
 	Whole       Range             // header and body: the octets under a signature
 	Body        Range             // the encoded body
+
+	// What the scanner noticed, for Inspect.
+	noBlank    bool // no blank line ended the header
+	delimiters int  // of a multipart, opening ones
+	closed     bool // its closing delimiter was seen
+	nearMiss   bool // a line almost is its delimiter
+	outside    bool // before, between or behind its parts stands what looks like a part
 }
 
 // Tree is a message cut into its parts, in the order of their headers; the
 // first is the message itself.
 type Tree struct {
 	Parts   []Part
-	Limited bool // a limit was reached: something was not cut further
+	Limited bool   // a limit was reached: something was not cut further
+	Limit   string // which one, in words; "" if none
 }
 
 // Read cuts a message of size octets into its MIME parts (RFC 2046). It takes
@@ -125,18 +133,23 @@ func (s *scanner) step() error {
 	line, n, eol, err := s.line()
 	if n == 0 && err != nil {
 		if errors.Is(err, io.EOF) {
-			s.endHeader(s.off)
+			s.endHeader(s.off, true)
 		}
 		return err
 	}
 	start, prevEOL := s.off, s.eol
+	if s.open[len(s.open)-1].inHeader && len(s.head) > 0 && bytes.HasPrefix(line, []byte("--")) {
+		s.endHeader(start, true) // no field begins so: the blank line is missing
+	}
 	if level, closing, ok := s.delimiter(line); ok {
-		s.endHeader(start)
+		s.endHeader(start, true)
 		s.closeTo(level+1, max(start-prevEOL, 0))
 		s.off, s.eol = start+n, eol
+		p := &s.tree.Parts[s.open[level].index]
 		if closing {
-			s.open[level].boundary = ""
+			p.closed, s.open[level].boundary = true, ""
 		} else {
+			p.delimiters++
 			s.next(level)
 		}
 		return nil
@@ -144,10 +157,12 @@ func (s *scanner) step() error {
 	s.off, s.eol = start+n, eol
 	if top := &s.open[len(s.open)-1]; top.inHeader {
 		if isBlank(line) {
-			s.endHeader(s.off)
+			s.endHeader(s.off, false)
 			return nil
 		}
 		s.keep(line, n)
+	} else {
+		s.tree.Parts[top.index].outside = s.tree.Parts[top.index].outside || looksLikePart(line)
 	}
 	return nil
 }
@@ -155,7 +170,7 @@ func (s *scanner) step() error {
 // keep stores a header line, as far as the limit allows.
 func (s *scanner) keep(line []byte, n int64) {
 	if s.used+len(line) > s.lim.Header || int64(len(line)) < n {
-		s.tree.Limited = true
+		s.limit(limitHeader)
 		return
 	}
 	s.used += len(line)
@@ -165,20 +180,42 @@ func (s *scanner) keep(line []byte, n int64) {
 // next opens a further part of a multipart, if the limits allow one.
 func (s *scanner) next(level int) {
 	if len(s.tree.Parts) >= s.lim.Parts {
-		s.tree.Limited = true
+		s.limit(limitParts)
 		return
 	}
 	s.begin(s.open[level].index, s.open[level].digest)
 }
 
+// Which limit was reached, in words.
+const (
+	limitHeader = "headers too long"
+	limitParts  = "too many parts"
+	limitDepth  = "parts nested too deep"
+)
+
+// limit notes that a limit was reached; the first is named.
+func (s *scanner) limit(which string) {
+	if !s.tree.Limited {
+		s.tree.Limited, s.tree.Limit = true, which
+	}
+}
+
+// looksLikePart tells lines that belong to the header of a part, or delimit one.
+func looksLikePart(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("--")) && len(line) > 4 && line[2] != '-' && line[2] != ' ' ||
+		len(line) > 8 && bytes.EqualFold(line[:8], []byte("Content-"))
+}
+
 // endHeader ends the header of the innermost part; its body starts at off.
-func (s *scanner) endHeader(off int64) {
+// Cut: not a blank line ended it.
+func (s *scanner) endHeader(off int64, cut bool) {
 	top := &s.open[len(s.open)-1]
 	if !top.inHeader {
 		return
 	}
 	top.inHeader = false
 	p := &s.tree.Parts[top.index]
+	p.noBlank = cut && off > p.Whole.Start
 	p.Header = readHeader(s.head)
 	s.head = nil
 	p.Body = Range{off, off}
@@ -187,13 +224,13 @@ func (s *scanner) endHeader(off int64) {
 	switch boundary := p.Params["boundary"]; {
 	case strings.HasPrefix(p.Type, "multipart/") && boundary != "" && p.identity():
 		if deep {
-			s.tree.Limited = true
+			s.limit(limitDepth)
 			return
 		}
 		top.boundary, top.digest = boundary, p.Type == "multipart/digest"
 	case (p.Type == "message/rfc822" || p.Type == "message/global") && p.identity():
 		if deep || len(s.tree.Parts) >= s.lim.Parts {
-			s.tree.Limited = true
+			s.limit(limitDepth)
 			return
 		}
 		s.begin(top.index, false)
@@ -217,6 +254,7 @@ func (s *scanner) delimiter(line []byte) (level int, closing, ok bool) {
 		} else if rest == "--" {
 			return i, true, true
 		}
+		s.tree.Parts[s.open[i].index].nearMiss = true
 	}
 	return 0, false, false
 }
@@ -321,7 +359,7 @@ func (p *Part) Raw(r io.ReaderAt) io.Reader {
 }
 
 // Decode returns the body with its transfer encoding undone (base64,
-// quoted-printable), tolerant of foreign octets between. An unknown encoding
+// quoted-printable, uuencode), tolerant of foreign octets between. An unknown encoding
 // is returned as it stands. The caller bounds how much it reads.
 func (p *Part) Decode(r io.ReaderAt) io.Reader {
 	switch p.Encoding {
@@ -329,6 +367,8 @@ func (p *Part) Decode(r io.ReaderAt) io.Reader {
 		return newBase64Reader(p.Raw(r))
 	case "quoted-printable":
 		return newQPReader(p.Raw(r))
+	case "x-uuencode", "uuencode", "x-uue":
+		return newUUReader(p.Raw(r))
 	}
 	return p.Raw(r)
 }
