@@ -106,7 +106,7 @@ func (b *batch) feed(last message.Event, text []byte) error {
 	if err != nil {
 		return err
 	}
-	b.put(inFeed, key, sealed)
+	b.put(inFeed, key, append(sealed, last.Message[:]...)) // in clear: Purge finds the message's row by it
 	if !last.Message.IsZero() {
 		b.put(inStories, append(last.Message[:idLen:idLen], number(last.Seq)...), whose)
 	}
@@ -121,8 +121,11 @@ func (s *Store) feedOf(authority string) ([]byte, error) {
 
 // feedRow opens a row of the feed; nothing when its window is over.
 func (s *Store) feedRow(key, value []byte) ([]message.Event, error) {
+	if len(value) < idLen {
+		return nil, fmt.Errorf("feed row: %w", errDamaged)
+	}
 	var row []message.Event
-	_, err := s.openValue(inFeed, key, value, &row)
+	_, err := s.openValue(inFeed, key, value[:len(value)-idLen], &row)
 	switch {
 	case errors.Is(err, seal.ErrDestroyed):
 		return nil, nil
@@ -200,7 +203,9 @@ func (c *checker) feed() error {
 		if err != nil || !bytes.HasPrefix(k, whose) {
 			c.say("feed %x: events of another authority stand there", k)
 		}
-		if id := row[0].Message; !id.IsZero() && !bytes.Equal(stories.Get(append(id[:], k[macLen:]...)), whose) {
+		if id := row[0].Message; string(id[:]) != string(v[len(v)-idLen:]) {
+			c.say("feed %x: names another message in clear", k)
+		} else if !id.IsZero() && !bytes.Equal(stories.Get(append(id[:], k[macLen:]...)), whose) {
 			c.say("feed %x: not found from its message", k)
 		}
 	})

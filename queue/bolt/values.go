@@ -25,7 +25,7 @@ const (
 	inErase    = "erase"    // log day, item → every index key of the item; log day, receipt → nothing
 	inOutbox   = "outbox"   // seq → link of the audit chain
 	inMarks    = "marks"    // segment → offset
-	inFeed     = "feed"     // keyed hash of the authority, last seq → sealed events that belong together
+	inFeed     = "feed"     // keyed hash of the authority, last seq → sealed events that belong together, their message
 	inStories  = "stories"  // message, last seq → keyed hash of the authority: where its events are in the feed
 	inMeta     = "meta"     // schema, epoch, head, counts
 )
