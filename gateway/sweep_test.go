@@ -118,19 +118,30 @@ func (f *office) open(t *testing.T, w *world, dir string) {
 		t.Fatal(err)
 	}
 	r.g.Sooner()
-	f.ret, err = r.g.NewRetention(gateway.RetentionOptions{
-		Keys: f.keys, Ledger: f.bolt, Software: "test", Fallback: map[string]*x509.Certificate{"bau": f.cert, "steuer": f.cert},
-		Steady: func() time.Duration { return w.time().Sub(f.start) },
+	if f.ret, err = r.g.NewRetention(f.retention(func() time.Duration { return w.time().Sub(f.start) })); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *office) retention(steady func() time.Duration) gateway.RetentionOptions {
+	return gateway.RetentionOptions{
+		Keys: f.keys, Ledger: f.bolt, Software: "test", Fallback: map[string]*x509.Certificate{"bau": f.cert, "steuer": f.cert}, Steady: steady,
 		Hook: func(step string) error {
 			if f.hook != nil {
 				return f.hook(step)
 			}
 			return nil
 		},
-	})
+	}
+}
+
+func parseDay(t *testing.T, s string) calendar.Day {
+	t.Helper()
+	d, err := calendar.ParseDay(s)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return d
 }
 
 func (f *office) sweep() retention.Result {
