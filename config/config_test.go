@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -40,7 +41,8 @@ func folder(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+	// With modes kept: private keys that others can read are refused.
+	if err := exec.Command("cp", "-rp", from+"/.", dir).Run(); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"master.key", "accounts", "gateway.key", "mta.key"} {

@@ -7,10 +7,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"text/template"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"gatewayd/directory"
 	"gatewayd/simulator"
@@ -44,6 +50,8 @@ const (
 	IncaMailSeal          = "sim/incamail-seal"
 	PrivaSphereSeal       = "sim/privasphere-seal"
 	RelayServer           = "sim/relay-server"
+	PartnerSMIME          = "sim/treuhand"   // certificate and private key of treuhand@example.net
+	PartnerOpenPGP        = "sim/verein.asc" // private key of verein@example.net
 	developmentClient     = "client"
 	incaMailServerName    = "mgi.incamail.example"
 	privaSphereServerName = "smtp.privasphere.example"
@@ -57,8 +65,10 @@ func WriteDevelopment(dir string, ports Ports) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "sim"), 0o700); err != nil {
-		return err
+	for _, sub := range []string{"sim", "keyring/partners", "keyring/own/bauinspektorat", "keyring/roots"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return err
+		}
 	}
 	var text bytes.Buffer
 	t, err := template.New("development").Parse(developmentTemplate)
@@ -74,7 +84,36 @@ func WriteDevelopment(dir string, ports Ports) error {
 	w.write("master.key", []byte(hex.EncodeToString(random(32))+"\n"), 0o600)
 	w.accounts()
 	w.certificates()
+	w.openpgp("Verein Muster", "verein@example.net", "keyring/partners/verein@example.net.asc", PartnerOpenPGP)
+	w.openpgp("Bauinspektorat BL", "bauinspektorat@bl.example", "", "keyring/own/bauinspektorat/sign.asc")
 	return w.err
+}
+
+// openpgp makes a key and writes its public part and the whole of it, where
+// they are named.
+func (w *writer) openpgp(name, address, public, private string) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	key, err := openpgp.NewEntity(name, "", address, &packet.Config{Time: func() time.Time { return now }})
+	if err != nil {
+		w.err = errors.Join(w.err, err)
+		return
+	}
+	write := func(name, kind string, serialize func(io.Writer) error) {
+		var text bytes.Buffer
+		armored, err := armor.Encode(&text, kind, nil)
+		if err == nil {
+			err = serialize(armored)
+		}
+		if err == nil {
+			err = armored.Close()
+		}
+		w.err = errors.Join(w.err, err)
+		w.write(name, append(text.Bytes(), '\n'), 0o600)
+	}
+	if public != "" {
+		write(public, openpgp.PublicKeyType, key.Serialize)
+	}
+	write(private, openpgp.PrivateKeyType, func(out io.Writer) error { return key.SerializePrivateWithoutSigning(out, nil) })
 }
 
 // writer writes files until the first error.
@@ -87,6 +126,12 @@ func (w *writer) write(name string, text []byte, mode os.FileMode) {
 	if w.err == nil {
 		w.err = os.WriteFile(filepath.Join(w.dir, name), text, mode)
 	}
+}
+
+func (w *writer) copy(from, to string) {
+	text, err := os.ReadFile(filepath.Join(w.dir, from))
+	w.err = errors.Join(w.err, err)
+	w.write(to, text, 0o644)
 }
 
 func (w *writer) accounts() {
@@ -124,6 +169,11 @@ func (w *writer) certificates() {
 	w.pair(IncaMailServer)(ca.Server(incaMailServerName, "localhost", "127.0.0.1"))
 	w.pair(PrivaSphereServer)(ca.Server(privaSphereServerName, "localhost", "127.0.0.1"))
 	w.pair(RelayServer)(ca.Server("relay.example", "localhost", "127.0.0.1"))
+	partner := w.pair(PartnerSMIME)
+	partner(ca.Seal("Treuhand Muster", "treuhand@example.net"))
+	w.copy(PartnerSMIME+".crt", "keyring/partners/treuhand@example.net.crt")
+	w.pair("keyring/own/bauinspektorat/sign")(ca.Seal("Bauinspektorat BL", "bauinspektorat@bl.example"))
+	w.write("keyring/roots/ca.crt", ca.PEM(), 0o644)
 	w.pair(IncaMailSeal)(seals.Seal("IncaMail simulated seal", "swisspost@im.post.ch"))
 	w.pair(PrivaSphereSeal)(seals.Seal("PrivaSphere simulated seal", "securemessaging@privasphere.com"))
 }

@@ -39,7 +39,7 @@ func TestDevelopmentLoads(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Errorf("warnings: %q", show(c.Warnings))
 	}
-	if len(c.Test) != 4 || len(c.Authorities) != 2 || c.IncaMail == nil || c.PrivaSphere == nil || c.Recogniser == nil || c.Rules == nil || c.ClientCAs == nil {
+	if len(c.Test) != 6 || len(c.Authorities) != 2 || c.IncaMail == nil || c.PrivaSphere == nil || c.Recogniser == nil || c.Rules == nil || c.ClientCAs == nil {
 		t.Errorf("incomplete: %+v", c.File)
 	}
 	if c.Path != filepath.Join(dir, "gatewayd.toml") || c.Data != filepath.Join(dir, "data") {

@@ -53,6 +53,7 @@ type demo struct {
 	clock    clockFromNow
 	parts    *parts
 	sims     pair
+	next     *sink // the next mail server, for what the gateway encrypts itself
 	doors    []door
 	ports    config.Ports
 	timeline *timeline
@@ -80,6 +81,7 @@ func (s *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer s.sims.close()
+	defer s.next.server.Close()
 	flow, stopFlow := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.parts.run(flow, s.doors, s.log()) }()
@@ -125,8 +127,6 @@ func (s *demo) prepare() error {
 			s.doors = append(s.doors, door{l, message.Outbound, true})
 		case &s.ports.Inbound:
 			s.doors = append(s.doors, door{l, message.Inbound, false})
-		case &s.ports.Relay:
-			l.Close() // ordinary mail is not part of the story
 		default:
 			sims = append(sims, l)
 		}
@@ -146,6 +146,10 @@ func (s *demo) prepare() error {
 	}
 	go s.sims.incamail.Serve(sims[0])
 	go s.sims.privasphere.Serve(sims[1])
+	if s.next, err = newSink(s.dir); err != nil {
+		return err
+	}
+	go s.next.server.Serve(sims[2])
 	s.timeline = newTimeline(s.c.out, s.JSON, s.parts)
 	return nil
 }
@@ -170,6 +174,12 @@ func (s *demo) tell(ctx context.Context) (bool, error) {
 	s.sims.privasphere.Tick()
 	s.parts.gateway.Wake()
 	ok = s.await(ctx, "Verfallquittung", func() bool { return s.inCase(decision, message.CaseExpired) == 1 }) && ok
+	s.timeline.say("A confidential message goes to two whose keys we have: S/MIME and OpenPGP.")
+	sealed, err := s.send([]byte(demoConfidential), "treuhand@example.net", "verein@example.net")
+	if err != nil {
+		return false, err
+	}
+	ok = s.await(ctx, "both encrypted messages at the next mail server", func() bool { return len(s.next.all()) == 2 && s.inState(sealed, message.Done) == 2 }) && ok
 	s.timeline.say("A confidential message goes to somebody without key or platform.")
 	held, err := s.send([]byte(demoConfidential), "ohne.schluessel@example.net")
 	if err != nil {
@@ -186,11 +196,11 @@ func (s *demo) tell(ctx context.Context) (bool, error) {
 	ok = s.await(ctx, "the reply in the mailbox", s.replied) && ok
 	ok = s.allVerified(decision) && ok
 	s.timeline.catchUp(ctx)
-	s.timeline.table(ctx, decision, held)
+	s.timeline.table(ctx, decision, sealed, held)
 	return ok, nil
 }
 
-const demoConfidential = "From: Bauinspektorat <bauinspektorat@bl.example>\r\nTo: ohne.schluessel@example.net\r\nSubject: [vertraulich] Unterlagen\r\n" +
+const demoConfidential = "From: Bauinspektorat <bauinspektorat@bl.example>\r\nTo: undisclosed-recipients:;\r\nSubject: [vertraulich] Unterlagen\r\n" +
 	"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nDiese Zeilen verlassen das Haus nur verschluesselt.\r\n"
 
 // decision is what the demo's client sends: the sample, or the user's file with
@@ -231,6 +241,16 @@ func (s *demo) inCase(id message.ID, c message.CaseState) int {
 	n := 0
 	for _, item := range s.items(id) {
 		if item.Case == c {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *demo) inState(id message.ID, state message.State) int {
+	n := 0
+	for _, item := range s.items(id) {
+		if item.State == state {
 			n++
 		}
 	}
@@ -353,6 +373,9 @@ func (s *demo) keep() error {
 		for _, r := range p.Received() {
 			write(fmt.Sprintf("received-%s-%d.eml", name, r.Number), r.Raw)
 		}
+	}
+	for i, m := range s.next.all() {
+		write(fmt.Sprintf("received-encrypted-%d.eml", i+1), m.raw)
 	}
 	for _, story := range s.timeline.stories() {
 		for _, r := range story.Receipts {

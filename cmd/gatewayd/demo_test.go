@@ -84,7 +84,8 @@ func checkKept(t *testing.T, dir string) {
 			t.Errorf("receipts inspect %s: %v\n%s", pdf, err, inspect)
 		}
 	}
-	mails, _ := filepath.Glob(filepath.Join(dir, "received-*.eml"))
+	checkSealed(t, dir)
+	mails, _ := filepath.Glob(filepath.Join(dir, "received-[ip]*.eml"))
 	if len(mails) != 3 {
 		t.Errorf("%d mails kept, want three", len(mails))
 	}
@@ -104,6 +105,81 @@ func checkKept(t *testing.T, dir string) {
 			t.Errorf("%v on what was kept: %v\n%s", args, err, out)
 		}
 	}
+}
+
+// checkSealed opens what the gateway encrypted with OpenSSL and GnuPG, as the
+// recipients would.
+func checkSealed(t *testing.T, dir string) {
+	t.Helper()
+	const secret = "Diese Zeilen verlassen das Haus nur verschluesselt."
+	files, _ := filepath.Glob(filepath.Join(dir, "received-encrypted-*.eml"))
+	if len(files) != 2 {
+		t.Fatalf("%d encrypted mails kept, want two", len(files))
+	}
+	opened := map[string]bool{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(raw, []byte(secret)) {
+			t.Errorf("%s can be read by everybody", file)
+		}
+		var out []byte
+		if bytes.Contains(raw, []byte("application/pkcs7-mime")) {
+			opened["smime"] = true
+			out = openSMIME(t, dir, file)
+		} else {
+			opened["openpgp"] = true
+			out = openPGP(t, dir, file)
+		}
+		if !bytes.Contains(out, []byte(secret)) {
+			t.Errorf("%s: what was opened lacks the text:\n%s", file, out)
+		}
+	}
+	if len(opened) != 2 {
+		t.Errorf("opened %v, want one of each kind", opened)
+	}
+}
+
+func openSMIME(t *testing.T, dir, file string) []byte {
+	t.Helper()
+	openssl := need(t, "openssl", "openssl")
+	inner, err := exec.Command(openssl, "cms", "-decrypt", "-in", file, "-inform", "SMIME", "-recip", filepath.Join(dir, "sim/treuhand.crt"), "-inkey", filepath.Join(dir, "sim/treuhand.key")).Output()
+	if err != nil {
+		t.Fatalf("openssl cms -decrypt: %v", err)
+	}
+	verify := exec.Command(openssl, "cms", "-verify", "-inform", "SMIME", "-CAfile", filepath.Join(dir, "ca.crt"))
+	verify.Stdin = bytes.NewReader(inner)
+	out, err := verify.Output()
+	if err != nil {
+		t.Fatalf("openssl cms -verify: %v\n%s", err, inner)
+	}
+	return out
+}
+
+func openPGP(t *testing.T, dir, file string) []byte {
+	t.Helper()
+	gpg, home := need(t, "gpg", "gnupg"), t.TempDir()
+	run := func(args ...string) []byte {
+		t.Helper()
+		cmd := exec.Command(gpg, append([]string{"--homedir", home, "--batch", "--quiet", "--trust-model", "always"}, args...)...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("gpg %v: %v\n%s", args, err, stderr.String())
+		}
+		return append(out, stderr.Bytes()...)
+	}
+	t.Cleanup(func() { _ = exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() })
+	run("--import", filepath.Join(dir, "sim/verein.asc"))
+	run("--import", filepath.Join(dir, "keyring/own/bauinspektorat/sign.asc"))
+	out := run("--status-fd", "2", "--decrypt", file)
+	if !bytes.Contains(out, []byte("GOODSIG")) {
+		t.Errorf("gpg finds no good signature:\n%s", out)
+	}
+	return out
 }
 
 // TestDemoOwnMessage sends a visitor's own file, which says nothing about its

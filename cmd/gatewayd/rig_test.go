@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -17,8 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	gosmtp "github.com/emersion/go-smtp"
 
 	"gatewayd/config"
 	"gatewayd/message"
@@ -160,7 +156,9 @@ func (r *rig) load(listeners map[string]net.Listener) {
 	}
 	go r.sims.incamail.Serve(listeners["inca"])
 	go r.sims.privasphere.Serve(listeners["psph"])
-	r.sink = newSink(r.t, r.dir)
+	if r.sink, err = newSink(r.dir); err != nil {
+		r.t.Fatal(err)
+	}
 	go r.sink.server.Serve(listeners["relay"])
 }
 
@@ -266,59 +264,6 @@ func idIn(t *testing.T, dialogue string) message.ID {
 	}
 	t.Fatalf("no id in:\n%s", dialogue)
 	return message.ID{}
-}
-
-// sink takes ordinary mail over TLS, as the next mail server would.
-type sink struct {
-	server *gosmtp.Server
-	mu     sync.Mutex
-	mails  []sunk
-}
-
-type sunk struct {
-	from, to string
-	raw      []byte
-}
-
-func newSink(t *testing.T, dir string) *sink {
-	t.Helper()
-	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, config.RelayServer+".crt"), filepath.Join(dir, config.RelayServer+".key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &sink{}
-	s.server = gosmtp.NewServer(gosmtp.BackendFunc(func(*gosmtp.Conn) (gosmtp.Session, error) { return &sinkSession{sink: s}, nil }))
-	s.server.Domain, s.server.TLSConfig = "relay.example", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	s.server.EnableSMTPUTF8, s.server.EnableDSN = true, true
-	return s
-}
-
-func (s *sink) all() []sunk {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]sunk(nil), s.mails...)
-}
-
-type sinkSession struct {
-	sink     *sink
-	from, to string
-}
-
-func (s *sinkSession) Reset()        {}
-func (s *sinkSession) Logout() error { return nil }
-
-func (s *sinkSession) Mail(from string, _ *gosmtp.MailOptions) error { s.from = from; return nil }
-func (s *sinkSession) Rcpt(to string, _ *gosmtp.RcptOptions) error   { s.to = to; return nil }
-
-func (s *sinkSession) Data(r io.Reader) error {
-	raw, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	s.sink.mu.Lock()
-	defer s.sink.mu.Unlock()
-	s.sink.mails = append(s.sink.mails, sunk{s.from, s.to, raw})
-	return nil
 }
 
 // split cuts a message behind the blank line.
