@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
 
 	"gatewayd/config"
 	"gatewayd/message"
@@ -288,3 +291,20 @@ func replaceIn(t *testing.T, path, from, to string) {
 		t.Fatal(err)
 	}
 }
+
+// stranger sends from outside to the inbound port.
+func (r *rig) stranger(text, to string) error {
+	conf, err := r.clientTLS()
+	if err != nil {
+		return err
+	}
+	conf.Certificates = nil
+	c, err := gosmtp.DialStartTLS(r.ports.Inbound, conf)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.SendMail("wer@example.org", []string{to}, strings.NewReader(text))
+}
+
+func digestHex(b []byte) string { return message.Digest(sha256.Sum256(b)).String() }
