@@ -150,7 +150,11 @@ func (d *draft) write(w io.Writer, id message.ID) error {
 		return err
 	}
 	if first == nil {
-		return writeText(w, d.text)
+		if err := writeText(w, d.text); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, "\r\n") // the last line ends, whatever the text
+		return err
 	}
 	return d.writeParts(w, first, boundary)
 }
@@ -166,14 +170,7 @@ func writeText(w io.Writer, text string) error {
 	if _, err := io.WriteString(q, text); err != nil {
 		return err
 	}
-	if err := q.Close(); err != nil {
-		return err
-	}
-	if strings.HasSuffix(text, "\r\n") {
-		return nil
-	}
-	_, err := io.WriteString(w, "\r\n")
-	return err
+	return q.Close()
 }
 
 func (d *draft) writeParts(w io.Writer, part *multipart.Part, boundary string) error {
@@ -181,6 +178,9 @@ func (d *draft) writeParts(w io.Writer, part *multipart.Part, boundary string) e
 		return err
 	}
 	if err := writeText(w, d.text); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, "\r\n"); err != nil { // belongs to the boundary
 		return err
 	}
 	for n := 1; part != nil; n++ {

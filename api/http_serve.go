@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -20,9 +21,13 @@ import (
 // ServeHTTP implements http.Handler: who asks, how often, then the route.
 func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := h.o.Now()
-	out := &answer{ResponseWriter: w, deadline: h.deadline(w)}
+	conn := http.NewResponseController(w)
+	out := &answer{ResponseWriter: w, conn: conn, wait: h.o.ReadWait, unread: r.ContentLength != 0}
+	_ = conn.EnableFullDuplex() // a refusal goes out at once, not behind a body that may never come
+	_ = conn.SetReadDeadline(time.Now().Add(h.o.ReadWait))
 	out.Header().Set("X-Content-Type-Options", "nosniff")
 	out.Header().Set("Cache-Control", "no-store")
+	body := r.Body
 	token, known := h.tokens.Check(bearer(r))
 	switch wait, ok := time.Duration(0), true; {
 	case r.URL.Path == documentPath:
@@ -36,14 +41,15 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			writeProblem(out, problem{Title: "too many requests", Status: http.StatusTooManyRequests, Detail: "this token asks more often than it may; try again after Retry-After seconds"})
 			break
 		}
-		r.Body = http.MaxBytesReader(w, slow{r.Body, http.NewResponseController(w), h.o.ReadWait}, h.o.MaxSize)
+		r.Body = http.MaxBytesReader(w, slow{r.Body, conn, h.o.ReadWait}, h.o.MaxSize)
 		h.route(out, r.WithContext(context.WithValue(r.Context(), caller{}, token)))
 	}
-	h.o.Log.Info("api", "method", known1(r.Method), "route", r.Pattern, "status", out.status, "token", token.Name, "authority", token.Authority, "octets", out.octets, "took", h.o.Now().Sub(began))
+	out.rest(body)
+	h.o.Log.Info("api", "method", methodName(r.Method), "route", r.Pattern, "status", out.status, "token", token.Name, "authority", token.Authority, "octets", out.octets, "took", h.o.Now().Sub(began))
 }
 
-// known1 keeps a stranger's text out of the log.
-func known1(method string) string {
+// methodName keeps a stranger's text out of the log.
+func methodName(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete:
 		return method
@@ -77,19 +83,41 @@ func bearer(r *http.Request) string {
 	return strings.TrimSpace(secret)
 }
 
-// answer counts what is answered, and gives a slow reader his time octets by
-// octets instead of at once.
+// answer counts what is answered, and gives a slow reader time for each piece,
+// not for the whole. After a refusal it does not wait for the rest of the body.
 type answer struct {
 	http.ResponseWriter
-	deadline func()
-	status   int
-	octets   int64
+	conn   *http.ResponseController // nil: nobody is there
+	wait   time.Duration
+	unread bool // the request has a body
+	status int
+	octets int64
+}
+
+// How long, and how much, a client that was refused may go on sending: it would
+// not see the answer if the connection were reset.
+const (
+	restTime   = time.Second
+	restOctets = 16 << 20
+)
+
+// rest sends a refusal and reads what its client was sending.
+func (a *answer) rest(body io.Reader) {
+	if !a.unread || a.status < http.StatusBadRequest {
+		return
+	}
+	_ = a.conn.Flush()
+	_, _ = io.CopyN(io.Discard, body, restOctets)
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
+	}
+	if a.conn != nil && a.unread && status >= http.StatusBadRequest {
+		a.Header().Set("Connection", "close")
+		_ = a.conn.SetReadDeadline(time.Now().Add(min(a.wait, restTime)))
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -99,8 +127,8 @@ func (a *answer) Write(p []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
-	if a.deadline != nil {
-		a.deadline()
+	if a.conn != nil {
+		_ = a.conn.SetWriteDeadline(time.Now().Add(a.wait)) // without deadlines: a test's recorder
 	}
 	n, err := a.ResponseWriter.Write(p)
 	a.octets += int64(n)
@@ -109,11 +137,6 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // Unwrap serves http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-func (h *HTTP) deadline(w http.ResponseWriter) func() {
-	c := http.NewResponseController(w)
-	return func() { _ = c.SetWriteDeadline(time.Now().Add(h.o.ReadWait)) } // without deadlines: a test's recorder
-}
 
 // silent takes an answer that nobody sees.
 type silent struct{ header http.Header }

@@ -157,6 +157,12 @@ func (w *Webhooks) client(loopback bool) *retryablehttp.Client {
 	c.Logger = nil // its own would print URLs
 	c.RetryMax, c.RetryWaitMin, c.RetryWaitMax = quickTries, 200*time.Millisecond, time.Second
 	c.Backoff = retryablehttp.LinearJitterBackoff // does not obey a Retry-After of an hour
+	c.CheckRetry = func(ctx context.Context, res *http.Response, err error) (bool, error) {
+		if errors.Is(err, errPlace) {
+			return false, nil
+		}
+		return retryablehttp.DefaultRetryPolicy(ctx, res, err)
+	}
 	c.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	c.HTTPClient = &http.Client{
 		Timeout:       w.o.Timeout,
