@@ -207,7 +207,7 @@ func (v *Vault) eraseSegment(s segFile, family seal.Family, e *Erased) error {
 }
 
 // bodiesIn reads the heads of a segment: the frames of one family that may have
-// a body, and how many there are of the other.
+// a body, and how many of the other still have one.
 func bodiesIn(file *os.File, num uint64, family seal.Family) (mine []frame, others int, err error) {
 	st, err := file.Stat()
 	if err != nil {
@@ -227,7 +227,7 @@ func bodiesIn(file *os.File, num uint64, family seal.Family) (mine []frame, othe
 		case f.kind != kindAccept && f.kind != kindBlob:
 		case f.family == family:
 			mine = append(mine, f)
-		default:
+		case !f.slot.erased():
 			others++
 		}
 		off = f.end()
