@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -25,6 +26,9 @@ type Operator interface {
 	Hold(ctx context.Context, key message.ItemKey, reason string) error
 	Drop(ctx context.Context, key message.ItemKey, reason string) error
 	Retry(ctx context.Context, key message.ItemKey) error
+	Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
+	Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error
+	Receipt(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)
 }
 
 // page is one page of a list.
@@ -70,11 +74,68 @@ func Admin(op Operator) http.Handler {
 	mux.HandleFunc("POST /v1/queue/{message}/{n}/{action}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, act(r, op))
 	})
+	adminMailbox(mux, op)
 	mux.HandleFunc("POST /v1/audit/verify", func(w http.ResponseWriter, r *http.Request) {
 		report, err := op.VerifyAudit(r.Context())
 		reply(w, report, err)
 	})
 	return mux
+}
+
+// stories is one page of a mailbox.
+type stories struct {
+	Messages []message.Story `json:"messages"`
+	Next     string          `json:"next,omitempty"`
+}
+
+// original is a receipt with the platform's document.
+type original struct {
+	Receipt  message.Receipt `json:"receipt"`
+	Document []byte          `json:"document"`
+}
+
+func adminMailbox(mux *http.ServeMux, op Operator) {
+	mux.HandleFunc("GET /v1/mailbox/{authority}", func(w http.ResponseWriter, r *http.Request) {
+		limit, _ := strconv.Atoi(r.FormValue("limit"))
+		page, next, err := op.Mailbox(r.Context(), r.PathValue("authority"), message.Direction(r.FormValue("direction")), r.FormValue("after"), limit)
+		reply(w, stories{page, next}, err)
+	})
+	mux.HandleFunc("GET /v1/mailbox/{authority}/{message}/receipts/{which}", func(w http.ResponseWriter, r *http.Request) {
+		id, err := message.ParseID(r.PathValue("message"))
+		var o original
+		if err == nil {
+			o.Receipt, o.Document, err = op.Receipt(r.Context(), r.PathValue("authority"), id, r.PathValue("which"))
+		}
+		reply(w, o, err)
+	})
+	mux.HandleFunc("GET /v1/mailbox/{authority}/{message}", func(w http.ResponseWriter, r *http.Request) {
+		id, err := message.ParseID(r.PathValue("message"))
+		out := &started{w: w}
+		if err == nil {
+			err = op.Fetch(r.Context(), r.PathValue("authority"), id, r.FormValue("open") != "", out)
+		}
+		switch {
+		case err != nil && !out.yes:
+			reply(w, nil, err)
+		case err != nil:
+			panic(http.ErrAbortHandler) // the client must not take a part for the whole
+		}
+	})
+}
+
+// started notes whether anything was written.
+type started struct {
+	w   http.ResponseWriter
+	yes bool
+}
+
+// Write implements io.Writer.
+func (s *started) Write(p []byte) (int, error) {
+	if !s.yes {
+		s.yes = true
+		s.w.Header().Set("Content-Type", "message/rfc822")
+	}
+	return s.w.Write(p)
 }
 
 // act does what a person decided about one item.

@@ -97,26 +97,64 @@ func (c *Client) act(ctx context.Context, key message.ItemKey, action, reason st
 	return c.ask(ctx, http.MethodPost, fmt.Sprintf("/v1/queue/%s/%d/%s", key.Message, key.N, action), url.Values{"reason": {reason}}, &nothing)
 }
 
-func (c *Client) ask(ctx context.Context, method, path string, query url.Values, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://gatewayd"+path+"?"+query.Encode(), nil)
+// Mailbox implements Operator.
+func (c *Client) Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) ([]message.Story, string, error) {
+	var p stories
+	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority), url.Values{"direction": {string(d)}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
+	return p.Messages, p.Next, err
+}
+
+// Fetch implements Operator.
+func (c *Client) Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error {
+	query := url.Values{}
+	if open {
+		query.Set("open", "1")
+	}
+	res, err := c.send(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String(), query)
 	if err != nil {
 		return err
 	}
-	res, err := c.http.Do(req)
+	defer res.Body.Close()
+	_, err = io.Copy(w, res.Body)
+	return err
+}
+
+// Receipt implements Operator.
+func (c *Client) Receipt(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error) {
+	var o original
+	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String()+"/receipts/"+url.PathEscape(which), nil, &o)
+	return o.Receipt, o.Document, err
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, query url.Values, into any) error {
+	res, err := c.send(ctx, method, path, query)
 	if err != nil {
-		return fmt.Errorf("ask the running gateway: %w", err)
+		return err
 	}
 	defer res.Body.Close()
-	body := json.NewDecoder(io.LimitReader(res.Body, maxAnswer))
-	if res.StatusCode == http.StatusOK {
-		return body.Decode(into)
+	return json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(into)
+}
+
+// send asks, and turns everything but 200 into an error.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://gatewayd"+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
 	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the running gateway: %w", err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res, nil
+	}
+	defer res.Body.Close()
 	var p problem
-	if err := body.Decode(&p); err != nil {
-		return fmt.Errorf("the running gateway answered %s", res.Status)
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&p); err != nil {
+		return nil, fmt.Errorf("the running gateway answered %s", res.Status)
 	}
 	if p.Status == http.StatusNotFound {
-		return fmt.Errorf("%w: %s", queue.ErrNotFound, p.Detail)
+		return nil, fmt.Errorf("%w: %s", queue.ErrNotFound, p.Detail)
 	}
-	return fmt.Errorf("%s: %s", p.Title, p.Detail)
+	return nil, fmt.Errorf("%s: %s", p.Title, p.Detail)
 }

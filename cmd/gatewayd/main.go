@@ -36,6 +36,7 @@ type commands struct {
 	Route    routeCmd    `cmd:"" help:"Explain how a message would travel."`
 	Queue    queueCmd    `cmd:"" help:"Look at the queue and check it."`
 	Message  messageCmd  `cmd:"" help:"Follow a message."`
+	Mailbox  mailboxCmd  `cmd:"" help:"Look into an authority's mailbox."`
 	Receipts receiptsCmd `cmd:"" help:"Look at receipts."`
 	Audit    auditCmd    `cmd:"" help:"Verify the audit log."`
 	Account  accountCmd  `cmd:"" help:"Make entries for the password file."`

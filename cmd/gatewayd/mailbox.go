@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"gatewayd/api"
+	"gatewayd/message"
+)
+
+type mailboxCmd struct {
+	List   mailboxListCmd   `cmd:"" help:"List what an authority received and sent, with its receipts."`
+	Show   mailboxShowCmd   `cmd:"" help:"Write a message to standard output, as it came or opened."`
+	Export mailboxExportCmd `cmd:"" help:"Write a message, its receipts and its story into a folder."`
+}
+
+// mailboxFlags name an authority's mailbox.
+type mailboxFlags struct {
+	configFlag
+	Authority string `required:"" help:"Whose mailbox."`
+}
+
+type mailboxListCmd struct {
+	mailboxFlags
+	jsonFlag
+	Direction string `enum:",in,out,notice" default:"" help:"in: received, out: sent, notice: written by the gateway. Empty: all."`
+	After     string `help:"Continue after this cursor."`
+	Limit     int    `default:"100" help:"Messages on a page."`
+}
+
+// Help shows examples.
+func (mailboxListCmd) Help() string {
+	return "Examples:\n  gatewayd mailbox list --authority bauinspektorat --direction in\n  gatewayd mailbox list --authority bauinspektorat --json"
+}
+
+// Run lists a page.
+func (m mailboxListCmd) Run(c console) error {
+	return m.operate(c, func(ctx context.Context, op api.Operator) error {
+		page, next, err := op.Mailbox(ctx, m.Authority, message.Direction(m.Direction), m.After, m.Limit)
+		if err != nil {
+			return err
+		}
+		if m.JSON {
+			return printJSON(c.out, map[string]any{"messages": append([]message.Story{}, page...), "next": next})
+		}
+		t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "MESSAGE\tDIRECTION\tTIME\tFROM\tRECIPIENTS\tSTATE\tRECEIPTS\tERASE BY")
+		for _, s := range page {
+			first := s.Items[0]
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Envelope.ID, s.Envelope.Direction, local(s.Envelope.Received), dash(s.Envelope.From.String()),
+				recipients(s.Items), states(s.Items), len(s.Receipts), local(first.EraseBy))
+		}
+		if next != "" {
+			defer fmt.Fprintln(c.out, "more: --after", next)
+		}
+		return t.Flush()
+	})
+}
+
+func recipients(items []message.Item) string {
+	if len(items) == 1 {
+		return items[0].Recipient.Address.String()
+	}
+	return fmt.Sprintf("%s and %d more", items[0].Recipient.Address, len(items)-1)
+}
+
+// states names the state of all, or counts them.
+func states(items []message.Item) string {
+	counts := map[message.State]int{}
+	for _, i := range items {
+		counts[i.State]++
+	}
+	if len(counts) == 1 {
+		return string(items[0].State)
+	}
+	text := ""
+	for _, s := range message.States() {
+		if counts[s] > 0 {
+			text += fmt.Sprintf("%d %s ", counts[s], s)
+		}
+	}
+	return text
+}
+
+// messageFlags name a message in a mailbox.
+type messageFlags struct {
+	mailboxFlags
+	Message string `arg:"" help:"Message id."`
+}
+
+type mailboxShowCmd struct {
+	messageFlags
+	Open bool `help:"Take off S/MIME or OpenPGP with the authority's keys; a field on top says what that was worth."`
+}
+
+// Help shows examples.
+func (mailboxShowCmd) Help() string {
+	return "Example:\n  gatewayd mailbox show --authority bauinspektorat 06h0n3r8scyk5be5avjc55wtjc --open > brief.eml"
+}
+
+// Run writes the message.
+func (m mailboxShowCmd) Run(c console) error {
+	id, err := message.ParseID(m.Message)
+	if err != nil {
+		return fmt.Errorf("%q: %w", m.Message, err)
+	}
+	return m.operate(c, func(ctx context.Context, op api.Operator) error { return op.Fetch(ctx, m.Authority, id, m.Open, c.out) })
+}
+
+type mailboxExportCmd struct {
+	messageFlags
+	Dir string `required:"" help:"New folder for message.eml, the receipts and story.json."`
+}
+
+// Run exports.
+func (m mailboxExportCmd) Run(c console) error {
+	id, err := message.ParseID(m.Message)
+	if err != nil {
+		return fmt.Errorf("%q: %w", m.Message, err)
+	}
+	if err := os.Mkdir(m.Dir, 0o700); err != nil {
+		return err
+	}
+	return m.operate(c, func(ctx context.Context, op api.Operator) error {
+		return errors.Join(m.message(ctx, op, id), m.story(ctx, op, id))
+	})
+}
+
+func (m mailboxExportCmd) message(ctx context.Context, op api.Operator, id message.ID) error {
+	f, err := os.OpenFile(filepath.Join(m.Dir, "message.eml"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(op.Fetch(ctx, m.Authority, id, false, f), f.Close())
+}
+
+func (m mailboxExportCmd) story(ctx context.Context, op api.Operator, id message.ID) error {
+	stories, err := op.Trace(ctx, id.String())
+	if err != nil {
+		return err
+	}
+	for _, s := range stories {
+		if s.Envelope.Authority != m.Authority {
+			continue // another authority's: not there
+		}
+		f, err := os.OpenFile(filepath.Join(m.Dir, "story.json"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(printJSON(f, s), f.Close()); err != nil {
+			return err
+		}
+		for n, r := range s.Receipts {
+			if r.Document.IsZero() {
+				continue
+			}
+			_, doc, err := op.Receipt(ctx, m.Authority, id, r.ID.String())
+			if err != nil {
+				return err
+			}
+			name := fmt.Sprintf("receipt-%d-%s%s", n+1, r.Kind, extension(r))
+			if err := os.WriteFile(filepath.Join(m.Dir, name), doc, 0o600); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// extension of the platform's document; its own name is not trusted.
+func extension(r message.Receipt) string {
+	switch r.MediaType {
+	case "application/pdf":
+		return ".pdf"
+	case "message/rfc822":
+		return ".eml"
+	}
+	return ".bin"
+}
