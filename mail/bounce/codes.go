@@ -14,7 +14,7 @@ var (
 	enhanced  = regexp.MustCompile(`(?:^|[\s#(\[<:;,="'_-])([245]\.\d{1,3}\.\d{1,3})(?:$|[\s)\]>:;,"'/_-]|\.(?:\D|$))`)
 	saidCode  = regexp.MustCompile(`(?i)(?:said|says|smtp;|<<<|respon(?:se|ded|ds)|return(?:ed|s)?|replied|reply|answer(?:ed)?|error|failed|failure|status|code|message|rcpt to[^\n]{0,80}|recipient[^\n]{0,80}|data|reason)[^0-9\n]{0,60}\n?\s{0,8}["'(\[<]?([245]\d\d)(?:$|[\s\-:;,.)\]>"'#])`)
 	lineCode  = regexp.MustCompile(`(?m)^[ \t>*<"'(\[]{0,12}([245]\d\d)(?:$|[ \-:])`)
-	anyCode   = regexp.MustCompile(`(?:^|[\s:;(\["'=<>])([45][0-5]\d)(?:$|[ \-:;,)\]"'])`)
+	anyCode   = regexp.MustCompile(`(?:^|[:;(\["'=<>,]\s?)([45][0-5]\d)(?:$|[ \-:;,)\]"'])`)
 )
 
 // codes finds the SMTP reply code and the enhanced status code that a text

@@ -74,11 +74,12 @@ var phrases = []struct {
 	{UserUnknown, []string{
 		"user unknown", "unknown user", "no such user", "user not found", "recipient not found", "does not exist", "doesn't exist", "no mailbox", "unknown recipient", "recipient unknown", "no such mailbox", "mailbox not found", "mailbox unavailable", "invalid recipient", "invalid user", "unknown address",
 		"address unknown", "unknown local", "no such recipient", "not a valid", "not our customer", "unrecognized address", "recipient name is not recognized", "not listed in", "user doesn't have", "this user doesn't have", "account not found", "no account", "invalid mailbox", "bad destination mailbox",
-		"unknown account", "not a known user", "isn't a known", "unknown or illegal alias", "no longer available", "email address could not be found", "couldn't be found", "wasn't found", "nonexistent", "non-existent", "not exist", "undeliverable address", "recipient address rejected", "recipient rejected",
+		"unknown account", "not a known user", "isn't a known", "unknown or illegal", "illegal user", "no longer available", "email address could not be found", "couldn't be found", "wasn't found", "nonexistent", "non-existent", "not exist", "undeliverable address", "recipient address rejected", "recipient rejected",
 		"no user", "user not exist", "invalid final delivery userid", "unknown mailbox", "invalid address", "bad address", "unable to find recipient", "no one here by that name", "addressee unknown", "unrecognised-or-name", "unrecognized-or-name", "unable-to-find", "unrecognized recipient", "not known here", "unknown alias", "no valid recipients", "mailbox does not", "delivery to this user",
 		"unbekannter empfänger", "empfänger unbekannt", "unbekannt", "existiert nicht", "kein benutzer", "nicht gefunden", "inconnu", "n'existe pas", "inexistant", "desconocid", "no existe", "sconosciuto", "inesistente", "não existe", "onbekend", "finns inte", "nie istnieje",
 		"не существует", "пользователь не найден", "неизвестный", "見つかりません", "存在しま", "該当する", "宛先不明", "リストにありません", "不存在", "查无此", "존재하지",
 	}},
+	{Blocked, []string{"spamhaus", "spamcop", "dnsbl"}},
 	{Spam, []string{"spam", "junk mail", "unsolicited", "bulk mail", "blacklisted url", "content filter", "message content rejected", "looks like uce", "dspam", "suspicious content", "迷惑メール", "垃圾"}},
 	{Blocked, []string{
 		"blacklist", "blocklist", "block list", "black list", "rbl", "dnsbl", "blocked", "reputation", "ptr record", "reverse dns", "rdns", "banned sending ip", "access denied", "no ptr", "bad helo", "ip address", "poor reputation", "client host rejected", "cannot find your hostname", "fcrdns", "your ip", "invalid ip", "spamhaus",

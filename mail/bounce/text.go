@@ -50,7 +50,7 @@ func stripTags(s string) string {
 
 // marker is a line behind which the returned message stands.
 var marker = regexp.MustCompile(`(?i)^\W{0,40}(` +
-	`(below (this line )?)?(is|this is|here is|follows) a (full |complete )?copy of (the|your)( original)? (message|header|mail)|` +
+	`(below (this line )?)?(is|this is|here is|follows) a (full |complete )?copy of (the|your)( original)? (message|header|mail)('s headers?)?(, including all (of )?(the|its) headers)?|` +
 	`(here|below) (is|follows) (a copy of )?(the|your) (original )?(message|header|mail)|` +
 	`(the )?(header|text|start|beginning|copy|body|full text) of (the |your )?(original|returned|undelivered|unsent|rejected)? ?(message|mail|e-mail|email)( is)?( following| follows)?|` +
 	`(your |the )?(original|returned|unsent|undelivered|rejected|bounced) (e-?mail |mail |message )?(message|mail|headers?|info|text)?( info)?( (headers?|text|body))?( is)?( follows?| following)?( below)?|` +

@@ -196,12 +196,18 @@ func (in *Inspection) boundary(p *Part, id string) {
 		in.add(id, "header-open", "")
 	}
 	if !strings.HasPrefix(p.Type, "multipart/") {
+		if p.Params["boundary"] != "" {
+			in.add(id, "boundary-in-leaf", "")
+		}
 		return
+	}
+	if p.shared {
+		in.add(id, "boundary-shared", "")
 	}
 	switch b := p.Params["boundary"]; {
 	case b == "":
 		in.add(id, "boundary-missing", "")
-	case !safeBoundary.MatchString(b):
+	case !safeBoundary.MatchString(b), strings.HasPrefix(b, " "):
 		in.add(id, "boundary-odd", "")
 	case p.delimiters == 0:
 		in.add(id, "boundary-unused", "")

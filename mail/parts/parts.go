@@ -56,6 +56,7 @@ type Part struct {
 	delimiters int  // of a multipart, opening ones
 	closed     bool // its closing delimiter was seen
 	nearMiss   bool // a line almost is its delimiter
+	shared     bool // its boundary begins as one around it, or the other way round
 	outside    bool // before, between or behind its parts stands what looks like a part
 }
 
@@ -227,6 +228,7 @@ func (s *scanner) endHeader(off int64, cut bool) {
 			s.limit(limitDepth)
 			return
 		}
+		p.shared = s.sharedBoundary(boundary)
 		top.boundary, top.digest = boundary, p.Type == "multipart/digest"
 	case (p.Type == "message/rfc822" || p.Type == "message/global") && p.identity():
 		if deep || len(s.tree.Parts) >= s.lim.Parts {
@@ -235,6 +237,17 @@ func (s *scanner) endHeader(off int64, cut bool) {
 		}
 		s.begin(top.index, false)
 	}
+}
+
+// sharedBoundary tells whether a boundary may be taken for one of the
+// multiparts around it.
+func (s *scanner) sharedBoundary(boundary string) bool {
+	for _, o := range s.open {
+		if o.boundary != "" && (strings.HasPrefix(o.boundary, boundary) || strings.HasPrefix(boundary, o.boundary)) {
+			return true
+		}
+	}
+	return false
 }
 
 // delimiter looks whether the line is a delimiter of an open multipart, the
