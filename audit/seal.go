@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -59,16 +60,18 @@ func (l *Log) Rotate(now time.Time) (int, error) {
 		return 0, fmt.Errorf("rotate audit log: %w", err)
 	}
 	n := 0
+	var errs []error
 	for _, day := range days {
 		if now.Before(day.End().Add(sealAfter)) || !exists(pathOf(l.dir, day)) {
 			continue
 		}
-		if err := l.sealDay(day); err != nil {
-			return n, fmt.Errorf("seal audit day %s: %w", day, err)
+		if err := l.sealDay(day, false); err != nil {
+			errs = append(errs, fmt.Errorf("seal audit day %s: %w", day, err))
+			continue
 		}
 		n++
 	}
-	return n, nil
+	return n, errors.Join(errs...)
 }
 
 // Erase erases every day that is over, but for its seal, and returns these days.
@@ -93,7 +96,7 @@ func (l *Log) Erase(over func(calendar.Day) bool) ([]string, error) {
 
 func (l *Log) eraseDay(day calendar.Day) error {
 	if exists(pathOf(l.dir, day)) || !exists(sealOf(l.dir, day)) {
-		if err := l.sealDay(day); err != nil {
+		if err := l.sealDay(day, true); err != nil {
 			return err
 		}
 	}
@@ -111,12 +114,14 @@ func (l *Log) eraseDay(day calendar.Day) error {
 // sealDay compresses a day, writes its seal and removes the open file. Whatever a
 // crash leaves, the open file counts as long as it is there. Compressing does not
 // hold up the writer; a line that comes meanwhile leaves the day to the next call.
-func (l *Log) sealDay(day calendar.Day) error {
+// A line that is no link is not sealed but left for Verify to name, unless the
+// day is about to be erased: then it is left out, and stays missing for Verify.
+func (l *Log) sealDay(day calendar.Day, erase bool) error {
 	source, size, err := sizeOf(l.dir, day)
 	if err != nil {
 		return err
 	}
-	seal, err := l.compress(day, source)
+	seal, err := l.compress(day, source, erase)
 	defer os.Remove(zipOf(l.dir, day) + newExt)
 	if err != nil {
 		return err
@@ -158,8 +163,8 @@ func sizeOf(dir string, day calendar.Day) (path string, size int64, err error) {
 }
 
 // compress writes the compressed file under a passing name and gathers what the
-// seal says. A line that is no link is not sealed: Verify names it.
-func (l *Log) compress(day calendar.Day, source string) (*Seal, error) {
+// seal says.
+func (l *Log) compress(day calendar.Day, source string, erase bool) (*Seal, error) {
 	f, err := os.OpenFile(zipOf(l.dir, day)+newExt, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
@@ -169,6 +174,9 @@ func (l *Log) compress(day calendar.Day, source string) (*Seal, error) {
 	s := sealer{seal: Seal{Day: day}}
 	err = eachLine(source, func(_ int, line []byte) error {
 		link, err := parseLine(line, day)
+		if err != nil && erase {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -176,11 +184,21 @@ func (l *Log) compress(day calendar.Day, source string) (*Seal, error) {
 		_, err = zip.Write(append(line[:len(line):len(line)], '\n'))
 		return err
 	})
+	if erase && unreadable(err) {
+		err = nil // its window is over, whatever can still be read of it
+	}
 	if err == nil {
 		err = errors.Join(zip.Close(), f.Sync())
 	}
 	s.seal.Root = s.tree.root()
 	return &s.seal, err
+}
+
+// unreadable reports whether an error is the file's own, not the disk's.
+func unreadable(err error) bool {
+	var corrupt flate.CorruptInputError
+	return errors.Is(err, errLong) || errors.Is(err, errZip) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &corrupt)
 }
 
 // sealer gathers a seal link by link.

@@ -273,7 +273,7 @@ func TestCompact(t *testing.T) {
 		}
 	}
 	work.Wait()
-	if after := sizeOf(t, o.Path); after > before/4 {
+	if after := sizeOf(t, o.Path); after > before/2 { // bbolt grows a file by 16 MiB
 		t.Errorf("%d octets, before %d", after, before)
 	}
 	checked(t, s)
