@@ -18,18 +18,23 @@ type alphabetReader struct{ r *bufio.Reader }
 
 // Read implements io.Reader.
 func (a *alphabetReader) Read(p []byte) (n int, err error) {
-	for n < len(p) {
-		c, err := a.r.ReadByte()
-		if err == nil && c == '=' {
-			err = io.EOF
-			a.r.Reset(eof{})
+	for n == 0 && len(p) > 0 {
+		if _, err := a.r.Peek(1); err != nil {
+			return 0, err
 		}
-		if err != nil {
+		ready, _ := a.r.Peek(min(a.r.Buffered(), len(p))) // all of it is there
+		for i, c := range ready {
+			if c == '=' {
+				a.r.Reset(eof{})
+				return n, io.EOF
+			}
+			if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
+				p[n] = ready[i]
+				n++
+			}
+		}
+		if _, err := a.r.Discard(len(ready)); err != nil {
 			return n, err
-		}
-		if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
-			p[n] = c
-			n++
 		}
 	}
 	return n, nil
