@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
+	"gatewayd/retention"
 )
 
 // Operator is what an administrator can ask of a gateway. The running flow
@@ -29,6 +31,10 @@ type Operator interface {
 	Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
 	Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error
 	Receipt(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)
+	// RetentionReport tells, as JSON, what would go at an instant.
+	RetentionReport(ctx context.Context, at time.Time) (json.RawMessage, error)
+	// RetentionSweep does now what is due, and tells it.
+	RetentionSweep(ctx context.Context) (retention.Result, error)
 }
 
 // page is one page of a list.
@@ -75,6 +81,18 @@ func Admin(op Operator) http.Handler {
 		reply(w, struct{}{}, act(r, op))
 	})
 	adminMailbox(mux, op)
+	mux.HandleFunc("GET /v1/retention", func(w http.ResponseWriter, r *http.Request) {
+		at, err := time.Parse(time.RFC3339, r.FormValue("at"))
+		var report json.RawMessage
+		if err == nil {
+			report, err = op.RetentionReport(r.Context(), at)
+		}
+		reply(w, report, err)
+	})
+	mux.HandleFunc("POST /v1/retention/sweep", func(w http.ResponseWriter, r *http.Request) {
+		did, err := op.RetentionSweep(r.Context())
+		reply(w, did, err)
+	})
 	mux.HandleFunc("POST /v1/audit/verify", func(w http.ResponseWriter, r *http.Request) {
 		report, err := op.VerifyAudit(r.Context())
 		reply(w, report, err)

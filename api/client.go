@@ -14,6 +14,7 @@ import (
 	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
+	"gatewayd/retention"
 )
 
 // maxAnswer bounds what the client reads, in octets.
@@ -124,6 +125,18 @@ func (c *Client) Receipt(ctx context.Context, authority string, id message.ID, w
 	var o original
 	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String()+"/receipts/"+url.PathEscape(which), nil, &o)
 	return o.Receipt, o.Document, err
+}
+
+// RetentionReport implements Operator.
+func (c *Client) RetentionReport(ctx context.Context, at time.Time) (report json.RawMessage, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/retention", url.Values{"at": {at.Format(time.RFC3339)}}, &report)
+	return report, err
+}
+
+// RetentionSweep implements Operator.
+func (c *Client) RetentionSweep(ctx context.Context) (did retention.Result, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/retention/sweep", nil, &did)
+	return did, err
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, into any) error {

@@ -29,6 +29,7 @@ type File struct {
 	Vocabulary Vocabulary `toml:"vocabulary" doc:"How users say the class. Leave out to use the built-in words."`
 	Policy     Policy     `toml:"policy" doc:"Values of the built-in duties."`
 	Retention  Retention  `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
+	Log        Log        `toml:"log" doc:"The operational log: no subject, body or address stands in it."`
 	Delivery   Delivery   `toml:"delivery" doc:"Retries and limits of delivery."`
 	Limits     Limits     `toml:"limits" doc:"Limits of the SMTP doors."`
 
@@ -162,6 +163,13 @@ type Policy struct {
 type Retention struct {
 	ContentMonths int `toml:"content_months" doc:"Content is gone after at most this many calendar months: 1 or 2." default:"2"`
 	LogMonths     int `toml:"log_months" doc:"Log data are kept exactly this many calendar months." default:"6"`
+}
+
+// Log is the operational log.
+type Log struct {
+	File    string   `toml:"file" doc:"Log file, rotated and compressed; empty: standard error." example:"/var/log/gatewayd/gatewayd.log"`
+	MaxSize Size     `toml:"max_size" doc:"A file is closed at this size." default:"\"10 MB\""`
+	MaxAge  Duration `toml:"max_age" doc:"A file is closed, and a closed one removed, after this time." default:"\"7d\""`
 }
 
 // Delivery holds retry values.

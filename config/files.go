@@ -146,24 +146,25 @@ func (b *builder) pool(key, name string) *x509.CertPool {
 	return pool
 }
 
-// fallbackKey checks the certificate to which unclaimed mail will be encrypted.
-func (b *builder) fallbackKey(key, name string) {
+// fallbackKey reads the certificate to which unclaimed mail will be encrypted.
+func (b *builder) fallbackKey(key, name string) *x509.Certificate {
 	text, ok := b.read(key, name)
 	if !ok {
-		return
+		return nil
 	}
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "CERTIFICATE" {
 		b.bad(key, "%s: does not begin with a PEM certificate", name)
-		return
+		return nil
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		b.bad(key, "%s: %s", name, strings.TrimPrefix(err.Error(), "x509: "))
-		return
+		return nil
 	}
 	if c.PublicKeyAlgorithm != x509.RSA && c.PublicKeyAlgorithm != x509.ECDSA {
 		b.bad(key, "%s: nothing can be encrypted to a key of type %s: use RSA or EC", name, c.PublicKeyAlgorithm)
 	}
 	b.current(key, name, c)
+	return c
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/receipts"
 	"gatewayd/retention"
@@ -39,6 +41,8 @@ type Config struct {
 	Rules       *policy.Policy
 	Windows     retention.Windows
 	Authorities []gateway.Authority
+	Fallback    map[string]*x509.Certificate // authority → to whom its unclaimed mail is encrypted before erasure
+	Digest      string                       // SHA-256 of the file, for the protocols of destruction
 	Platforms   map[string]gateway.Platform
 	Delivery    gateway.Delivery
 	Recogniser  *receipts.Recogniser
@@ -66,7 +70,7 @@ func Load(path string, now time.Time) (*Config, []Problem) {
 	}
 	b := builder{document: d, dir: filepath.Dir(path), now: now}
 	c := b.build()
-	c.Path, c.Warnings = path, sorted(b.warnings)
+	c.Path, c.Digest, c.Warnings = path, message.Digest(sha256.Sum256(text)).String(), sorted(b.warnings)
 	return c, sorted(b.problems)
 }
 

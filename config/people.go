@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"io/fs"
 	"maps"
@@ -17,8 +18,12 @@ import (
 // people reads authorities, accounts and the directory.
 func (b *builder) people(c *Config) {
 	f := &b.file
+	c.Fallback = map[string]*x509.Certificate{}
 	for _, id := range slices.Sorted(maps.Keys(f.Authority)) {
 		c.Authorities = append(c.Authorities, b.authority(id, f.Authority[id]))
+		if name := f.Authority[id].FallbackKey; name != "" {
+			c.Fallback[id] = b.fallbackKey(joinKey("authority", id)+".fallback_key", name)
+		}
 	}
 	b.unique(c.Authorities)
 	b.accounts(c)
@@ -63,9 +68,6 @@ func (b *builder) authority(id string, a Authority) gateway.Authority {
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Platforms)) {
 		b.platformAddress(key, name, a.Platforms[name], &out)
-	}
-	if a.FallbackKey != "" {
-		b.fallbackKey(key+".fallback_key", a.FallbackKey)
 	}
 	return out
 }

@@ -106,6 +106,11 @@ func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Read
 // roomFor refuses mail while the disk is nearly full or the ledger lags: the
 // reserve belongs to receipts, settlements and the audit log.
 func (g *Gateway) roomFor() error {
+	if g.guard != nil {
+		if err := g.guard(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case g.auditDown.Load():
 		return errAuditDown

@@ -88,6 +88,7 @@ type Gateway struct {
 	tail       *tail
 	wake       chan struct{} // there may be work: new items, or the clock moved
 	indexed    chan struct{} // there may be records to index
+	guard      func() error  // refuses mail while the clock is wrong; nil: nobody watches it
 	inFlight   *targets
 	workers    sync.WaitGroup
 	auditDown  atomic.Bool   // the day files cannot be written: nothing is accepted, nothing leaves

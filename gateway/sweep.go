@@ -71,6 +71,7 @@ func (g *Gateway) NewRetention(o RetentionOptions) (*Retention, error) {
 	}
 	r := &Retention{g: g, o: o, clock: clock}
 	r.high.Store(clock.High().UnixNano())
+	g.guard = r.Room
 	r.sweeper, err = retention.NewSweeper(retention.Options{
 		Windows: g.o.Windows, Keys: sweepKeys{o.Keys}, Messages: sweepMessages{r}, Logs: sweepLogs{r}, Folders: sweepFolders{g}, Clock: clock,
 		Protocols: filepath.Join(g.o.Data, "protocols"), Software: o.Software, Config: o.Config, Log: g.o.Log, Hook: o.Hook,

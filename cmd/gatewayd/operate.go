@@ -52,7 +52,7 @@ func (f configFlag) operate(c console, ask func(context.Context, api.Operator) e
 	if err := p.gateway.Catchup(ctx); err != nil {
 		return err
 	}
-	return ask(ctx, p.gateway)
+	return ask(ctx, p.operator())
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -17,6 +17,7 @@ import (
 	"gatewayd/api"
 	"gatewayd/config"
 	"gatewayd/message"
+	"gatewayd/retention"
 	"gatewayd/smtp"
 )
 
@@ -41,7 +42,11 @@ func (s serveCmd) Run(c console) error {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintln(c.err, "warning:", w)
 	}
-	log := slog.New(slog.NewJSONHandler(c.err, nil))
+	log, closeLog, err := openLog(cfg.File.Log, c)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	p, err := open(cfg, log, time.Now)
@@ -58,6 +63,19 @@ func (s serveCmd) Run(c console) error {
 	defer signal.Stop(hup)
 	go p.reload(ctx, hup, log)
 	return p.run(ctx, listeners, log)
+}
+
+// openLog opens the operational log: the configured file, or standard error.
+func openLog(l config.Log, c console) (*slog.Logger, func(), error) {
+	out, end := c.err, func() {}
+	if l.File != "" {
+		f, err := retention.OpenLogFile(retention.LogFileOptions{Path: l.File, MaxSize: int64(l.MaxSize), MaxAge: time.Duration(l.MaxAge), Now: time.Now})
+		if err != nil {
+			return nil, nil, err
+		}
+		out, end = f, func() { f.Close() }
+	}
+	return slog.New(retention.Masked(slog.NewJSONHandler(out, nil))), end, nil
 }
 
 // reload reads directory and password file again on each signal; a faulty one is
@@ -150,6 +168,7 @@ func (p *parts) run(ctx context.Context, doors []door, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	programs.Go(func() { p.erase.Run(flowCtx) })
 	log.Info("ready", "version", version)
 	select {
 	case <-ctx.Done():
@@ -208,7 +227,7 @@ func (p *parts) admin() (*http.Server, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, err
 	}
-	s := &http.Server{Handler: api.Admin(p.gateway), ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Handler: api.Admin(p.operator()), ReadHeaderTimeout: 10 * time.Second}
 	go s.Serve(l)
 	return s, nil
 }

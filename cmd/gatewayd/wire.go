@@ -44,6 +44,7 @@ type parts struct {
 	store   *bolt.Store
 	audit   *audit.Log
 	gateway *gateway.Gateway
+	erase   *gateway.Retention
 }
 
 // open opens the data folder and wires the flow; nothing runs yet.
@@ -60,7 +61,7 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	if p.keys, err = seal.Open(filepath.Join(cfg.Data, "keys"), cfg.Master); err != nil {
 		return nil, err
 	}
-	if p.vault, err = vault.Open(vault.Options{Dir: filepath.Join(cfg.Data, "vault"), Keys: p.keys}); err != nil {
+	if p.vault, err = vault.Open(vault.Options{Dir: filepath.Join(cfg.Data, "vault"), Keys: p.keys, Over: gateway.Over(now)}); err != nil {
 		return nil, err
 	}
 	if p.store, err = bolt.Open(bolt.Options{
@@ -82,6 +83,10 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 		Keys: cfg.Keys.Get, Connectors: links, Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Delivery: cfg.Delivery,
 		Now: now, Log: log,
 	})
+	if err != nil {
+		return p, err
+	}
+	p.erase, err = p.gateway.NewRetention(gateway.RetentionOptions{Keys: p.keys, Ledger: p.store, Fallback: cfg.Fallback, Software: "gatewayd " + version, Config: cfg.Digest})
 	return p, err
 }
 

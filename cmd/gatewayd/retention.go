@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"gatewayd/api"
+	"gatewayd/calendar"
+	"gatewayd/gateway"
+	"gatewayd/retention"
+)
+
+// operator is the flow with its erasure, as administrators ask it.
+type operator struct {
+	*gateway.Gateway
+	erase *gateway.Retention
+}
+
+func (p *parts) operator() api.Operator { return operator{p.gateway, p.erase} }
+
+// RetentionReport implements api.Operator.
+func (o operator) RetentionReport(ctx context.Context, at time.Time) (json.RawMessage, error) {
+	report, err := o.erase.Report(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(report)
+}
+
+// RetentionSweep implements api.Operator.
+func (o operator) RetentionSweep(ctx context.Context) (retention.Result, error) {
+	return o.erase.Sweep(ctx)
+}
+
+type retentionCmd struct {
+	Report   retentionReportCmd   `cmd:"" help:"Tell what is kept, until when, and what becomes of it."`
+	Simulate retentionSimulateCmd `cmd:"" help:"Tell what would be gone on a day. Nothing is changed."`
+	Run      retentionRunCmd      `cmd:"" help:"Do now what is due. The running gateway does so by itself."`
+}
+
+type retentionReportCmd struct {
+	configFlag
+	jsonFlag
+}
+
+// Run reports on now.
+func (r retentionReportCmd) Run(c console) error {
+	return report(c, r.configFlag, r.JSON, time.Now())
+}
+
+type retentionSimulateCmd struct {
+	configFlag
+	jsonFlag
+	At string `required:"" help:"Day (2027-01-23) or instant (RFC 3339)."`
+}
+
+// Help shows examples.
+func (retentionSimulateCmd) Help() string {
+	return "Example:\n  gatewayd retention simulate --at 2027-01-23"
+}
+
+// Run simulates.
+func (r retentionSimulateCmd) Run(c console) error {
+	at, err := time.Parse(time.RFC3339, r.At)
+	if err != nil {
+		day, err := calendar.ParseDay(r.At)
+		if err != nil {
+			return fmt.Errorf("%q: write a day like 2027-01-23 or an instant like 2027-01-23T12:00:00+01:00", r.At)
+		}
+		at = day.End()
+	}
+	return report(c, r.configFlag, r.JSON, at)
+}
+
+func report(c console, f configFlag, asJSON bool, at time.Time) error {
+	return f.operate(c, func(ctx context.Context, op api.Operator) error {
+		raw, err := op.RetentionReport(ctx, at)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c.out, raw)
+		}
+		var report gateway.RetentionReport
+		if err := json.Unmarshal(raw, &report); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "at %s: content at most %d months, log data exactly %d\n", local(report.At), report.Windows.ContentMonths, report.Windows.LogMonths)
+		t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "DAY\tFAMILY\tSTAGE\tMESSAGES\tOPEN\tUNCONFIRMED\tLET GO\tREFUSES FROM\tGONE FROM\tLIMIT")
+		for _, d := range report.Days {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", d.Day, d.Family, d.Stage, d.Messages, d.Open, d.Unconfirmed, d.LetGo, local(d.Doom), local(d.Destroy), local(d.Limit))
+		}
+		return t.Flush()
+	})
+}
+
+type retentionRunCmd struct {
+	configFlag
+	jsonFlag
+}
+
+// Run sweeps once.
+func (r retentionRunCmd) Run(c console) error {
+	return r.operate(c, func(ctx context.Context, op api.Operator) error {
+		did, err := op.RetentionSweep(ctx)
+		if err != nil {
+			return err
+		}
+		if r.JSON {
+			return printJSON(c.out, did)
+		}
+		_, err = fmt.Fprintf(c.out, "let go %d, exported %d, expired %d, doomed %v, destroyed %v, failed exports %d\n", did.Released, did.Exported, did.Expired, did.Doomed, did.Destroyed, did.Failed)
+		return err
+	})
+}
