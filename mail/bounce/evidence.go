@@ -71,7 +71,7 @@ func senderWeight(h *mail.Header) int {
 	from := h.Get("From")
 	list := mail.Addresses(from)
 	switch {
-	case strings.Trim(from, "<> ") == "", daemonName.MatchString(h.Text("From")):
+	case strings.Trim(from, "<> ") == "" && h.Get("Subject") != "", daemonName.MatchString(h.Text("From")):
 		weight = 2
 	case len(list) > 0 && isDaemon(list[0].Local):
 		weight = 2
