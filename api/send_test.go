@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"gatewayd/api"
+	"gatewayd/mail"
 	"gatewayd/message"
 )
 
@@ -271,9 +272,10 @@ func checkComposed(t testing.TB, text, envelope string, files []file) {
 			t.Fatalf("header field %s: %q\n%s", name, values, text)
 		}
 	}
-	dec := mime.WordDecoder{}
-	if got, err := dec.DecodeHeader(m.Header.Get("Subject")); err != nil || got != strings.Trim(wish.Subject, " ") {
-		t.Fatalf("subject %q, %v, want %q", got, err, wish.Subject)
+	// The standard library makes one space of several at a fold: read it as we do.
+	h, err := mail.ReadHeader(bufio.NewReader(strings.NewReader(text)), 1<<20)
+	if err != nil || h.Text("Subject") != strings.Trim(wish.Subject, " ") {
+		t.Fatalf("subject %q, %v, want %q", h.Text("Subject"), err, wish.Subject)
 	}
 	to, err := m.Header.AddressList("To")
 	if err != nil || len(to) != len(wish.To) {
@@ -336,6 +338,7 @@ func FuzzCompose(f *testing.F) {
 	f.Add("x@example.org>\r\nBcc: <y@z", "a\r\nBcc: y@z", "--=_\r\n", "a\r\n\"; x", "text/html\r\nX: y", "--=_00000000000000000000000000--\r\n")
 	f.Add("=?utf-8?q?a?=@b.ch", "=?utf-8?q?=0d=0aBcc:_x?=", "=0D=0A.\r\n.", "=?utf-8?q?a?=", "text/plain; name=\"=?\"", "\x00")
 	f.Add("\"a b\"@b.ch", strings.Repeat("ä", 300), "\tx \r\r\n", "ä.pdf", "a/b", "\r\n")
+	f.Add("x@b.ch", strings.Repeat("a", 500)+"     "+strings.Repeat("a", 170), "x", "x", "", "")
 	f.Add("müller@bücher.ch", strings.Repeat("a", 1500), strings.Repeat("a", 2000), strings.Repeat("a", 250), "x", "")
 	d := newDoor(f, func(o *api.HTTPOptions) { o.Log = quiet() })
 	f.Fuzz(func(t *testing.T, to, subject, text, name, kind, content string) {

@@ -43,6 +43,7 @@ type WebhookOptions struct {
 	Roots      *x509.CertPool // whom we trust; nil: the system's
 	Poll       time.Duration  // how often we look for new events; 1 s
 	Timeout    time.Duration  // of one try; 15 s
+	QuickWait  time.Duration  // pause before a quick repetition, of which there are two; 200 ms
 	RetryFirst time.Duration  // pause after the quick tries have failed; doubles; 5 s
 	RetryMax   time.Duration  // longest pause; 15 min
 	Log        *slog.Logger
@@ -83,6 +84,7 @@ func NewWebhooks(o WebhookOptions, f Feeder) (*Webhooks, error) {
 		return nil, errors.New("webhooks: folder, cursor key, log and feed are needed")
 	}
 	o.Poll, o.Timeout = cmp.Or(o.Poll, time.Second), cmp.Or(o.Timeout, 15*time.Second)
+	o.QuickWait = cmp.Or(o.QuickWait, 200*time.Millisecond)
 	o.RetryFirst, o.RetryMax = cmp.Or(o.RetryFirst, 5*time.Second), cmp.Or(o.RetryMax, 15*time.Minute)
 	w := &Webhooks{o: o, feed: f}
 	seen := map[string]bool{}
@@ -155,7 +157,7 @@ func (w *Webhooks) client(loopback bool) *retryablehttp.Client {
 	}}
 	c := retryablehttp.NewClient()
 	c.Logger = nil // its own would print URLs
-	c.RetryMax, c.RetryWaitMin, c.RetryWaitMax = quickTries, 200*time.Millisecond, time.Second
+	c.RetryMax, c.RetryWaitMin, c.RetryWaitMax = quickTries, w.o.QuickWait, 2*w.o.QuickWait
 	c.Backoff = retryablehttp.LinearJitterBackoff // does not obey a Retry-After of an hour
 	c.CheckRetry = func(ctx context.Context, res *http.Response, err error) (bool, error) {
 		if errors.Is(err, errPlace) {

@@ -82,7 +82,7 @@ func (r *receiver) got() int {
 func hookOptions(dir, url string, log io.Writer) api.WebhookOptions {
 	return api.WebhookOptions{
 		Dir: dir, Hooks: []api.Hook{{Authority: "bau", URL: url, Secret: hookSecret}}, CursorKey: func(a string) ([]byte, error) { return []byte(a), nil },
-		Poll: 5 * time.Millisecond, RetryFirst: 10 * time.Millisecond, RetryMax: 20 * time.Millisecond, Timeout: 2 * time.Second, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Poll: 5 * time.Millisecond, QuickWait: time.Millisecond, RetryFirst: 10 * time.Millisecond, RetryMax: 20 * time.Millisecond, Timeout: 2 * time.Second, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
 }
 
@@ -181,7 +181,7 @@ func deliver0(t *testing.T, o api.WebhookOptions, f *flow, r *receiver) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	ctx, stop := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer stop()
 	hooks.Run(ctx)
 	if r.posts > 0 {
