@@ -16,7 +16,7 @@ import (
 
 // purgeBatch bounds how many rows one commit of Purge takes away, so that
 // accepting and delivering go on between two.
-const purgeBatch = 500
+const purgeBatch = 2000
 
 // LetGo returns messages whose items have all let go of the body while the body
 // is there still, from the ID behind after on, at most max. It looks at a bounded

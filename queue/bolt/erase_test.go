@@ -130,7 +130,7 @@ func TestPurge(t *testing.T) {
 		now := storetest.Now()
 		days := []string{o.LogDay(now), o.LogDay(now.AddDate(0, 0, 1))}
 		var all []queue.Accepted
-		for n := range uint64(1500) {
+		for n := range uint64(4400) {
 			a := storetest.Accepted(n+1, 1)
 			at := now.AddDate(0, 0, int(n%2)) //nolint:gosec // small
 			a.Envelope.LogDay = days[n%2]
@@ -147,7 +147,7 @@ func TestPurge(t *testing.T) {
 		if err := s.Apply(ctx, queue.Change{Receipts: []message.Receipt{late, early}, Events: []message.Event{event}}); err != nil {
 			t.Fatal(err)
 		}
-		if w, err := s.WindowOf(ctx, days[0]); err != nil || w != (bolt.Window{Messages: 750, Items: 750, Receipts: 1}) {
+		if w, err := s.WindowOf(ctx, days[0]); err != nil || w != (bolt.Window{Messages: 2200, Items: 2200, Receipts: 1}) {
 			t.Fatalf("WindowOf = %+v, %v", w, err)
 		}
 		if destroyed {
@@ -180,7 +180,7 @@ func checkPurged(t *testing.T, s *bolt.Store, all []queue.Accepted, days []strin
 		}
 	}
 	counts, err := s.Counts(ctx)
-	if err != nil || counts[message.Waiting] != 750 {
+	if err != nil || counts[message.Waiting] != 2200 {
 		t.Errorf("counts %v %v", counts, err)
 	}
 	if rs, err := s.Receipts(ctx, all[0].Envelope.ID); err != nil || len(rs) != 1 {
