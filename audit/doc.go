@@ -7,7 +7,9 @@
 // sealed; the files name nobody in clear. Whether a chain is whole can be seen
 // without any key and after the keys were destroyed.
 //
-// It neither makes events nor deletes files: the ledger makes the chain,
-// retention erases. The hash alone does not stop somebody who rewrites every
+// Ended days are sealed: compressed, with a signed Seal beside them. It makes no
+// events and decides nothing about windows: the ledger makes the chain, and
+// retention calls Rotate and Erase; the seals of erased days stay, so that Verify
+// still proves order and completeness. The hash alone does not stop somebody who rewrites every
 // file to the end; the seal does, and what was exported before.
 package audit

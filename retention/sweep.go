@@ -283,8 +283,7 @@ func (s *Sweeper) expire(ctx context.Context, day calendar.Day, r *Result) error
 }
 
 // destroyContent writes down what goes, destroys the key, unlinks the folder and
-// closes the protocol. A crash before the key is gone begins again; one behind it
-// is finished from the part file.
+// closes the protocol.
 func (s *Sweeper) destroyContent(ctx context.Context, plan Schedule, day calendar.Day, doomed time.Time, r *Result) error {
 	if err := s.expire(ctx, day, r); err != nil {
 		return err
@@ -467,8 +466,7 @@ func (s *Sweeper) listLog(ctx context.Context, plan Schedule, r *Result) error {
 }
 
 // leftovers removes what has no key any more: remains of a sweep that was cut
-// off, or of a restored backup. Once a day, and at start, it also purges rows and
-// day files that are over, and compacts the ledger.
+// off, or of a restored backup. Once a day and at start it also looks for rows.
 func (s *Sweeper) leftovers(ctx context.Context, r *Result) error {
 	now := r.Clock.Now
 	days, err := s.o.Folders.Days()

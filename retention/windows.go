@@ -1,9 +1,12 @@
-// Package retention holds the legal windows: by which day content must be
-// gone, on which day log data ends, and how long a hand-over may be tried so
-// that proof and erasure never collide (Vo E-GovG BL § 11).
+// Package retention holds the legal windows and enforces them: by which day
+// content must be gone, on which day log data ends, how long a hand-over may be
+// tried so that proof and erasure never collide (Vo E-GovG BL § 11), and the
+// sweep, the only code that decides to delete (docs/retention.md).
 //
-// It computes; it does not read a clock. Months are calendar months: 60 days
-// would be too late for some start days and 180 days too early for all.
+// It reads no clock itself and knows no store: Keys, Messages, Logs and Folders
+// are what it needs of them, and gateway adapts. Months are calendar months: 60
+// days would be too late for some start days and 180 days too early for all.
+// LogFile and Masked serve the operational log.
 package retention
 
 import (
