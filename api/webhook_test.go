@@ -163,30 +163,46 @@ func TestWebhookTLS(t *testing.T) {
 	server := httptest.NewTLSServer(r)
 	defer server.Close()
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-	var log bytes.Buffer
-	o := hookOptions(t.TempDir(), server.URL, &log)
-	deliver0(t, o, &flow{events: happened(2)}, r)
-	if !strings.Contains(log.String(), "not trusted") || strings.Contains(log.String(), server.URL) {
-		t.Errorf("the log: %s", log.String())
+	o := hookOptions(t.TempDir(), server.URL, io.Discard)
+	if log := fails(t, o, &flow{events: happened(2)}, r); !strings.Contains(log, "not trusted") || strings.Contains(log, server.URL) {
+		t.Errorf("the log: %s", log)
 	}
 	o.Roots = x509.NewCertPool()
 	o.Roots.AddCert(server.Certificate())
 	deliver(t, o, &flow{events: happened(2)}, r, 2)
 }
 
-// deliver0 runs webhooks for a moment, and nothing may come.
-func deliver0(t *testing.T, o api.WebhookOptions, f *flow, r *receiver) {
+// told is a log that says when something was written.
+type told struct {
+	bytes.Buffer
+	first chan struct{}
+	once  sync.Once
+}
+
+// Write implements io.Writer; slog calls it under its own lock.
+func (l *told) Write(p []byte) (int, error) {
+	defer l.once.Do(func() { close(l.first) })
+	return l.Buffer.Write(p)
+}
+
+// fails runs webhooks until the first failure is logged and returns the log;
+// nothing may come.
+func fails(t *testing.T, o api.WebhookOptions, f *flow, r *receiver) string {
 	t.Helper()
+	log := &told{first: make(chan struct{})}
+	o.Log = slog.New(slog.NewTextHandler(log, nil))
 	hooks, err := api.NewWebhooks(o, f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
+	go func() { <-log.first; stop() }()
 	hooks.Run(ctx)
 	if r.posts > 0 {
 		t.Errorf("%d posts came", r.posts)
 	}
+	return log.String()
 }
 
 func TestWebhookRefuses(t *testing.T) {
@@ -217,9 +233,8 @@ func TestWebhookRefuses(t *testing.T) {
 		t.Error("a broken cursor file is no error")
 	}
 	// A link-local address, where cloud machines keep their secrets, is never dialled.
-	var log bytes.Buffer
-	deliver0(t, hookOptions(t.TempDir(), "https://169.254.169.254/", &log), &flow{events: happened(1)}, &receiver{})
-	if !strings.Contains(log.String(), "not allowed") {
-		t.Errorf("the log: %s", log.String())
+	o = hookOptions(t.TempDir(), "https://169.254.169.254/", io.Discard)
+	if log := fails(t, o, &flow{events: happened(1)}, &receiver{}); !strings.Contains(log, "not allowed") {
+		t.Errorf("the log: %s", log)
 	}
 }
