@@ -45,11 +45,15 @@ func (rep *Report) readFreeText(m *material) bool {
 		assumed = Delayed
 	}
 	wholeReply, wholeStatus := codes(m.text)
-	for _, p := range places {
+	for i, p := range places {
 		r := Recipient{Address: p.address, Action: assumed, Diagnostic: oneLine(p.block)}
 		said := p.block
 		if reply, status := codes(said); reply == 0 && status == "" {
-			if own := m.transcript(p.address); own != "" {
+			own := ""
+			if i < maxTranscripts {
+				own = m.transcript(p.address)
+			}
+			if own != "" {
 				said += "\n" + own
 			} else if len(places) == 1 || reasonOf(said, "", 0) == Undefined {
 				r.Reply, r.Status = wholeReply, wholeStatus
@@ -67,6 +71,9 @@ func (rep *Report) readFreeText(m *material) bool {
 	}
 	return true
 }
+
+// maxTranscripts bounds the recipients for whom the dialogue is searched.
+const maxTranscripts = 50
 
 // transcript returns the lines of an SMTP dialogue that answer to an address:
 // ">>> RCPT TO:<a>" and what follows, or "<<< 550 <a>…".
