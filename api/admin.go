@@ -35,6 +35,7 @@ type Operator interface {
 	RetentionReport(ctx context.Context, at time.Time) (json.RawMessage, error)
 	// RetentionSweep does now what is due, and tells it.
 	RetentionSweep(ctx context.Context) (retention.Result, error)
+	ResetClock(ctx context.Context, reason string) error
 }
 
 // page is one page of a list.
@@ -88,6 +89,9 @@ func Admin(op Operator) http.Handler {
 			report, err = op.RetentionReport(r.Context(), at)
 		}
 		reply(w, report, err)
+	})
+	mux.HandleFunc("POST /v1/retention/clock", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, struct{}{}, op.ResetClock(r.Context(), r.FormValue("reason")))
 	})
 	mux.HandleFunc("POST /v1/retention/sweep", func(w http.ResponseWriter, r *http.Request) {
 		did, err := op.RetentionSweep(r.Context())

@@ -133,6 +133,12 @@ func (c *Client) RetentionReport(ctx context.Context, at time.Time) (report json
 	return report, err
 }
 
+// ResetClock implements Operator.
+func (c *Client) ResetClock(ctx context.Context, reason string) error {
+	var nothing struct{}
+	return c.ask(ctx, http.MethodPost, "/v1/retention/clock", url.Values{"reason": {reason}}, &nothing)
+}
+
 // RetentionSweep implements Operator.
 func (c *Client) RetentionSweep(ctx context.Context) (did retention.Result, err error) {
 	err = c.ask(ctx, http.MethodPost, "/v1/retention/sweep", nil, &did)

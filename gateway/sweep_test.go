@@ -157,8 +157,9 @@ func (f *office) sweep() retention.Result {
 func (f *office) quiet() {
 	f.t.Helper()
 	f.until("quiet", func() bool {
-		counts, err := f.store.Counts(context.Background())
+		// In this order: what was leased in between is counted as Sending.
 		next, waiting, err2 := f.store.NextDue(context.Background())
+		counts, err := f.store.Counts(context.Background())
 		return err == nil && err2 == nil && counts[message.Sending] == 0 && (!waiting || next.After(f.w.time()))
 	})
 }

@@ -160,7 +160,8 @@ func (q queueCheckCmd) Run(c console) error {
 }
 
 type messageCmd struct {
-	Trace traceCmd `cmd:"" help:"Tell the story of a message as a time line."`
+	Inspect messageInspectCmd `cmd:"" help:"Read a message file: subject, people, parts, and what mail programs would read differently. No gateway is needed."`
+	Trace   traceCmd          `cmd:"" help:"Tell the story of a message as a time line."`
 }
 
 type traceCmd struct {

@@ -13,7 +13,7 @@ import (
 )
 
 type receiptsCmd struct {
-	Inspect   inspectCmd   `cmd:"" help:"Read and verify a receipt (.eml or .pdf) without a running gateway."`
+	Inspect   inspectCmd   `cmd:"" help:"Read and verify a receipt (.eml or .pdf), or read a bounce, without a running gateway."`
 	Unmatched unmatchedCmd `cmd:"" help:"List receipts that belong to no known message."`
 }
 
@@ -53,6 +53,9 @@ func (i inspectCmd) Run(c console) error {
 	found, err := recogniser.Inspect(raw, roots)
 	if err != nil {
 		return err
+	}
+	if report, ok := readBounce(raw); ok && len(found.Receipts) == 0 {
+		return printBounce(c, report, i.JSON)
 	}
 	if i.JSON {
 		err = printJSON(c.out, found)

@@ -39,6 +39,7 @@ type retentionCmd struct {
 	Report   retentionReportCmd   `cmd:"" help:"Tell what is kept, until when, and what becomes of it."`
 	Simulate retentionSimulateCmd `cmd:"" help:"Tell what would be gone on a day. Nothing is changed."`
 	Run      retentionRunCmd      `cmd:"" help:"Do now what is due. The running gateway does so by itself."`
+	Clock    retentionClockCmd    `cmd:"" help:"Set the high-water mark to now, after the machine's clock was set right."`
 }
 
 type retentionReportCmd struct {
@@ -116,4 +117,25 @@ func (r retentionRunCmd) Run(c console) error {
 		_, err = fmt.Fprintf(c.out, "let go %d, exported %d, expired %d, doomed %v, destroyed %v, failed exports %d\n", did.Released, did.Exported, did.Expired, did.Doomed, did.Destroyed, did.Failed)
 		return err
 	})
+}
+
+type retentionClockCmd struct {
+	configFlag
+	reasonFlag
+}
+
+// Run sets the mark.
+func (r retentionClockCmd) Run(c console) error {
+	return r.operate(c, func(ctx context.Context, op api.Operator) error {
+		if err := op.ResetClock(ctx, r.Reason); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(c.out, "the mark of the clock stands at now")
+		return err
+	})
+}
+
+// ResetClock implements api.Operator.
+func (o operator) ResetClock(ctx context.Context, reason string) error {
+	return o.erase.ResetClock(ctx, reason)
 }

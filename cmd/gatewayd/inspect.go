@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+
+	"gatewayd/mail/bounce"
+	mailparts "gatewayd/mail/parts"
+)
+
+type messageInspectCmd struct {
+	jsonFlag
+	File string `arg:"" type:"existingfile" help:"The message (.eml)."`
+}
+
+// Help shows examples.
+func (messageInspectCmd) Help() string {
+	return "Example:\n  gatewayd message inspect brief.eml --json"
+}
+
+// Run inspects. Exit code 1 if the message goes beyond the limits of reading.
+func (m messageInspectCmd) Run(c console) error {
+	f, err := os.Open(m.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	found, err := mailparts.Inspect(f, info.Size(), mailparts.Limits{})
+	if err != nil && !errors.Is(err, mailparts.ErrLimits) {
+		return err
+	}
+	beyond := err
+	if m.JSON {
+		return errors.Join(printJSON(c.out, found), beyond)
+	}
+	fmt.Fprintf(c.out, "subject  %s\nfrom     %v\nto       %v\ndate     %s\nsize     %d octets, sha256 %s\n", found.Subject, found.From, found.To, local(found.Date), found.Size, found.SHA256)
+	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	for _, p := range found.Parts {
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%d octets\t%s\n", p.ID, p.Type, p.FileName, p.Size, p.SHA256)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, a := range found.Ambiguous {
+		fmt.Fprintf(c.out, "ambiguous: part %s: %s: %s\n", a.Part, a.Kind, a.Detail)
+	}
+	return beyond
+}
+
+// readBounce reads a report of failed or late delivery.
+func readBounce(raw []byte) (bounce.Report, bool) {
+	sections, err := mailparts.Sections(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		return bounce.Report{}, false
+	}
+	return bounce.Read(sections)
+}
+
+func printBounce(c console, r bounce.Report, asJSON bool) error {
+	if asJSON {
+		return printJSON(c.out, r)
+	}
+	for _, to := range r.Recipients {
+		kind := "temporary"
+		if to.Permanent {
+			kind = "permanent"
+		}
+		fmt.Fprintf(c.out, "%s: %s, status %s, %s, %s\n", to.Address, to.Action, dash(to.Status), kind, to.Reason)
+	}
+	return nil
+}
