@@ -227,11 +227,11 @@ func (s *waitingStore) Index(ctx context.Context, batch []queue.Accepted, marks 
 func TestIdempotency(t *testing.T) {
 	d := newDoor(t, newRig(t, rigOptions{}))
 	attachment := file{"plan.pdf", "application/pdf", strings.Repeat("%PDF", 5000)}
-	status, first := d.form("bau", "form 1", wish("bau", "x@example.org"), attachment)
-	if status != http.StatusUnprocessableEntity {
+	if status, _ := d.form("bau", "form 1", wish("bau", "x@example.org"), attachment); status != http.StatusUnprocessableEntity {
 		t.Errorf("a key with a space: %d", status)
 	}
-	if status, first = d.form("bau", "form-1", wish("bau", "x@example.org"), attachment); status != http.StatusAccepted {
+	status, first := d.form("bau", "form-1", wish("bau", "x@example.org"), attachment)
+	if status != http.StatusAccepted {
 		t.Fatalf("POST: %d %s", status, first)
 	}
 	id, _ := message.ParseID(first)
