@@ -125,9 +125,13 @@ func (m mailboxExportCmd) Run(c console) error {
 	if err := os.Mkdir(m.Dir, 0o700); err != nil {
 		return err
 	}
-	return m.operate(c, func(ctx context.Context, op api.Operator) error {
+	err = m.operate(c, func(ctx context.Context, op api.Operator) error {
 		return errors.Join(m.message(ctx, op, id), m.story(ctx, op, id))
 	})
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(m.Dir)) // half an export would be taken for a whole one
+	}
+	return err
 }
 
 func (m mailboxExportCmd) message(ctx context.Context, op api.Operator, id message.ID) error {
