@@ -137,11 +137,6 @@ func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item mes
 		About: item.Key, UTF8: !about.From.IsASCII(),
 		EraseDay: g.o.Windows.ContentDay(now).String(), LogDay: g.o.Windows.LogDay(now).String(),
 	}
-	eraseBy := g.o.Windows.EraseBy(now)
-	if about.EraseDay < env.EraseDay && now.Before(item.EraseBy) {
-		// It quotes the message's header: it must not outlive the message.
-		env.EraseDay, eraseBy = about.EraseDay, item.EraseBy
-	}
 	var err error
 	if env.Body, err = g.o.Vault.PutBlob(ctx, seal.Content, env.EraseDay, text); err != nil {
 		return nil, fmt.Errorf("store notice: %w", err)
@@ -149,7 +144,7 @@ func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item mes
 	note := message.Item{
 		Key: message.ItemKey{Message: env.ID, N: 1}, Recipient: message.Recipient{Address: about.From, Notify: []string{"NEVER"}},
 		Decision: message.Decision{Verdict: message.Deliver, Class: message.Normal, Via: viaMailbox, Keep: message.KeepUntilHandedOver, GiveUp: 5 * 24 * time.Hour},
-		State:    message.Waiting, NextTry: now, EraseBy: eraseBy,
+		State:    message.Waiting, NextTry: now, EraseBy: g.o.Windows.EraseBy(now),
 	}
 	made := &queue.Accepted{Envelope: env, Items: []message.Item{note}}
 	g.forward(made, now)
