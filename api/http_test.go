@@ -341,7 +341,7 @@ func TestSlowClient(t *testing.T) {
 	began := time.Now()
 	fmt.Fprintf(c, "POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: message/rfc822\r\nGatewayd-From: a@bau.example\r\nGatewayd-To: x@example.org\r\nContent-Length: 1000\r\n\r\nSubject: x\r\n", d.secrets["send"])
 	answer, err := io.ReadAll(c)
-	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408") || time.Since(began) > 5*time.Second {
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408") || time.Since(began) > time.Minute {
 		t.Errorf("after %v: %v %s", time.Since(began), err, answer)
 	}
 	if len(d.flow.got) > 0 {

@@ -108,7 +108,7 @@ func deliver(t *testing.T, o api.WebhookOptions, f *flow, r *receiver, n int) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { hooks.Run(ctx); close(ended) }()
-	for end := time.Now().Add(8 * time.Second); r.got() < n && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); r.got() < n && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 	}
 	time.Sleep(20 * time.Millisecond) // what must not come
 	stop()
@@ -195,7 +195,7 @@ func fails(t *testing.T, o api.WebhookOptions, f *flow, r *receiver) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	go func() { <-log.first; stop() }()
 	hooks.Run(ctx)

@@ -121,7 +121,7 @@ func TestBoundedTime(t *testing.T) {
 	} {
 		start := time.Now()
 		d := parse("x", []byte(text))
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s: %s", name, took)
 		}
 		if len(d.problems) > maxProblems+1 {

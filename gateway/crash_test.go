@@ -191,7 +191,7 @@ var mails = []struct{ name, subject, to, via string }{
 // text again.
 func (m *mailbag) send(r *rig) {
 	for _, x := range mails {
-		for end := time.Now().Add(5 * time.Second); m.acked[x.name].IsZero() && !r.dead.Load() && time.Now().Before(end); {
+		for end := time.Now().Add(patience); m.acked[x.name].IsZero() && !r.dead.Load() && time.Now().Before(end); {
 			id, err := r.g.Accept(context.Background(), submission(x.to), strings.NewReader(letter(x.subject, x.name)+"Inhalt "+x.name+"\r\n"))
 			if err == nil && !r.dead.Load() {
 				m.acked[x.name] = id
@@ -205,7 +205,7 @@ func (m *mailbag) send(r *rig) {
 func (m *mailbag) settle(r *rig) {
 	receipted := false
 	calm := 0
-	for end := time.Now().Add(8 * time.Second); calm < 15 && !r.dead.Load() && time.Now().Before(end); time.Sleep(3 * time.Millisecond) {
+	for end := time.Now().Add(patience); calm < 15 && !r.dead.Load() && time.Now().Before(end); time.Sleep(3 * time.Millisecond) {
 		if got := r.w.links["incamail"].seen(); len(got) > 0 && !receipted {
 			_, err := r.inbound(platformSender, r.w.receipt(r.t, "Abgabequittung", got[0].ref, "buerger@example.ch"), "bau@bl.example")
 			receipted = err == nil

@@ -24,6 +24,10 @@ import (
 	"gatewayd/vault"
 )
 
+// patience is how long a test waits for what must come: far longer than a busy
+// machine with the race detector needs, because only what never comes is a fault.
+const patience = 2 * time.Minute
+
 // rig is one gateway on one data folder.
 type rig struct {
 	t     *testing.T
@@ -135,7 +139,7 @@ func (r *rig) run() {
 	case <-ready:
 	case err := <-r.ended:
 		r.t.Fatalf("start: %v", err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		r.t.Fatal("the gateway does not become ready")
 	}
 }
@@ -152,7 +156,7 @@ func (r *rig) close() {
 		if err != nil && !errors.Is(err, audit.ErrBroken) {
 			r.t.Errorf("run: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		r.t.Error("the gateway does not stop")
 		return
 	}
@@ -256,7 +260,7 @@ func (r *rig) item(k message.ItemKey) message.Item {
 // until waits for something.
 func (r *rig) until(what string, there func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if there() {
 			return
 		}

@@ -92,7 +92,7 @@ func TestOddTime(t *testing.T) {
 		OddParams("a/b; " + s)
 		OddWords(s)
 	}
-	if d := time.Since(start); d > 4*time.Second {
+	if d := time.Since(start); d > 40*time.Second {
 		t.Errorf("took %s", d)
 	}
 }

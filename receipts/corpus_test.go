@@ -60,7 +60,7 @@ func TestRecogniseCorpora(t *testing.T) {
 				}
 			}
 		}
-		if d := time.Since(start); d > 3*time.Second {
+		if d := time.Since(start); d > 30*time.Second {
 			t.Errorf("%s: %d octets took %s", path, len(raw), d)
 		}
 	})
@@ -83,7 +83,7 @@ func TestInspectForeignPDF(t *testing.T) {
 		if err != nil || len(got.Receipts) != 1 || got.Receipts[0].Verdict == message.Verified || got.Receipts[0].Kind != message.UnknownReceipt {
 			t.Errorf("%s: %+v, %v", path, got, err)
 		}
-		if d := time.Since(start); d > 5*time.Second {
+		if d := time.Since(start); d > time.Minute {
 			t.Errorf("%s: %d octets took %s", path, len(raw), d)
 		}
 	})

@@ -63,7 +63,7 @@ func TestPDFTextBomb(t *testing.T) {
 	pdfText([]byte(nested))
 	pdfText([]byte(strings.Repeat("stream\n", 1<<18)))
 	pdfText([]byte(strings.Repeat("obj stream\nendstream", 1<<16)))
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > time.Minute {
 		t.Errorf("took %s", d)
 	}
 }

@@ -133,7 +133,7 @@ func (w *world) dial(p *Platform, certs ...Certificate) *gosmtp.Client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c.CommandTimeout, c.SubmissionTimeout = 5*time.Second, 5*time.Second
+	c.CommandTimeout, c.SubmissionTimeout = time.Minute, time.Minute
 	w.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -173,7 +173,7 @@ func (w *world) mustSubmit(p *Platform, to, subject string) {
 
 func (w *world) flush() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for _, p := range []*Platform{w.inca, w.psph} {
 		if err := p.Flush(ctx); err != nil {

@@ -84,7 +84,7 @@ func TestSwaks(t *testing.T) {
 	for _, tc := range cases {
 		before := len(tc.d.intake.all())
 		args := append([]string{"--server", tc.d.listen(t), "--from", "amt@bl.example", "--to", "buerger@example.ch", "--data", text, "--helo", "client.example"}, tc.args...)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 		cancel()
 		if (err == nil) != tc.ok || !strings.Contains(string(out), tc.says) {

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"gatewayd/config"
 	"gatewayd/message"
@@ -85,7 +84,7 @@ func TestAPI(t *testing.T) {
 	mine, theirs := r.secretOf(t, "bau", "bauinspektorat"), r.secretOf(t, "steuer", "steuerverwaltung")
 	replaceIn(t, r.file, "[listen]\n", "[api]\naddr = \""+addr+"\"\n\n[listen]\n")
 	r.start()
-	await(t, "the API's port", 5*time.Second, func() bool {
+	await(t, "the API's port", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
@@ -96,7 +95,7 @@ func TestAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "gateway.bl.example", MinVersion: tls.VersionTLS12}}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "gateway.bl.example", MinVersion: tls.VersionTLS12}}}
 	me, other := program{t, "https://" + addr, mine, client}, program{t, "https://" + addr, theirs, client}
 	raw := []byte("From: bauinspektorat@bl.example\r\nTo: buerger@example.ch\r\nSubject: Entscheid\r\nMessage-ID: <api-1@bl.example>\r\n\r\nVerfuegung\r\n")
 	path := "/v1/messages?" + url.Values{"from": {"bauinspektorat@bl.example"}, "to": {"buerger@example.ch"}, "class": {"registered"}}.Encode()
@@ -112,7 +111,7 @@ func TestAPI(t *testing.T) {
 	if status, body := me.do(http.MethodPost, path, "message/rfc822", raw, "Idempotency-Key", "fall-17"); status/100 != 2 || !bytes.Contains(body, []byte(accepted.ID.String())) {
 		t.Errorf("the same key again: %d\n%s", status, body)
 	}
-	await(t, "the Abgabequittung", 15*time.Second, func() bool { return r.inCase(accepted.ID, message.CaseSubmitted) == 1 })
+	await(t, "the Abgabequittung", func() bool { return r.inCase(accepted.ID, message.CaseSubmitted) == 1 })
 	receipt := r.trace(accepted.ID.String())[0].Receipts[0]
 	status, pdf := me.do(http.MethodGet, one+"/receipts/1", "", nil)
 	if status != http.StatusOK || !bytes.HasPrefix(pdf, []byte("%PDF-")) || digestHex(pdf) != receipt.Digest.String() {
@@ -150,7 +149,7 @@ func TestForward(t *testing.T) {
 	if err := r.stranger(text, "bauinspektorat@bl.example"); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the copy at the authority's own server", 10*time.Second, func() bool { return len(r.sink.all()) == 1 })
+	await(t, "the copy at the authority's own server", func() bool { return len(r.sink.all()) == 1 })
 	m := r.sink.all()[0]
 	_, body := split(m.raw)
 	if m.to != "bauinspektorat@bl.example" || string(body) != secret+"\r\n" {

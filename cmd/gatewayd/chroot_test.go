@@ -51,14 +51,14 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.process = serve
-	await(t, "the health check", 15*time.Second, func() bool { return inside("health", "-c", "/gw/gatewayd.toml").Run() == nil })
+	await(t, "the health check", func() bool { return inside("health", "-c", "/gw/gatewayd.toml").Run() == nil })
 	path, _ := letter(t, "[einschreiben] Baubewilligung", "Inhalt")
 	out, err := r.swaks("--to", "buerger@example.ch", "--data", "@"+path)
 	if err != nil {
 		t.Fatalf("swaks: %v\n%s", err, out)
 	}
-	await(t, "the decision at the platform", 15*time.Second, func() bool { return len(r.sims.incamail.Received()) == 1 })
-	if took := r.stop(); took > 10*time.Second {
+	await(t, "the decision at the platform", func() bool { return len(r.sims.incamail.Received()) == 1 })
+	if took := r.stop(); took > 30*time.Second {
 		t.Errorf("SIGTERM took %s", took)
 	}
 }

@@ -23,8 +23,8 @@ func runDemo(t *testing.T, args ...string) []line {
 	if err != nil {
 		t.Fatalf("demo: %v\n%s\n%s", err, stderr.String(), tailOf(string(out), 3000))
 	}
-	if took := time.Since(begin); took > 30*time.Second {
-		t.Errorf("the demo took %s, want less than 30 s", took)
+	if took := time.Since(begin); took > 2*time.Minute {
+		t.Errorf("the demo took %s, want far less than two minutes (30 s on a quiet machine)", took)
 	}
 	var lines []line
 	s := bufio.NewScanner(bytes.NewReader(out))

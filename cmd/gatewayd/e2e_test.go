@@ -64,7 +64,7 @@ func TestDecision(t *testing.T) {
 		t.Fatalf("swaks: %v\n%s", err, out)
 	}
 	id := idIn(t, out)
-	await(t, "two Abgabequittungen", 20*time.Second, func() bool { return r.inCase(id, message.CaseSubmitted) == 2 })
+	await(t, "two Abgabequittungen", func() bool { return r.inCase(id, message.CaseSubmitted) == 2 })
 	r.checkLeft(t, "incamail", r.sims.incamail.Received(), "<r> ", "buerger@example.ch", raw)
 	r.checkLeft(t, "privasphere", r.sims.privasphere.Received(), "<egov> ", "firma@example.ch", raw)
 	for _, p := range []*simulator.Platform{r.sims.incamail, r.sims.privasphere} {
@@ -74,7 +74,7 @@ func TestDecision(t *testing.T) {
 			}
 		}
 	}
-	await(t, "two Abholquittungen", 20*time.Second, func() bool { return r.inCase(id, message.CaseCollected) == 2 })
+	await(t, "two Abholquittungen", func() bool { return r.inCase(id, message.CaseCollected) == 2 })
 	for _, s := range r.trace(id.String()) {
 		if len(s.Receipts) < 4 {
 			t.Errorf("%d receipts, want at least two for each recipient", len(s.Receipts))
@@ -94,7 +94,7 @@ func TestDecision(t *testing.T) {
 	if code != 0 || !strings.Contains(text, "abholquittung") {
 		t.Errorf("message trace: exit %d\n%s", code, text)
 	}
-	if took := r.stop(); took > 10*time.Second {
+	if took := r.stop(); took > 30*time.Second {
 		t.Errorf("SIGTERM took %s", took)
 	}
 	r.clean(t)
@@ -195,8 +195,8 @@ func TestConfidentialWithoutKey(t *testing.T) {
 	}
 	id := idIn(t, out)
 	state := func() message.State { return r.trace(id.String())[0].Items[0].State }
-	await(t, "held", 5*time.Second, func() bool { return state() == message.Held })
-	await(t, "returned after its limit", 10*time.Second, func() bool { return state() == message.Refused })
+	await(t, "held", func() bool { return state() == message.Held })
+	await(t, "returned after its limit", func() bool { return state() == message.Refused })
 	notices := 0
 	for _, e := range r.trace(id.String())[0].Events {
 		if e.Kind == message.EventNotice {

@@ -96,7 +96,7 @@ func TestFidelity(t *testing.T) {
 		}
 		want[to] = name
 	}
-	await(t, "everything delivered or ended", 3*time.Minute, func() bool {
+	await(t, "everything delivered or ended", func() bool {
 		out, code := r.run("queue", "list", "--state", "waiting", "--json")
 		return code == 0 && strings.Count(out, `"key"`) == 0 && len(r.sink.all()) >= 1
 	})

@@ -55,7 +55,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	ballast := filepath.Join(data, "ballast")
 	for _, id := range acknowledged {
-		await(t, "held and told: the reserve is there for the gateway's own records", 10*time.Second, func() bool {
+		await(t, "held and told: the reserve is there for the gateway's own records", func() bool {
 			s := r.trace(id.String())
 			return len(s) == 1 && s[0].Items[0].State == message.Held && !s[0].Items[0].Told.IsZero()
 		})
@@ -72,7 +72,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("remount: %v %s", err, out)
 	}
 	begin := time.Now()
-	await(t, "accepting again", 10*time.Second, func() bool {
+	await(t, "accepting again", func() bool {
 		_, err := r.swaks("--to", "niemand@example.net", "--header", "Subject: [vertraulich] klein")
 		return err == nil
 	})

@@ -185,7 +185,7 @@ func (r *rig) settled(ack *acknowledged) {
 		if n != last {
 			last, since = n, time.Now()
 		}
-		if time.Since(since) > 4*time.Second {
+		if time.Since(since) > 8*time.Second {
 			return
 		}
 	}

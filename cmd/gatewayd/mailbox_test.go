@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"gatewayd/message"
 )
@@ -49,7 +48,7 @@ func TestMailbox(t *testing.T) {
 		}
 		return page.Messages
 	}
-	await(t, "the mail in the mailbox", 10*time.Second, func() bool {
+	await(t, "the mail in the mailbox", func() bool {
 		m := list("bauinspektorat")
 		return len(m) == 1 && m[0].Items[0].State == message.Done
 	})

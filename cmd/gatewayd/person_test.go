@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gatewayd/message"
 )
@@ -21,7 +20,7 @@ func TestPerson(t *testing.T) {
 	}
 	id := idIn(t, out)
 	item := id.String() + "/1"
-	await(t, "held and told", 5*time.Second, func() bool { return !r.trace(id.String())[0].Items[0].Told.IsZero() })
+	await(t, "held and told", func() bool { return !r.trace(id.String())[0].Items[0].Told.IsZero() })
 	if out, code := r.run("queue", "show", item); code != 0 || !strings.Contains(out, "duty:encrypt") {
 		t.Errorf("queue show: exit %d\n%s", code, out)
 	}

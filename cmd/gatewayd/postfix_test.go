@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"gatewayd/config"
 	"gatewayd/message"
@@ -146,7 +145,7 @@ smtp_tls_key_file = DIR/client.key
 		t.Fatalf("swaks to the authority's Postfix: %v\n%s", err, out)
 	}
 	var got []byte
-	await(t, "the mail in the next Postfix's mailbox", 30*time.Second, func() bool {
+	await(t, "the mail in the next Postfix's mailbox", func() bool {
 		files, _ := filepath.Glob(filepath.Join(next, "mail/box/new/*"))
 		if len(files) == 0 {
 			return false

@@ -35,7 +35,7 @@ func newStage(t *testing.T, config func(*demo)) *stage {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.parts.run(ctx, s.doors, slog.New(slog.DiscardHandler)) }()
-	await(t, "the gateway", 10*time.Second, func() bool {
+	await(t, "the gateway", func() bool {
 		c, err := net.Dial("tcp", s.ports.Submission)
 		if err == nil {
 			c.Close()
@@ -80,7 +80,7 @@ func (s *stage) item(id message.ID, n int) message.Item {
 // until waits until the item fulfils a condition.
 func (s *stage) until(id message.ID, what string, there func(message.Item) bool) message.Item {
 	s.t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if item := s.item(id, 1); there(item) {
 			return item
 		}
@@ -183,7 +183,7 @@ func TestScenarioReceiptsTwiceAndOutOfOrder(t *testing.T) {
 			s := newStage(t, nil)
 			s.faults(s.sims.incamail, fault)
 			id := s.decide("[einschreiben] Entscheid", buerger)
-			await(t, "the platform has it", 10*time.Second, func() bool {
+			await(t, "the platform has it", func() bool {
 				m := s.sims.incamail.Messages()
 				return len(m) == 1 && m[0].State == simulator.AwaitingPickup
 			})
@@ -246,7 +246,7 @@ func TestScenarioBlockedAndSmallMailbox(t *testing.T) {
 			if item.State != message.Handed || item.Case != message.CaseSubmitted {
 				t.Errorf("state %s, case %s: an unsealed notice moved it", item.State, item.Case)
 			}
-			await(t, "the notice in the mailbox", 10*time.Second, s.replied)
+			await(t, "the notice in the mailbox", s.replied)
 		})
 	}
 }
@@ -324,7 +324,7 @@ func TestScenarioTemporaryAndPermanentRefusal(t *testing.T) {
 	s.faults(s.sims.incamail, "5xx")
 	id = s.decide("[einschreiben] Entscheid", buerger)
 	s.until(id, "refused", func(i message.Item) bool { return i.State == message.Refused })
-	await(t, "the sender has the DSN", 10*time.Second, func() bool { return s.told(id) })
+	await(t, "the sender has the DSN", func() bool { return s.told(id) })
 }
 
 // TestScenarioInboundReceiptMovesNothing: the authority gets receipts as
@@ -338,7 +338,7 @@ func TestScenarioInboundReceiptMovesNothing(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "receipts of the citizen's mail", 10*time.Second, func() bool {
+	await(t, "receipts of the citizen's mail", func() bool {
 		rs, err := s.parts.gateway.Unmatched(context.Background(), 10)
 		return err == nil && len(rs) >= 1
 	})

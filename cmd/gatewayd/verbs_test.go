@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -52,7 +51,7 @@ func TestVerbs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var id message.ID
-	await(t, "the mail in the mailbox", 10*time.Second, func() bool {
+	await(t, "the mail in the mailbox", func() bool {
 		for _, s := range r.trace("bauinspektorat@bl.example") {
 			id = s.Envelope.ID
 			return s.Items[0].State == message.Done

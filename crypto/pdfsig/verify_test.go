@@ -257,7 +257,7 @@ func TestHostile(t *testing.T) {
 		if err != nil || r.Verdict == message.Verified {
 			t.Errorf("%s: %s, %v", name, r.Verdict, err)
 		}
-		if d := time.Since(begin); d > 10*time.Second {
+		if d := time.Since(begin); d > time.Minute {
 			t.Errorf("%s: took %v", name, d)
 		} else {
 			t.Logf("%s: %s (%s) in %v", name, r.Verdict, r.Detail, d)

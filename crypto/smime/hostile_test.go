@@ -131,7 +131,7 @@ func TestNestedBomb(t *testing.T) {
 	if op := open(t, raw, o); len(op.Layers) != 20 || !strings.HasSuffix(content(t, op), inside()[200:]) {
 		t.Errorf("%d layers", len(op.Layers))
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("took %v", took)
 	}
 	o.Limits.Size = 100

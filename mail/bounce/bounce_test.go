@@ -176,7 +176,7 @@ func TestBounds(t *testing.T) {
 	} {
 		start := time.Now()
 		rep, _ := read(t, msg)
-		if d := time.Since(start); d > 10*time.Second { // the race detector slows it tenfold
+		if d := time.Since(start); d > time.Minute { // the race detector slows it tenfold
 			t.Errorf("%s: %d octets took %s", name, len(msg), d)
 		}
 		if len(rep.Recipients) > 1000 {

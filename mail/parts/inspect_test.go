@@ -278,7 +278,7 @@ func TestInspectBounds(t *testing.T) {
 		}
 		grown := (int64(after.TotalAlloc) - int64(before.TotalAlloc)) >> 20
 		t.Logf("%s: %d octets, %s, %d MiB allocated in all", tt.name, tt.r.size, took.Round(time.Millisecond), grown)
-		if took > 10*time.Second || grown > 256 {
+		if took > time.Minute || grown > 256 {
 			t.Errorf("%s: %s, %d MiB", tt.name, took, grown)
 		}
 	}

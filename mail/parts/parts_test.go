@@ -147,7 +147,7 @@ func TestPartsTime(t *testing.T) {
 	} {
 		start := time.Now()
 		parts(t, msg, Limits{})
-		if d := time.Since(start); d > 3*time.Second {
+		if d := time.Since(start); d > 30*time.Second {
 			t.Errorf("%s: %d octets took %s", name, len(msg), d)
 		}
 	}
@@ -352,7 +352,7 @@ func TestCorpora(t *testing.T) {
 			cut++
 		}
 		checkTree(t, raw, tree)
-		if d := time.Since(start); d > 2*time.Second {
+		if d := time.Since(start); d > 20*time.Second {
 			t.Errorf("%s: %d octets took %s", path, len(raw), d)
 		}
 	})
