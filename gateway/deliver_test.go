@@ -56,6 +56,46 @@ func TestBackoffUntilGiveUp(t *testing.T) {
 	}
 }
 
+// TestReportGoesWithItsMessage: a report that quotes a subject must be gone on
+// the day of that message; too late for that, it quotes nothing and stays as
+// long as any other text.
+func TestReportGoesWithItsMessage(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, rigOptions{})
+	own := func(id message.ID) (message.Envelope, message.Item) {
+		for _, item := range r.list(queue.Query{Authority: "bau"}) {
+			if env, _, err := r.store.Message(context.Background(), item.Key.Message); err != nil {
+				t.Fatal(err)
+			} else if env.About == key(id, 1) {
+				return env, item
+			}
+		}
+		t.Fatal("no report")
+		return message.Envelope{}, message.Item{}
+	}
+	r.w.links["smtp"].fails(errLater)
+	late := r.send("Geplanter Betreff zwei", "a@example.net")
+	r.until("an attempt", func() bool { return r.item(key(late, 1)).Attempts == 1 })
+	r.w.links["smtp"].fails(errNever)
+	early := r.send("Geplanter Betreff eins", "b@example.net")
+	r.becomes(early, message.Refused)
+	if n := r.told(key(early, 1), 1)[0].text; !strings.Contains(n, "Geplanter Betreff eins") {
+		t.Errorf("the report quotes no subject:\n%s", n)
+	}
+	about, _, err := r.store.Message(context.Background(), early)
+	if env, item := own(early); err != nil || env.EraseDay != about.EraseDay || !item.EraseBy.Equal(r.item(key(early, 1)).EraseBy) {
+		t.Errorf("%v: the report goes on %s, its message on %s", err, env.EraseDay, about.EraseDay)
+	}
+	r.pass(50 * 24 * time.Hour) // eleven days before its message must be gone
+	r.becomes(late, message.Refused)
+	if n := r.told(key(late, 1), 1)[0].text; strings.Contains(n, "Betreff zwei") {
+		t.Errorf("the late report quotes the subject:\n%s", n)
+	}
+	if env, item := own(late); env.EraseDay != retention.Default().ContentDay(r.w.time()).String() || !item.EraseBy.After(r.item(key(late, 1)).EraseBy) {
+		t.Errorf("the late report goes on %s", env.EraseDay)
+	}
+}
+
 func TestPermanent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, rigOptions{})

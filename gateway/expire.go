@@ -198,7 +198,7 @@ func (g *Gateway) expiredNotice(ctx context.Context, env message.Envelope, item 
 	if err != nil {
 		return nil, fmt.Errorf("compose notice: %w", err)
 	}
-	return g.toSender(ctx, env, item, letter, text, now)
+	return g.toSender(ctx, env, item, letter, text, g.noticeWindow(now), now)
 }
 
 // folderName is what the name of an authority must look like to be a folder.

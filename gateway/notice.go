@@ -36,9 +36,14 @@ func (g *Gateway) dsn(ctx context.Context, env message.Envelope, item message.It
 		return nil, nil
 	}
 	letter := g.letter(env, now)
-	head, err := g.header(env)
-	if err != nil {
-		return nil, err
+	window := g.noticeWindow(now)
+	var head *mail.Header
+	if about := (contentWindow{env.EraseDay, item.EraseBy}); quotes(about, now) {
+		var err error
+		if head, err = g.header(env); err != nil {
+			return nil, err
+		}
+		window = about
 	}
 	text, err := mail.ComposeDSN(mail.DSN{
 		Letter: letter, EnvID: env.EnvID, Arrival: env.Received, Class: item.Decision.Class, Original: head,
@@ -50,7 +55,27 @@ func (g *Gateway) dsn(ctx context.Context, env message.Envelope, item message.It
 	if err != nil {
 		return nil, fmt.Errorf("compose report: %w", err)
 	}
-	return g.toSender(ctx, env, item, letter, text, now)
+	return g.toSender(ctx, env, item, letter, text, window, now)
+}
+
+// contentWindow says by when a text must be gone.
+type contentWindow struct {
+	day string
+	by  time.Time
+}
+
+// noticeWindow is that of a text which quotes nothing.
+func (g *Gateway) noticeWindow(now time.Time) contentWindow {
+	return contentWindow{g.o.Windows.ContentDay(now).String(), g.o.Windows.EraseBy(now)}
+}
+
+// quotesUntil is how long before a message must be gone a report may still quote
+// its header. A report that quotes goes with what it quotes, so that no subject
+// outlives its message (Vo E-GovG BL § 11), and its reader must have time.
+const quotesUntil = 14 * 24 * time.Hour
+
+func quotes(about contentWindow, now time.Time) bool {
+	return about.by.Sub(now) >= quotesUntil
 }
 
 // heldNotice tells the sender that a message waits, why, and what to do.
@@ -69,7 +94,7 @@ func (g *Gateway) heldNotice(ctx context.Context, env message.Envelope, item mes
 	if err != nil {
 		return nil, fmt.Errorf("compose notice: %w", err)
 	}
-	return g.toSender(ctx, env, item, letter, text, now)
+	return g.toSender(ctx, env, item, letter, text, g.noticeWindow(now), now)
 }
 
 // How replies of our own begin; cause says the same in German.
@@ -130,12 +155,12 @@ func (g *Gateway) header(env message.Envelope) (*mail.Header, error) {
 
 // toSender stores a text of ours as a blob and returns the message that carries
 // it; the same commit that makes it necessary brings it into the ledger.
-func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item message.Item, l mail.Letter, text []byte, now time.Time) (*queue.Accepted, error) {
+func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item message.Item, l mail.Letter, text []byte, window contentWindow, now time.Time) (*queue.Accepted, error) {
 	env := message.Envelope{
 		ID: l.ID, Direction: message.Notice, Authority: about.Authority, Received: now,
 		Content: message.Content{Digest: digestOf(text), Size: int64(len(text))}, MessageID: mail.MessageID(l.ID, l.Host),
 		About: item.Key, UTF8: !about.From.IsASCII(),
-		EraseDay: g.o.Windows.ContentDay(now).String(), LogDay: g.o.Windows.LogDay(now).String(),
+		EraseDay: window.day, LogDay: g.o.Windows.LogDay(now).String(),
 	}
 	var err error
 	if env.Body, err = g.o.Vault.PutBlob(ctx, seal.Content, env.EraseDay, text); err != nil {
@@ -144,7 +169,7 @@ func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item mes
 	note := message.Item{
 		Key: message.ItemKey{Message: env.ID, N: 1}, Recipient: message.Recipient{Address: about.From, Notify: []string{"NEVER"}},
 		Decision: message.Decision{Verdict: message.Deliver, Class: message.Normal, Via: viaMailbox, Keep: message.KeepUntilHandedOver, GiveUp: 5 * 24 * time.Hour},
-		State:    message.Waiting, NextTry: now, EraseBy: g.o.Windows.EraseBy(now),
+		State:    message.Waiting, NextTry: now, EraseBy: window.by,
 	}
 	made := &queue.Accepted{Envelope: env, Items: []message.Item{note}}
 	g.forward(made, now)
