@@ -21,6 +21,8 @@ import (
 // that asks. What belongs to another one is not there: queue.ErrNotFound, the
 // same as for what never was.
 type Service interface {
+	// Acts returns what a token may do today for an authority that is not its own.
+	Acts(token, authority string) []directory.Right
 	// Owns reports whether the authority may send from an address.
 	Owns(authority string, from message.Address) bool
 	// Submit accepts a message; durable when it returns nil. again: it was
@@ -96,7 +98,8 @@ func NewHTTP(o HTTPOptions, s Service, tokens *directory.Tokens) (*HTTP, error) 
 			Info: &huma.Info{
 				Title: "gatewayd", Version: h.o.Version,
 				Description: "Send official mail, follow it, fetch messages and receipts, and read the event feed of one authority. " +
-					"Every error is application/problem+json (RFC 9457). What belongs to another authority answers 404.",
+					"Every error is application/problem+json (RFC 9457). What belongs to another authority answers 404. " +
+					"A delegate names the authority for which it acts in the header " + actsHeader + ".",
 			},
 			Components: &huma.Components{
 				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),

@@ -136,7 +136,7 @@ func uploadError(err error) error {
 // submission writes down who brings the message.
 func (h *HTTP) submission(ctx context.Context, r *http.Request) message.Submission {
 	token := callerOf(ctx)
-	s := message.Submission{Door: message.Outbound, Account: token.Name, Authority: token.Authority, Protocol: "HTTP", EightBit: true}
+	s := message.Submission{Door: message.Outbound, Account: token.Name, Authority: token.Authority, Delegate: token.Delegate, Protocol: "HTTP", EightBit: true}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		s.RemoteAddr = host
 	}

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"gatewayd/directory"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/vault"
@@ -29,6 +31,8 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.Header().Set("Cache-Control", "no-store")
 	body := r.Body
 	token, known := h.tokens.Check(bearer(r))
+	own := token.Authority
+	acts := known && h.actsFor(&token, r)
 	switch wait, ok := time.Duration(0), true; {
 	case r.URL.Path == documentPath:
 		h.route(out, r)
@@ -41,11 +45,34 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			writeProblem(out, problem{Title: "too many requests", Status: http.StatusTooManyRequests, Detail: "this token asks more often than it may; try again after Retry-After seconds"})
 			break
 		}
+		if !acts {
+			writeProblem(out, problem{Title: "not a delegate", Status: http.StatusForbidden, Detail: "this token may not act for that authority today; leave " + actsHeader + " away to act for its own"})
+			break
+		}
 		r.Body = http.MaxBytesReader(w, slow{r.Body, conn, h.o.ReadWait}, h.o.MaxSize)
 		h.route(out, r.WithContext(context.WithValue(r.Context(), caller{}, token)))
 	}
 	out.rest(body)
-	h.o.Log.Info("api", "method", methodName(r.Method), "route", r.Pattern, "status", out.status, "token", token.Name, "authority", token.Authority, "octets", out.octets, "took", h.o.Now().Sub(began))
+	h.o.Log.Info("api", "method", methodName(r.Method), "route", r.Pattern, "status", out.status, "token", token.Name, "authority", own, "acts_for", token.Authority, "octets", out.octets, "took", h.o.Now().Sub(began))
+}
+
+// actsHeader names the authority for which a delegate acts in one request.
+const actsHeader = "Gatewayd-Authority"
+
+// actsFor makes of a token the one of a delegate, if the request asks for that:
+// it has the rights that the other authority gave it and that it has itself.
+func (h *HTTP) actsFor(token *directory.Token, r *http.Request) bool {
+	names := r.Header.Values(actsHeader)
+	if len(names) == 0 || len(names) == 1 && names[0] == token.Authority {
+		return true
+	}
+	given := h.service.Acts(token.Name, names[0])
+	if len(names) > 1 || len(given) == 0 {
+		return false
+	}
+	token.Authority, token.Delegate = names[0], true
+	token.Rights = slices.DeleteFunc(slices.Clone(token.Rights), func(own directory.Right) bool { return !slices.Contains(given, own) })
+	return true
 }
 
 // methodName keeps a stranger's text out of the log.

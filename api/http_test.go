@@ -33,6 +33,13 @@ type flow struct {
 	events []message.Event
 }
 
+func (f *flow) Acts(token, authority string) []directory.Right {
+	if token == "all" && authority == "steuer" {
+		return []directory.Right{directory.RightSend, directory.RightRead}
+	}
+	return nil
+}
+
 func (f *flow) Owns(authority string, from message.Address) bool {
 	return from.Domain == authority+".example"
 }

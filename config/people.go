@@ -36,8 +36,28 @@ func (b *builder) people(c *Config) {
 	if b.exists("directory", f.Directory, "an empty file will do; [[recipient]] tables tell who is on which platform") {
 		c.People, problems = directory.Open(f.Directory)
 		b.foreign(problems)
+		b.delegates(c)
 	}
 	b.logins(c)
+}
+
+// delegates warns of entries that can have no effect: the directory may be
+// reloaded without the configuration, so they are no mistakes.
+func (b *builder) delegates(c *Config) {
+	if c.People == nil {
+		return
+	}
+	for _, d := range c.People.Get().Delegates() {
+		home := slices.IndexFunc(c.Authorities, func(a gateway.Authority) bool { return a.ID == d.Authority })
+		switch {
+		case home < 0:
+			b.warn("directory", "a delegate is named for %s, which is no authority of this configuration", d.Authority)
+		case d.Account != "" && slices.Contains(c.Authorities[home].Accounts, d.Account):
+			b.warn("directory", "account %s is a member of %s already; it need not be its delegate", d.Account, d.Authority)
+		case d.Account != "" && c.Passwords != nil && !slices.Contains(c.Passwords.Names(), d.Account) && !slices.Contains(slices.Collect(maps.Values(c.Certificates)), d.Account):
+			b.warn("directory", "delegate %s cannot sign in: neither a password nor [account.%s] with a certificate", d.Account, d.Account)
+		}
+	}
 }
 
 // exists says what to do about a file that is not there.

@@ -75,7 +75,8 @@ func (c Consent) covers(authority string) bool {
 
 // Directory is one state of the file. It never changes.
 type Directory struct {
-	byKey map[string]Recipient
+	byKey     map[string]Recipient
+	delegates []Delegate
 }
 
 // Recipient finds an entry by its address, without regard to case.

@@ -33,6 +33,7 @@ func parse(file string, text []byte) (*Directory, []Problem) {
 			}
 			return ""
 		}},
+		"delegate": {aList, false, r.each(func(v *value) { r.delegate(d, v) })},
 	})
 	if len(r.problems) > 0 {
 		slices.SortStableFunc(r.problems, func(a, b Problem) int {

@@ -30,6 +30,7 @@ type Token struct {
 	Name      string
 	Authority string // the only one whose things it can reach
 	Rights    []Right
+	Delegate  bool // set while it acts for an authority that is not its own
 }
 
 // May reports whether the token has a right.

@@ -74,6 +74,7 @@ func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Read
 		return message.ID{}, err
 	}
 	now := g.now()
+	s = g.actsFor(s, now)
 	env := g.envelope(s, now)
 	if env.Authority == "" || len(s.To) == 0 {
 		return message.ID{}, errNoRelay
@@ -180,6 +181,16 @@ func storageError(err error) error {
 	return err
 }
 
+// actsFor gives the message of an account that is a delegate today to the
+// authority whose address it sends from.
+func (g *Gateway) actsFor(s message.Submission, now time.Time) message.Submission {
+	a := g.byAddress[s.From.Key()]
+	if s.Door == message.Outbound && a != nil && a.ID != s.Authority && g.o.Directory().AccountActs(s.Account, a.ID, now) {
+		s.Authority, s.Delegate = a.ID, true
+	}
+	return s
+}
+
 func (g *Gateway) envelope(s message.Submission, now time.Time) message.Envelope {
 	env := message.Envelope{
 		ID: message.NewID(now), Direction: s.Door, Authority: s.Authority, Account: s.Account, From: s.From, Received: now,
@@ -207,6 +218,9 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 			"size": strconv.FormatInt(env.Content.Size, 10), "sha256": env.Content.Digest.String(), "message_id": env.MessageID,
 		},
 	})
+	if s.Delegate {
+		a.Events[0].Data["delegate"] = env.Account
+	}
 	refused := 0
 	var why message.Decision
 	seen := map[string]bool{}

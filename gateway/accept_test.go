@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gatewayd/gateway"
 	"gatewayd/message"
@@ -317,5 +318,43 @@ func TestExplainIsAccept(t *testing.T) {
 		if x.Decision.Verdict != d.Verdict || x.Decision.Via != d.Via || why != said {
 			t.Errorf("%s: explained %+v, done %+v", to, x.Decision, d)
 		}
+	}
+}
+
+// TestDelegateSends: an account of another authority sends for one that has made
+// it a delegate, on the days named; the message belongs to the authority that it
+// speaks for, and the account stands in its story.
+func TestDelegateSends(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, rigOptions{})
+	r.w.know(t, peopleText+`
+[[delegate]]
+authority = "bau"
+account = "steuer"
+may = ["send"]
+from = 2026-11-23
+until = 2026-11-24
+reason = "Ferienvertretung"
+`)
+	bau, steuer := addr("bau@bl.example"), addr("steuer@bl.example")
+	if !r.g.MayUse("steuer", bau) || !r.g.MayUse("steuer", steuer) || r.g.MayUse("bau", steuer) {
+		t.Error("who may use which address")
+	}
+	s := submission("a@example.net")
+	s.Account, s.Authority = "steuer", "steuer" // as the door knows it
+	id := r.submit(s, letter("Auskunft", "1"))
+	r.becomes(id, message.Done)
+	story, err := r.g.Story(context.Background(), id)
+	if err != nil || story.Envelope.Authority != "bau" || story.Envelope.Account != "steuer" || story.Events[0].Data["delegate"] != "steuer" {
+		t.Errorf("%v: of %s by %s, %v", err, story.Envelope.Authority, story.Envelope.Account, story.Events)
+	}
+	s.From = steuer
+	own := r.submit(s, letter("Auskunft", "2"))
+	if story, err := r.g.Story(context.Background(), own); err != nil || story.Envelope.Authority != "steuer" || story.Events[0].Data["delegate"] != "" {
+		t.Errorf("%v: its own mail is of %s", err, story.Envelope.Authority)
+	}
+	r.pass(48 * time.Hour)
+	if r.g.MayUse("steuer", bau) {
+		t.Error("a delegate acts after the last day")
 	}
 }

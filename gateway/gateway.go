@@ -177,10 +177,11 @@ func (g *Gateway) Authority(account string) string {
 }
 
 // MayUse reports whether the account may send from the address: it must be one
-// of its authority's (Benutzungsreglement BL § 10 Abs. 3).
+// of its authority's (Benutzungsreglement BL § 10 Abs. 3), or of an authority
+// that has made it a delegate today.
 func (g *Gateway) MayUse(account string, from message.Address) bool {
-	a := g.byAccount[account]
-	return a != nil && g.byAddress[from.Key()] == a
+	a := g.byAddress[from.Key()]
+	return a != nil && (g.byAccount[account] == a || g.o.Directory().AccountActs(account, a.ID, g.now()))
 }
 
 func (g *Gateway) now() time.Time { return g.o.Now().UTC() }

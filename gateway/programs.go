@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"gatewayd/directory"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/vault"
@@ -31,6 +32,14 @@ type idemKey struct{ authority, key string }
 
 // NewPrograms returns the flow for programs.
 func NewPrograms(g *Gateway) *Programs { return &Programs{g: g, open: map[idemKey]bool{}} }
+
+// Acts returns what a token may do for an authority that is not its own, today.
+func (p *Programs) Acts(token, authority string) []directory.Right {
+	if p.g.byID[authority] == nil {
+		return nil
+	}
+	return p.g.o.Directory().TokenActs(token, authority, p.g.now())
+}
 
 // Owns reports whether an address is one from which the authority may send.
 func (p *Programs) Owns(authority string, from message.Address) bool {

@@ -59,7 +59,8 @@ type Content struct {
 type Submission struct {
 	Door       Direction // Outbound: authenticated submission or API. Inbound: port 25.
 	Account    string    // authenticated account; empty on port 25
-	Authority  string    // the account's authority; empty on port 25
+	Authority  string    // the account's authority, or the one it acts for; empty on port 25
+	Delegate   bool      // it acts for an authority that is not its own
 	From       Address
 	To         []Recipient
 	Helo       string

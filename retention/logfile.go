@@ -46,8 +46,8 @@ func OpenLogFile(o LogFileOptions) (*LogFile, error) {
 		o.Keep = 10
 	}
 	l := &LogFile{o: o, begun: o.Now()}
-	if st, err := os.Stat(o.Path); err == nil && st.Size() > 0 {
-		l.begun = st.ModTime() // its first line is older still: close enough, and never in the future
+	if st, err := os.Stat(o.Path); err == nil && st.Size() > 0 && st.ModTime().Before(l.begun) {
+		l.begun = st.ModTime() // its first line is older still: close enough
 	}
 	return l, l.open()
 }

@@ -57,11 +57,17 @@ func TestLogFile(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chtimes(path, now, now); err != nil { // the file system has a clock of its own
+		t.Fatal(err)
+	}
 	now = now.Add(47 * time.Hour)
 	if l, err = retention.OpenLogFile(o); err != nil {
 		t.Fatal(err)
 	}
 	write(1)
+	if got := closed(); len(got) != 3 {
+		t.Errorf("rotated %d times; the file is not of age", len(got)-3)
+	}
 	now = now.Add(50 * time.Hour)
 	write(1)
 	if got := closed(); len(got) != 1 {
