@@ -30,22 +30,24 @@ const (
 var errNo = errors.New("no")
 
 type commands struct {
-	Serve     serveCmd     `cmd:"" help:"Run the gateway."`
-	Init      initCmd      `cmd:"" help:"Write a working development configuration with its own test CA, certificates and keys."`
-	Config    configCmd    `cmd:"" help:"Check or describe the configuration."`
-	Route     routeCmd     `cmd:"" help:"Explain how a message would travel."`
-	Queue     queueCmd     `cmd:"" help:"Look at the queue and check it."`
-	Message   messageCmd   `cmd:"" help:"Follow a message."`
-	Mailbox   mailboxCmd   `cmd:"" help:"Look into an authority's mailbox."`
-	Receipts  receiptsCmd  `cmd:"" help:"Look at receipts."`
-	Audit     auditCmd     `cmd:"" help:"Verify the audit log."`
-	Retention retentionCmd `cmd:"" help:"What is erased when."`
-	Account   accountCmd   `cmd:"" help:"Make entries for the password file."`
-	Token     tokenCmd     `cmd:"" help:"Make tokens for the HTTP API."`
-	Demo      demoCmd      `cmd:"" help:"Run gateway and both simulated platforms, and show the whole story."`
-	Simulate  simulateCmd  `cmd:"" help:"Run both simulated platforms for a development configuration."`
-	Health    healthCmd    `cmd:"" help:"Ask the running gateway whether it works. Exit code 1 if not."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Run the gateway."`
+	Init       initCmd       `cmd:"" help:"Write a working development configuration with its own test CA, certificates and keys."`
+	Config     configCmd     `cmd:"" help:"Check or describe the configuration."`
+	Route      routeCmd      `cmd:"" help:"Explain how a message would travel."`
+	Queue      queueCmd      `cmd:"" help:"Look at the queue and check it."`
+	Message    messageCmd    `cmd:"" help:"Follow a message."`
+	Mailbox    mailboxCmd    `cmd:"" help:"Look into an authority's mailbox."`
+	Receipts   receiptsCmd   `cmd:"" help:"Look at receipts."`
+	Audit      auditCmd      `cmd:"" help:"Verify the audit log."`
+	Retention  retentionCmd  `cmd:"" help:"What is erased when."`
+	Account    accountCmd    `cmd:"" help:"Make entries for the password file."`
+	Token      tokenCmd      `cmd:"" help:"Make tokens for the HTTP API."`
+	Demo       demoCmd       `cmd:"" help:"Run gateway and both simulated platforms, and show the whole story."`
+	Simulate   simulateCmd   `cmd:"" help:"Run both simulated platforms for a development configuration."`
+	Health     healthCmd     `cmd:"" help:"Ask the running gateway whether it works. Exit code 1 if not."`
+	Completion completionCmd `cmd:"" help:"Print what makes a shell complete the commands."`
+	Complete   completeCmd   `cmd:"" hidden:"" help:"List what could stand in place of the last word."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // console is where a command writes; tests put buffers there.

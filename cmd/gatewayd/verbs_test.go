@@ -19,7 +19,7 @@ var verbs = map[string]string{
 	"queue list": "operator", "queue show": "operator", "queue release": "operator", "queue hold": "operator", "queue drop": "operator", "queue retry": "operator", "queue check": "operator",
 	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "receipts unmatched": "operator", "audit verify": "operator",
 	"retention report": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",
-	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "version": "operator",
+	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "completion": "operator", "complete": "operator", "version": "operator",
 	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority",
 }
 
