@@ -28,6 +28,9 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 		return g.settle(ctx, item, outcome{err: fmt.Errorf("read receipt: %w", err)})
 	}
 	f := filing{env: env, leased: item, found: found, unread: !readable}
+	if len(found) == 0 && readable && item.Key.N == 1 {
+		f.bounces = g.bounces(record, env)
+	}
 	if forPeople(found) && env.Direction == message.Inbound {
 		f.protection = g.protection(record, env)
 	}
@@ -45,8 +48,8 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 		switch {
 		case ctx.Err() != nil:
 			return false // found at the next start
-		case hopeless(err) && !f.unmatched && len(found) > 0:
-			f.unmatched = true // it cannot be brought to its item: a person must
+		case hopeless(err) && !f.unmatched && len(found)+len(f.bounces) > 0:
+			f.unmatched, f.bounces = true, nil // it cannot be brought to its item: a person must
 		case hopeless(err):
 			return false
 		}
@@ -76,6 +79,7 @@ type filing struct {
 	found     []filed
 	unread    bool // it could not be read
 	unmatched bool // its receipts cannot be brought to their items
+	bounces   []bounced
 	// protection is what S/MIME and OpenPGP around a mail for people are worth;
 	// nil: there is none.
 	protection map[string]string
@@ -175,6 +179,9 @@ func (g *Gateway) file(ctx context.Context, f filing) error {
 			return err
 		}
 		c.Items = append(c.Items, m.item)
+	}
+	if err := g.fileBounces(ctx, f, &c, now); err != nil {
+		return err
 	}
 	c.Items = append(c.Items, item)
 	if forPeople(f.found) {

@@ -30,6 +30,7 @@ const (
 	EventOverdue    EventKind = "receipt_overdue"
 	EventUnmatched  EventKind = "receipt_unmatched"
 	EventForged     EventKind = "receipt_forged"
+	EventBounced    EventKind = "bounced"     // a mail system reports failure or delay; it proves nothing
 	EventMailbox    EventKind = "mailbox"     // laid into an authority's mailbox
 	EventHandedOver EventKind = "handed_over" // the authority confirmed that its own file has message and receipts
 	EventExported   EventKind = "exported"    // encrypted to the authority's fallback key, before its content goes
