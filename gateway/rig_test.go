@@ -30,7 +30,7 @@ const patience = 2 * time.Minute
 
 // rig is one gateway on one data folder.
 type rig struct {
-	t     *testing.T
+	t     testing.TB
 	w     *world
 	o     rigOptions
 	dir   string
@@ -73,13 +73,13 @@ func (b *lockedBuffer) String() string {
 }
 
 // newRig starts a gateway on an empty folder.
-func newRig(t *testing.T, o rigOptions) *rig {
+func newRig(t testing.TB, o rigOptions) *rig {
 	t.Helper()
 	return newRigAt(t, newWorld(t), filepath.Join(t.TempDir(), "data"), o)
 }
 
 // newRigAt starts a gateway on a folder, and checks it when the test ends.
-func newRigAt(t *testing.T, w *world, dir string, o rigOptions) *rig {
+func newRigAt(t testing.TB, w *world, dir string, o rigOptions) *rig {
 	t.Helper()
 	r := openRig(t, w, dir, o)
 	r.run()
@@ -88,7 +88,7 @@ func newRigAt(t *testing.T, w *world, dir string, o rigOptions) *rig {
 }
 
 // openRig opens everything; nothing runs.
-func openRig(t *testing.T, w *world, dir string, o rigOptions) *rig {
+func openRig(t testing.TB, w *world, dir string, o rigOptions) *rig {
 	t.Helper()
 	r := &rig{t: t, w: w, o: o, dir: dir, log: &lockedBuffer{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -363,7 +363,7 @@ func (r *rig) events(id message.ID, kind message.EventKind) int {
 }
 
 // refused asserts that err is a refusal with a code.
-func refused(t *testing.T, err error, code int) {
+func refused(t testing.TB, err error, code int) {
 	t.Helper()
 	var refusal *message.Refusal
 	if !errors.As(err, &refusal) || refusal.Code != code {

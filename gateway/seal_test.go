@@ -25,7 +25,7 @@ type platformSeal struct {
 	roots  *x509.CertPool
 }
 
-func newSeal(t *testing.T) platformSeal {
+func newSeal(t testing.TB) platformSeal {
 	t.Helper()
 	caKey, ca := certify(t, "Test CA", nil, nil)
 	k, cert := certify(t, "Test Siegel", ca, caKey)
@@ -34,7 +34,7 @@ func newSeal(t *testing.T) platformSeal {
 	return platformSeal{pdfsig.Signer{Cert: cert, Key: k}, pool}
 }
 
-func certify(t *testing.T, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
+func certify(t testing.TB, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -61,12 +61,12 @@ func certify(t *testing.T, name string, parent *x509.Certificate, parentKey *ecd
 }
 
 // receipt returns IncaMail's mail with a sealed receipt about one of our items.
-func (w *world) receipt(t *testing.T, kind, reference, to string) string {
+func (w *world) receipt(t testing.TB, kind, reference, to string) string {
 	t.Helper()
 	return carry(kind, w.document(t, kind, reference, to))
 }
 
-func (w *world) document(t *testing.T, kind, reference, to string) []byte {
+func (w *world) document(t testing.TB, kind, reference, to string) []byte {
 	t.Helper()
 	pdf := fpdf.New("P", "mm", "A4", "")
 	pdf.AddPage()

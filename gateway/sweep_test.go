@@ -45,7 +45,7 @@ type office struct {
 }
 
 // fastDir is a folder in memory, where there is one: a year has many syncs.
-func fastDir(t *testing.T) string {
+func fastDir(t testing.TB) string {
 	t.Helper()
 	if st, err := os.Stat("/dev/shm"); err != nil || !st.IsDir() {
 		return t.TempDir()
@@ -84,7 +84,7 @@ func (f *office) fallback(t *testing.T) {
 }
 
 // open opens everything in a folder; nothing runs.
-func (f *office) open(t *testing.T, w *world, dir string) {
+func (f *office) open(t testing.TB, w *world, dir string) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -204,7 +204,7 @@ func (f *office) plant(kind, mark string) planted {
 }
 
 // found returns the first file below a folder with one of the marks in it.
-func found(t *testing.T, dir string, marks ...string) string {
+func found(t testing.TB, dir string, marks ...string) string {
 	t.Helper()
 	hit := ""
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -225,7 +225,7 @@ func found(t *testing.T, dir string, marks ...string) string {
 	return hit
 }
 
-func copyTree(t *testing.T, from, to string) {
+func copyTree(t testing.TB, from, to string) {
 	t.Helper()
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		t.Fatal(err)

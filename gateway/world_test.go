@@ -116,7 +116,7 @@ address = "firma@example.ch"
 platforms = [{ name = "incamail", identified = true, checked = 2026-11-01 }]
 `
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{now: time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC), links: map[string]*link{}, seal: newSeal(t)}
 	for _, name := range []string{"incamail", "smtp"} {
@@ -127,7 +127,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // know replaces the directory.
-func (w *world) know(t *testing.T, text string) {
+func (w *world) know(t testing.TB, text string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "directory.toml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -146,7 +146,7 @@ func (w *world) time() time.Time {
 	return w.now
 }
 
-func (w *world) options(t *testing.T, r *rig, log *audit.Log, windows retention.Windows) gateway.Options {
+func (w *world) options(t testing.TB, r *rig, log *audit.Log, windows retention.Windows) gateway.Options {
 	t.Helper()
 	rules, errs := policy.Compile(policy.Options{GiveUpLimit: windows.GiveUpLimit(), Routes: []policy.Route{
 		{Name: "entscheide", When: `message.class == "registered"`, Via: []string{"incamail"}},
