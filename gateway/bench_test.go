@@ -73,7 +73,7 @@ func cpu(b *testing.B) {
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric((float64(u.Utime.Nano()+u.Stime.Nano()))/1e3/float64(b.N), "cpu-µs/msg")
+	b.ReportMetric(float64(u.Utime.Nano()+u.Stime.Nano())/1e3/float64(b.N), "cpu-µs/msg")
 }
 
 func letterOf(size int) string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"gatewayd/connectors"
@@ -18,68 +17,6 @@ import (
 
 // viaMailbox is the way into an authority's own mailbox.
 const viaMailbox = "mailbox"
-
-// targets knows the open attempts of this process and counts them per
-// destination, so that one slow destination cannot take every worker.
-type targets struct {
-	mu    sync.Mutex
-	open  map[string]int
-	all   int
-	items map[message.ItemKey]bool // also those whose outcome could not be recorded
-}
-
-func newTargets() *targets {
-	return &targets{open: map[string]int{}, items: map[message.ItemKey]bool{}}
-}
-
-func (t *targets) begin(item message.Item) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.all++
-	t.open[target(item)]++
-	t.items[item.Key] = true
-}
-
-// end closes an attempt. One that is not recorded stays known until the program
-// ends: nobody may take it for one that was never made.
-func (t *targets) end(item message.Item, recorded bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.all--
-	name := target(item)
-	if t.open[name]--; t.open[name] == 0 {
-		delete(t.open, name)
-	}
-	if recorded {
-		delete(t.items, item.Key)
-	}
-}
-
-func (t *targets) total() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.all
-}
-
-func (t *targets) of(name string) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.open[name]
-}
-
-func (t *targets) has(key message.ItemKey) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.items[key]
-}
-
-// target names where an item goes: a platform, or the recipient's domain.
-func target(item message.Item) string {
-	if item.Decision.Via == "smtp" {
-		return "smtp:" + item.Recipient.Address.Domain
-	}
-	return item.Decision.Via
-}
 
 // deliverLoop leases what is due and hands it to workers. While the audit log
 // cannot be written nothing leaves.
@@ -121,24 +58,17 @@ func (g *Gateway) leaseSome(ctx context.Context) (int, error) {
 	if free <= 0 {
 		return 0, nil
 	}
-	taken := map[string]int{}
-	items, err := g.o.Store.Lease(ctx, g.now(), free, func(item message.Item) bool {
-		t := target(item)
-		if g.inFlight.of(t)+taken[t] >= g.o.Delivery.PerTarget {
-			return true
-		}
-		taken[t]++
-		return false
-	})
-	for _, item := range items {
-		g.inFlight.begin(item)
+	now := g.now()
+	leased, err := g.o.Store.Lease(ctx, now, free, func(destination string) queue.Room { return g.inFlight.room(destination, now) })
+	for _, l := range leased {
+		g.inFlight.begin(l.Item)
 		g.workers.Go(func() {
-			recorded := g.work(ctx, item)
-			g.inFlight.end(item, recorded)
+			recorded := g.work(ctx, l.Envelope, l.Item)
+			g.inFlight.end(l.Item, recorded)
 			g.Wake()
 		})
 	}
-	return len(items), err
+	return len(leased), err
 }
 
 // reclaim returns attempts to the queue that the ledger has opened without
@@ -174,25 +104,24 @@ func (g *Gateway) reclaim(ctx context.Context) bool {
 
 // work does what a leased item asks for, and reports whether the outcome is
 // recorded. The attempt may be cut short by ctx; recording it is not.
-func (g *Gateway) work(ctx context.Context, item message.Item) bool {
-	record := context.WithoutCancel(ctx)
-	env, _, err := g.o.Store.Message(record, item.Key.Message)
-	if err != nil {
-		return g.settle(ctx, item, outcome{err: err})
-	}
+func (g *Gateway) work(ctx context.Context, env message.Envelope, item message.Item) bool {
 	if item.Decision.Via == viaMailbox && env.Direction != message.Outbound {
 		return g.receive(ctx, env, item)
 	}
 	if g.tooLate(env, item) {
-		return g.settle(ctx, item, outcome{giveUp: true})
+		return g.settle(ctx, env, item, outcome{giveUp: true})
 	}
 	if reason, open := g.gate(env, item); !open {
-		return g.settle(ctx, item, outcome{hold: reason})
+		return g.settle(ctx, env, item, outcome{hold: reason})
 	}
 	if item.Decision.Via == viaMailbox {
-		return g.settle(ctx, item, g.deliverLocal(ctx, env, item))
+		return g.settle(ctx, env, item, g.deliverLocal(ctx, env, item))
 	}
-	return g.settle(ctx, item, g.submit(ctx, env, item))
+	o := g.submit(ctx, env, item)
+	if o.hold == "" {
+		g.inFlight.tried(item, o.err, g.now())
+	}
+	return g.settle(ctx, env, item, o)
 }
 
 // tooLate forbids an attempt at a registered decision whose time is over, for

@@ -75,7 +75,7 @@ func TestReportGoesWithItsMessage(t *testing.T) {
 	}
 	r.w.links["smtp"].fails(errLater)
 	late := r.send("Geplanter Betreff zwei", "a@example.net")
-	r.until("an attempt", func() bool { return r.item(key(late, 1)).Attempts == 1 })
+	r.until("an attempt", func() bool { i := r.item(key(late, 1)); return i.State == message.Waiting && i.Attempts == 1 })
 	r.w.links["smtp"].fails(errNever)
 	early := r.send("Geplanter Betreff eins", "b@example.net")
 	r.becomes(early, message.Refused)

@@ -103,7 +103,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1),
 		byAddress: map[string]*Authority{}, byAccount: map[string]*Authority{}, byID: map[string]*Authority{}, domains: map[string]*Authority{},
-		inFlight: newTargets(), retryPause: 200 * time.Millisecond,
+		inFlight: newTargets(max(1, o.Delivery.PerTarget)), retryPause: 200 * time.Millisecond,
 	}
 	for i := range o.Authorities {
 		a := &o.Authorities[i]

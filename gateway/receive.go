@@ -25,7 +25,7 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 	var unreadable *unreadableError
 	readable := !errors.As(err, &unreadable)
 	if err != nil && (readable || item.Attempts < unreadableAfter) {
-		return g.settle(ctx, item, outcome{err: fmt.Errorf("read receipt: %w", err)})
+		return g.settle(ctx, env, item, outcome{err: fmt.Errorf("read receipt: %w", err)})
 	}
 	f := filing{env: env, leased: item, found: found, unread: !readable}
 	if len(found) == 0 && readable && item.Key.N == 1 {
@@ -35,8 +35,8 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 		f.protection = g.protection(record, env)
 	}
 	pause := g.retryPause
-	for conflicts := 0; ; {
-		err := g.file(record, f)
+	err = g.file(record, f, item)
+	for conflicts := 0; ; err = g.fileAgain(record, f) {
 		switch {
 		case err == nil, errors.Is(err, errRecorded):
 			return true
@@ -150,15 +150,11 @@ func receiptID(mail message.ID, n int) message.ID {
 
 // file commits receipts, the items they move, and the end of the inbound item
 // at once.
-func (g *Gateway) file(ctx context.Context, f filing) error {
-	now, env, leased := g.now(), f.env, f.leased
-	item, err := g.o.Store.Item(ctx, leased.Key)
-	if err != nil {
-		return err
-	}
-	if item.State != message.Sending || item.Attempts != leased.Attempts {
-		return errRecorded
-	}
+//
+// item is the inbound item as it is known; queue.ErrConflict when that, or an
+// item that is moved, is not how the ledger has it.
+func (g *Gateway) file(ctx context.Context, f filing, item message.Item) error {
+	now, env := g.now(), f.env
 	if f.unread {
 		item.Alarm = "a mail that may be a receipt could not be read: look at it in the mailbox"
 	}
@@ -190,6 +186,18 @@ func (g *Gateway) file(ctx context.Context, f filing) error {
 		c.Events = append(c.Events, message.Event{At: now, Kind: message.EventMailbox, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: data})
 	}
 	return g.o.Store.Apply(ctx, c)
+}
+
+// fileAgain is file with the item as the ledger has it now.
+func (g *Gateway) fileAgain(ctx context.Context, f filing) error {
+	item, err := g.o.Store.Item(ctx, f.leased.Key)
+	switch {
+	case err != nil:
+		return err
+	case item.State != message.Sending || item.Attempts != f.leased.Attempts:
+		return errRecorded
+	}
+	return g.file(ctx, f, item)
 }
 
 // moved is an item that receipts of one mail move.

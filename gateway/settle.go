@@ -26,20 +26,17 @@ var errRecorded = errors.New("recorded already")
 // settle records the outcome of an attempt, however long the ledger needs to
 // take it, and reports whether it is recorded: otherwise it becomes Unclear at
 // the next start.
-func (g *Gateway) settle(ctx context.Context, leased message.Item, o outcome) bool {
+func (g *Gateway) settle(ctx context.Context, env message.Envelope, leased message.Item, o outcome) bool {
 	now := g.now()
 	var notice *queue.Accepted
-	return g.persist(ctx, leased.Key, func(record context.Context, item *message.Item) (queue.Change, error) {
+	return g.persist(ctx, leased, func(record context.Context, item *message.Item) (queue.Change, error) {
 		if item.State != message.Sending || item.Attempts != leased.Attempts {
 			return queue.Change{}, errRecorded
-		}
-		env, _, err := g.o.Store.Message(record, leased.Key.Message)
-		if err != nil {
-			return queue.Change{}, err
 		}
 		event := g.conclude(env, item, o, now)
 		change := queue.Change{Events: []message.Event{event}}
 		if item.State == message.Refused && notice == nil {
+			var err error
 			if notice, err = g.dsn(record, env, *item, now); err != nil {
 				return change, err
 			}
@@ -59,15 +56,15 @@ const maxConflicts = 100
 // longestPause is the longest wait before a failing ledger is asked again.
 const longestPause = 10 * time.Second
 
-// persist applies an edit of one item until the ledger has it: again at once
-// when somebody else changed the item, after growing pauses when the ledger
-// fails. It gives up when the program ends, or when no repetition can help, and
+// persist applies an edit of one item, as it was leased, until the ledger has
+// it: again at once when somebody else changed the item meanwhile, after growing
+// pauses when the ledger fails. It gives up when the program ends, or when no repetition can help, and
 // reports whether the ledger has it.
-func (g *Gateway) persist(ctx context.Context, key message.ItemKey, e edit) bool {
+func (g *Gateway) persist(ctx context.Context, leased message.Item, e edit) bool {
 	record := context.WithoutCancel(ctx)
-	pause := g.retryPause
-	for conflicts := 0; ; {
-		err := g.once(record, key, e)
+	pause, key := g.retryPause, leased.Key
+	err := g.apply(record, leased, e)
+	for conflicts := 0; ; err = g.once(record, key, e) {
 		switch {
 		case err == nil, errors.Is(err, errRecorded):
 			return true
@@ -102,6 +99,13 @@ func (g *Gateway) once(ctx context.Context, key message.ItemKey, e edit) error {
 	if err != nil {
 		return err
 	}
+	return g.apply(ctx, item, e)
+}
+
+// apply commits an edit of an item as it is known; queue.ErrConflict when that
+// is not how the ledger has it.
+func (g *Gateway) apply(ctx context.Context, item message.Item, e edit) error {
+	key := item.Key
 	change, err := e(ctx, &item)
 	if err != nil {
 		return err

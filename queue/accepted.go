@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"gatewayd/calendar"
@@ -12,22 +10,16 @@ import (
 // Accepted is one accepted message as it stands in the vault record: what was
 // asked, what becomes of it for each recipient, and the events of the accept.
 type Accepted struct {
-	Envelope message.Envelope `json:"envelope"`
-	Items    []message.Item   `json:"items"`
-	Events   []message.Event  `json:"events,omitempty"`
+	Envelope message.Envelope
+	Items    []message.Item
+	Events   []message.Event
 }
 
 // encodingVersion is written into every record. A reader refuses others.
-const encodingVersion = 1
+const encodingVersion = 2
 
 // maxEncoded bounds a record: 10,000 recipients with their reasons fit.
 const maxEncoded = 64 << 20
-
-// versioned is the form in which an Accepted is stored.
-type versioned struct {
-	V int `json:"v"`
-	Accepted
-}
 
 // Encode returns the form in which a vault record carries a. It refuses what a
 // ledger would refuse later, so that no record enters the vault that can never
@@ -36,7 +28,11 @@ func Encode(a Accepted) ([]byte, error) {
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(versioned{encodingVersion, a})
+	s, err := storeAccepted(a)
+	var b []byte
+	if err == nil {
+		b, err = stored.enc.Marshal(s)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encode message %s: %w", a.Envelope.ID, err)
 	}
@@ -51,14 +47,18 @@ func Decode(b []byte) (Accepted, error) {
 	if len(b) > maxEncoded {
 		return Accepted{}, fmt.Errorf("decode accepted message: %d bytes are too many", len(b))
 	}
-	var v versioned
-	if err := json.Unmarshal(b, &v); err != nil {
-		return Accepted{}, errors.New("decode accepted message: not JSON of the expected form") // the cause may quote an address
+	var s storedAccepted
+	if err := decode(b, &s); err != nil {
+		return Accepted{}, fmt.Errorf("decode accepted message: %w", err)
 	}
-	if v.V != encodingVersion {
-		return Accepted{}, fmt.Errorf("decode accepted message: version %d, want %d", v.V, encodingVersion)
+	if s.V != encodingVersion {
+		return Accepted{}, fmt.Errorf("decode accepted message: version %d, want %d", s.V, encodingVersion)
 	}
-	return v.Accepted, v.Validate()
+	a, err := s.accepted()
+	if err != nil {
+		return Accepted{}, fmt.Errorf("decode accepted message: %w", err)
+	}
+	return a, a.Validate()
 }
 
 // Validate reports why no ledger takes a: an envelope without ID or log day, no

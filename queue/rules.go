@@ -24,11 +24,13 @@ func CheckItem(old, next message.Item) error {
 	return nil
 }
 
-// Destination names where an item goes next: a connector, for plain SMTP with
-// the recipient's domain. Items of one destination wait for the same thing.
+// Destination names where an item goes next: a connector, and the recipient's
+// domain where the connector finds its way by it. Items of one destination wait
+// for the same thing.
 func Destination(item message.Item) string {
-	if item.Decision.Via == "smtp" {
-		return "smtp:" + item.Recipient.Address.Domain
+	switch item.Decision.Via {
+	case "smtp", "smime", "openpgp":
+		return item.Decision.Via + ":" + item.Recipient.Address.Domain
 	}
 	return item.Decision.Via
 }

@@ -55,6 +55,21 @@ type Query struct {
 	Limit     int    // at most MaxPage; 0: 100
 }
 
+// Leased is an item whose attempt is open, with the envelope of its message.
+type Leased struct {
+	Item     message.Item
+	Envelope message.Envelope
+}
+
+// Room says how many more items of a destination may be leased now.
+type Room struct {
+	Free int
+	// Again is when a destination without room is asked again; zero: at the next
+	// Lease. It is for one that rests after failures, so that its items cost
+	// nothing meanwhile.
+	Again time.Time
+}
+
 // Store is the ledger. Every method that changes something is one atomic
 // commit, durable when it returns nil. After an error that is none of this
 // package's the outcome is unknown: read before you repeat.
@@ -68,15 +83,15 @@ type Store interface {
 	// Marks returns, per vault segment, where replay must begin.
 	Marks(ctx context.Context) (map[uint64]int64, error)
 
-	// Lease opens attempts: of the items in Waiting with NextTry ≤ now, the
-	// earliest first, up to max become Sending with Attempts+1 and an event, in
-	// one commit. skip, which may be nil, is asked outside the commit; once it
-	// has refused an item, others of the same Destination are passed over in
-	// this call. A store may look at a bounded number of items per call and go
-	// on behind them at the next.
-	Lease(ctx context.Context, now time.Time, max int, skip func(message.Item) bool) ([]message.Item, error)
+	// Lease opens attempts: of the items in Waiting with NextTry ≤ now, up to max
+	// become Sending with Attempts+1 and an event, in one commit. Of one
+	// Destination the earliest come first; the destinations take turns, so that
+	// none waits for the end of another. room, which may be nil, is asked once
+	// per destination and call, and outside the commit.
+	Lease(ctx context.Context, now time.Time, max int, room func(destination string) Room) ([]Leased, error)
 	// NextDue returns the smallest NextTry of all items in Waiting; false when
-	// there is none.
+	// there is none. A destination without room (Lease) counts with the instant
+	// at which it is asked again.
 	NextDue(ctx context.Context) (time.Time, bool, error)
 	// Due returns items in Held, Unclear or Handed that want attention: NextTry
 	// is set and ≤ now. The earliest come first, at most max.

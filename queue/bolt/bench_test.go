@@ -106,12 +106,12 @@ func BenchmarkLeaseApply(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				for i, item := range items {
+				for i, l := range items {
 					if i > 0 {
 						free <- struct{}{}
 					}
 					wg.Go(func() {
-						settle(b, s, item, now)
+						settle(b, s, l.Item, now)
 						<-free
 					})
 				}

@@ -7,25 +7,28 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
+	"gatewayd/queue"
 )
 
 // Check implements queue.Store: bbolt's own pages; every value opens and stands
-// where it belongs; items and envelopes belong together; every index row is
-// derived from an item and every item has all of its own; erasure rows list
-// exactly these; the counts are right; the chain in the outbox is whole and ends
-// at the head. What a destroyed key has sealed is checked by its clear parts.
+// where it belongs; items, envelopes and decisions belong together; every index
+// row is derived from an item and every item has all of its own; the counts are
+// right; the feed holds what the chain says; the chain in the outbox is whole
+// and ends at the head. What a destroyed key has sealed is checked by its clear
+// parts.
 func (s *Store) Check(ctx context.Context, fn func(problem string)) error {
 	return s.view(ctx, func(tx *bbolt.Tx) error {
 		for err := range tx.Check() {
 			fn("file: " + err.Error())
 		}
-		c := checker{s: s, ctx: ctx, tx: tx, report: fn, counts: map[message.State]int{}}
-		for _, step := range []func() error{c.meta, c.messages, c.items, c.receipts, c.outbox, c.feed, c.marks} {
+		c := checker{s: s, ctx: ctx, tx: tx, report: fn, counts: map[message.State]int{}, rows: map[string]int{}}
+		for _, step := range []func() error{c.meta, c.days, c.totals, c.outbox, c.feed, c.marks} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -39,22 +42,28 @@ type checker struct {
 	ctx    context.Context //nolint:containedctx // lives for one Check
 	tx     *bbolt.Tx
 	report func(string)
-	head   head
+	head   chainHead
 	stored map[message.State]int // counts as kept
 	counts map[message.State]int // counts as found
+	rows   map[string]int        // bucket over all days → rows that the items have there
+	day    string                // being checked
+	index  int                   // rows that its items have in its index
+	blind  bool                  // not all of its items open: how many rows they have is unknown
+	refs   map[decisionRef]bool  // decisions that its items name
 }
 
 func (c *checker) say(format string, args ...any) { c.report(fmt.Sprintf(format, args...)) }
 
 // each goes through a bucket; it ends early only when ctx does.
-func (c *checker) each(bucket string, fn func(k, v []byte)) error {
-	return c.tx.Bucket([]byte(bucket)).ForEach(func(k, v []byte) error {
+func (c *checker) each(bucket *bbolt.Bucket, fn func(k, v []byte)) error {
+	if bucket == nil {
+		return c.ctx.Err()
+	}
+	return bucket.ForEach(func(k, v []byte) error {
 		fn(k, v)
 		return c.ctx.Err()
 	})
 }
-
-func (c *checker) rows(bucket string) int { return c.tx.Bucket([]byte(bucket)).Stats().KeyN }
 
 func (c *checker) meta() error {
 	var text string
@@ -66,159 +75,167 @@ func (c *checker) meta() error {
 	return nil
 }
 
+// days: each log day in itself.
+func (c *checker) days() error {
+	for _, c.day = range daysOf(c.tx, "") {
+		c.index, c.blind, c.refs = 0, false, map[decisionRef]bool{}
+		if !seal.ValidDay(c.day) {
+			c.say("%q is no log day", c.day)
+			continue
+		}
+		for _, step := range []func() error{c.messages, c.items, c.decisions, c.receipts} {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		if got := rows(in(c.tx, c.day, ofIndex)); got != c.index && !c.blind {
+			c.say("index of %s: %d rows, its items have %d", c.day, got, c.index)
+		}
+	}
+	return nil
+}
+
 // messages: every envelope opens, is the one of its key and has an item.
 func (c *checker) messages() error {
-	items := c.tx.Bucket([]byte(inItems)).Cursor()
-	return c.each(inMessages, func(k, v []byte) {
-		var env message.Envelope
-		day, err := c.s.openValue(inMessages, k, v, &env)
+	return c.each(in(c.tx, c.day, ofMessages), func(k, v []byte) {
+		day, env, err := c.s.openEnvelope(k, v)
 		switch {
 		case errors.Is(err, seal.ErrDestroyed):
 		case err != nil:
 			c.say("message %x: %v", k, err)
-		case !bytes.Equal(env.ID[:], k) || env.LogDay != day:
+		case !bytes.Equal(env.ID[:], k) || env.LogDay != day || day != c.day:
 			c.say("message %x: another envelope stands there", k)
 		}
-		if first, _ := items.Seek(k); !bytes.HasPrefix(first, k) {
+		if len(k) == idLen && len(itemsOf(c.tx, c.day, message.ID(k))) == 0 {
 			c.say("message %x: no item", k)
 		}
 	})
 }
 
-// items: every item with its index rows, its erasure row and its envelope; then
-// the totals, so that no row is left over.
+// items: every item with its rows and its envelope.
 func (c *checker) items() error {
-	indexed := 0
-	err := c.each(inItems, func(k, v []byte) {
-		if c.tx.Bucket([]byte(inMessages)).Get(k[:idLen]) == nil {
-			c.say("item %s: no envelope", parseItemKey(k))
-		}
-		n, err := c.item(k, v)
-		if err != nil {
+	return c.each(in(c.tx, c.day, ofItems), func(k, v []byte) {
+		if err := c.item(k, v); err != nil {
 			c.say("item %s: %v", parseItemKey(k), err)
 		}
-		indexed += n
 	})
+}
+
+func (c *checker) item(k, v []byte) error {
+	h, _, err := parseHead(v)
 	if err != nil {
 		return err
 	}
-	if got := c.rows(inIndex); got != indexed {
-		c.say("index: %d rows, the items have %d", got, indexed)
+	c.counts[h.state]++
+	want := headRows(h, k)
+	r, err := c.s.openRecord(k, v, decisionsIn(c.tx))
+	switch {
+	case errors.Is(err, seal.ErrDestroyed):
+		c.blind = true
+		return c.found(want)
+	case err != nil:
+		return err
 	}
-	if got, want := c.rows(inErase), c.rows(inItems)+c.rows(inReceipts); got != want {
-		c.say("erase: %d rows for %d items and receipts", got, want)
+	c.refs[r.ref] = true
+	env, err := c.s.envelope(c.tx, c.day, r.Item.Key.Message)
+	if err != nil {
+		return err
+	}
+	derived, err := c.s.headOf(r.Item, env.LogDay, env.Authority, h.dup)
+	switch {
+	case err != nil:
+		return err
+	case derived != h:
+		return errors.New("its head does not say what it is")
+	case r.Item.Version == 0 || r.Item.EraseBy.IsZero():
+		return errors.New("no version or no erase-by")
+	}
+	words, err := c.s.wordRows(wordsOf(env, r.Item, h.dup), k)
+	if err != nil {
+		return err
+	}
+	return c.found(append(words, want...))
+}
+
+// found: every row is there.
+func (c *checker) found(want []row) error {
+	for _, r := range want {
+		bucket := c.tx.Bucket([]byte(r.bucket))
+		if r.bucket == ofIndex {
+			bucket = in(c.tx, c.day, ofIndex)
+		}
+		if bucket == nil || bucket.Get(r.key) == nil {
+			return fmt.Errorf("a row in %s is missing", r.bucket)
+		}
+		if r.bucket == ofIndex {
+			c.index++
+		} else {
+			c.rows[r.bucket]++
+		}
+	}
+	return nil
+}
+
+// decisions: every one opens, stands at its own hash, and an item names it.
+func (c *checker) decisions() error {
+	return c.each(in(c.tx, c.day, ofDecisions), func(k, v []byte) {
+		_, plain, err := c.s.openText(ofDecisions, k, v)
+		if errors.Is(err, seal.ErrDestroyed) {
+			return
+		}
+		sum, err2 := c.s.hashes.lookup("", "decision", plain)
+		if err := errors.Join(err, err2); err != nil {
+			c.say("decision of %s: %v", c.day, err)
+		} else if !bytes.Equal(sum[:], k) {
+			c.say("decision of %s: another one stands there", c.day)
+		}
+	})
+}
+
+// receipts: every receipt opens, stands at its identity and day, and belongs to
+// an item or to none.
+func (c *checker) receipts() error {
+	none := make([]byte, itemLen)
+	return c.each(in(c.tx, c.day, ofReceipts), func(k, v []byte) {
+		r, err := c.s.openReceipt(k, v)
+		switch {
+		case errors.Is(err, seal.ErrDestroyed):
+			return
+		case err != nil:
+			c.say("receipt %x: %v", k, err)
+			return
+		case !bytes.Equal(receiptKey(r), k) || string(v[:dayLen]) != c.day:
+			c.say("receipt %x: another receipt stands there", k)
+			return
+		}
+		if day := c.s.dayOf(c.tx, r.Item.Message); !bytes.HasPrefix(k, none) && day != "" { // without the message: purged before its last receipt
+			if items := in(c.tx, day, ofItems); items == nil || items.Get(k[:itemLen]) == nil {
+				c.say("receipt %x: its item does not exist", k)
+			}
+		}
+	})
+}
+
+// totals: no row is left over, and the counts are right.
+func (c *checker) totals() error {
+	for _, name := range []string{inDue, inAttention, inLetGo, inErase} {
+		if got := rows(c.tx.Bucket([]byte(name))); got != c.rows[name] {
+			c.say("%s: %d rows, the items have %d", name, got, c.rows[name])
+		}
 	}
 	if !maps.Equal(c.counts, c.stored) {
 		c.say("counts: kept are %v, found %v", c.stored, c.counts)
 	}
-	return nil
-}
-
-// item checks one item and returns how many index rows it has.
-func (c *checker) item(k, v []byte) (int, error) {
-	if len(v) < dayLen {
-		return 0, errDamaged
-	}
-	key := eraseKey(string(v[:dayLen]), k)
-	list, err := c.s.hashes.verified(inErase, key, c.tx.Bucket([]byte(inErase)).Get(key))
-	if err != nil {
-		return 0, err
-	}
-	keys, err := parseKeys(list, k)
-	if err != nil {
-		return 0, fmt.Errorf("erase row: %w", err)
-	}
-	var r record
-	_, err = c.s.openValue(inItems, k, v, &r)
-	if errors.Is(err, seal.ErrDestroyed) {
-		c.countByKeys(keys)
-		return len(keys), c.present(keys)
-	}
-	if err != nil {
-		return len(keys), err
-	}
-	c.counts[r.Item.State]++
-	return len(keys), errors.Join(c.sound(k, r), c.present(keys), c.derived(r, keys))
-}
-
-// countByKeys finds the state of an item that does not open in its index keys.
-func (c *checker) countByKeys(keys [][]byte) {
-	for _, k := range keys {
-		if state, _, ok := bytes.Cut(k[1:], []byte{0}); ok && k[0] == byState {
-			c.counts[message.State(state)]++
-		}
-	}
-}
-
-func (c *checker) sound(k []byte, r record) error {
-	switch {
-	case !bytes.Equal(itemKey(r.Item.Key), k):
-		return errors.New("another item stands there")
-	case r.Item.Version == 0 || r.Item.EraseBy.IsZero():
-		return errors.New("no version or no erase-by")
-	}
-	return nil
-}
-
-func (c *checker) present(keys [][]byte) error {
-	index := c.tx.Bucket([]byte(inIndex))
-	for _, k := range keys {
-		if index.Get(k) == nil {
-			return fmt.Errorf("index row of kind %q is missing", k[0])
-		}
-	}
-	return nil
-}
-
-// derived compares what the item should be found by with what is listed.
-func (c *checker) derived(r record, keys [][]byte) error {
-	want, err := c.s.entries(r)
-	if err != nil {
-		return err
-	}
-	if len(want) != len(keys) {
-		return fmt.Errorf("%d index rows listed, want %d", len(keys), len(want))
-	}
-	for i, e := range want {
-		if !bytes.Equal(e.key, keys[i]) {
-			return fmt.Errorf("index row of kind %q is listed where kind %q belongs", keys[i][0], e.key[0])
-		}
-		if got := c.tx.Bucket([]byte(inIndex)).Get(e.key); !bytes.Equal(got, e.value) {
-			return fmt.Errorf("index row of kind %q has another value", e.key[0])
-		}
-	}
-	return nil
-}
-
-// receipts: every receipt opens, stands at its identity and belongs to an item
-// or to none.
-func (c *checker) receipts() error {
-	none := make([]byte, itemLen)
-	return c.each(inReceipts, func(k, v []byte) {
-		var r message.Receipt
-		_, err := c.s.openValue(inReceipts, k, v, &r)
-		switch {
-		case errors.Is(err, seal.ErrDestroyed):
-		case err != nil:
-			c.say("receipt %x: %v", k, err)
-		case !bytes.Equal(receiptKey(r), k):
-			c.say("receipt %x: another receipt stands there", k)
-		case !bytes.HasPrefix(k, none) && c.tx.Bucket([]byte(inItems)).Get(k[:itemLen]) == nil && c.tx.Bucket([]byte(inMessages)).Get(k[:idLen]) != nil:
-			c.say("receipt %x: its item does not exist", k) // without the message: purged before its last receipt
-		}
-		if len(v) >= dayLen && c.tx.Bucket([]byte(inErase)).Get(eraseKey(string(v[:dayLen]), k)) == nil {
-			c.say("receipt %x: its erase row is missing", k)
-		}
-	})
+	return c.ctx.Err()
 }
 
 // outbox: what waits for the day files is the end of the chain.
 func (c *checker) outbox() error {
 	var last *message.Link
-	err := c.each(inOutbox, func(k, v []byte) {
-		var link message.Link
-		if err := json.Unmarshal(v, &link); err != nil || link.Seq != parseNumber(k) || link.Hash != link.ChainHash() {
-			c.say("audit link %d: %v", parseNumber(k), errDamaged)
+	err := c.each(c.tx.Bucket([]byte(inOutbox)), func(k, v []byte) {
+		link, err := linkOf(c.tx, k, v)
+		if err != nil {
+			c.say("audit link %d: %v", parseNumber(k), err)
 			return
 		}
 		if last != nil && (link.Seq != last.Seq+1 || link.Prev != last.Hash) {
@@ -237,16 +254,12 @@ func (c *checker) outbox() error {
 
 // event opens what a link has sealed.
 func (c *checker) event(link message.Link) error {
-	aead, err := c.s.o.Keys.Lookup(seal.Log, link.Day)
+	plain, err := c.s.unseal(link.Day, link.Sealed, link.SealedTo())
 	if errors.Is(err, seal.ErrDestroyed) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	plain, err := seal.OpenRecord(aead, link.Sealed, link.SealedTo())
-	if err != nil {
-		return errDamaged
 	}
 	var e message.Event
 	if err := json.Unmarshal(plain, &e); err != nil || e.Seq != link.Seq || e.Message != link.Message || !e.At.Equal(link.At) {
@@ -255,10 +268,45 @@ func (c *checker) event(link message.Link) error {
 	return nil
 }
 
+// feed: every row opens, stands at its place, and is found from its message;
+// every row found from a message is in the feed.
+func (c *checker) feed() error {
+	stories, feed := c.tx.Bucket([]byte(inStories)), c.tx.Bucket([]byte(inFeed))
+	err := c.each(feed, func(k, v []byte) {
+		all, err := c.s.feedRow(k, v)
+		if err != nil {
+			c.say("feed %x: %v", k, err)
+		}
+		if len(all) == 0 {
+			return
+		}
+		whose, err := c.s.feedOf(all[0].Authority)
+		if err != nil || !bytes.HasPrefix(k, whose[:]) {
+			c.say("feed %x: events of another authority stand there", k)
+		}
+		_, _, id, _ := parseFeed(v)
+		if all[0].Message != id {
+			c.say("feed %x: names another message in clear", k)
+		} else if !id.IsZero() && !bytes.Equal(stories.Get(append(id[:idLen:idLen], k[macLen:]...)), whose[:]) {
+			c.say("feed %x: not found from its message", k)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return c.each(stories, func(k, whose []byte) {
+		if len(k) != idLen+8 || feed.Get(slices.Concat(whose, k[idLen:])) == nil {
+			c.say("events of message %x: a row is missing", k)
+		}
+	})
+}
+
 func (c *checker) marks() error {
-	return c.each(inMarks, func(k, v []byte) {
+	return c.each(c.tx.Bucket([]byte(inMarks)), func(k, v []byte) {
 		if _, err := c.s.hashes.verified(inMarks, k, v); err != nil {
 			c.say("mark of segment %d: %v", parseNumber(k), err)
 		}
 	})
 }
+
+var _ queue.Store = (*Store)(nil)

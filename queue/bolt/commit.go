@@ -9,6 +9,7 @@ import (
 	"runtime"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -77,6 +78,7 @@ func (s *Store) gather(first *op) []*op {
 
 // commitAll commits what is valid among ops in one transaction and answers all.
 func (s *Store) commitAll(ops []*op) {
+	var due []row
 	err := s.update(func(tx *bbolt.Tx) error {
 		b, err := s.begin(tx)
 		if err != nil {
@@ -87,8 +89,12 @@ func (s *Store) commitAll(ops []*op) {
 				return b.failed
 			}
 		}
+		due = b.due
 		return b.finish()
 	})
+	// Also after an error: the commit may be durable all the same, and a
+	// destination that is asked for nothing costs little.
+	s.dests.born(due)
 	for _, o := range ops {
 		if o.err == nil {
 			o.err = err
@@ -97,8 +103,8 @@ func (s *Store) commitAll(ops []*op) {
 	}
 }
 
-// head is the newest link of the audit chain.
-type head struct {
+// chainHead is the newest link of the audit chain.
+type chainHead struct {
 	Seq  uint64         `json:"seq"`
 	Hash message.Digest `json:"hash"`
 }
@@ -109,30 +115,43 @@ type head struct {
 type batch struct {
 	s      *Store
 	tx     *bbolt.Tx
-	head   head
+	days   map[string]*bbolt.Bucket
+	nested map[place]*bbolt.Bucket
+	head   chainHead
 	counts map[message.State]int
+	due    []row // rows of inDue that were born
 	dirty  bool
 	failed error // the transaction itself cannot go on
 	stage  stage
 }
 
+// place names a bucket: of a day, or over all days.
+type place struct{ day, bucket string }
+
+// rowKey names a row.
+type rowKey struct {
+	place
+	key string
+}
+
 // stage is what one plan wants to change.
 type stage struct {
 	writes []write
-	last   map[string]int // place → newest write
-	head   head
+	last   map[rowKey]int // newest write of a row
+	head   chainHead
 	counts map[message.State]int
 }
 
-// write is one row to put, or to delete where value is nil.
+// write is one row to put, or to delete where value is nil. Without a key it
+// drops the whole day.
 type write struct {
-	bucket     string
+	place
 	key, value []byte
 }
 
 func (s *Store) begin(tx *bbolt.Tx) (*batch, error) {
-	b := &batch{s: s, tx: tx}
-	for _, name := range []string{inMessages, inItems, inErase, inOutbox, inFeed, inStories} {
+	b := &batch{s: s, tx: tx, days: map[string]*bbolt.Bucket{}, nested: map[place]*bbolt.Bucket{}}
+	for _, name := range []string{inOutbox, inFeed, inStories, inErase} {
 		tx.Bucket([]byte(name)).FillPercent = growingFill
 	}
 	if err := s.readMeta(tx, "head", &b.head); err != nil {
@@ -143,7 +162,7 @@ func (s *Store) begin(tx *bbolt.Tx) (*batch, error) {
 
 // try runs one plan on top of those before it.
 func (b *batch) try(plan func(*batch) error) error {
-	b.stage = stage{last: map[string]int{}, head: b.head, counts: maps.Clone(b.counts)}
+	b.stage = stage{writes: b.stage.writes[:0], last: map[rowKey]int{}, head: b.head, counts: maps.Clone(b.counts)}
 	if err := plan(b); err != nil {
 		return err
 	}
@@ -158,11 +177,67 @@ func (b *batch) try(plan func(*batch) error) error {
 }
 
 func (b *batch) apply(w write) error {
-	bucket := b.tx.Bucket([]byte(w.bucket))
-	if w.value == nil {
+	if w.key == nil {
+		return b.drop(w.day)
+	}
+	bucket, err := b.bucket(w.place, w.value != nil)
+	switch {
+	case err != nil:
+		return err
+	case w.value != nil:
+		if w.bucket == inDue {
+			b.due = append(b.due, row{inDue, w.key})
+		}
+		return bucket.Put(w.key, w.value)
+	case bucket != nil:
 		return bucket.Delete(w.key)
 	}
-	return bucket.Put(w.key, w.value)
+	return nil
+}
+
+// drop removes everything of a day.
+func (b *batch) drop(day string) error {
+	clear(b.nested)
+	delete(b.days, day)
+	err := b.tx.Bucket([]byte(inDays)).DeleteBucket([]byte(day))
+	if errors.Is(err, bolterrors.ErrBucketNotFound) {
+		return nil
+	}
+	return err
+}
+
+// bucket returns a bucket, or nil when it does not exist and create is false.
+func (b *batch) bucket(p place, create bool) (*bbolt.Bucket, error) {
+	if p.day == "" {
+		return b.tx.Bucket([]byte(p.bucket)), nil
+	}
+	if bucket := b.nested[p]; bucket != nil {
+		return bucket, nil
+	}
+	day := b.days[p.day]
+	if day == nil {
+		day = dayIn(b.tx, p.day)
+	}
+	var err error
+	if day == nil && create {
+		day, err = b.tx.Bucket([]byte(inDays)).CreateBucket([]byte(p.day))
+	}
+	if day == nil || err != nil {
+		return nil, err
+	}
+	b.days[p.day] = day
+	bucket := day.Bucket([]byte(p.bucket))
+	if bucket == nil && create {
+		bucket, err = day.CreateBucket([]byte(p.bucket))
+	}
+	if bucket == nil || err != nil {
+		return nil, err
+	}
+	if p.bucket != ofIndex && p.bucket != ofDecisions {
+		bucket.FillPercent = growingFill
+	}
+	b.nested[p] = bucket
+	return bucket, nil
 }
 
 // finish writes head and counts.
@@ -176,30 +251,38 @@ func (b *batch) finish() error {
 	return b.s.writeMeta(b.tx, "counts", b.counts)
 }
 
-func place(bucket string, key []byte) string { return bucket + "\x00" + string(key) }
-
 // get reads a row as the plan would leave it. The result is valid during the
 // transaction only.
-func (b *batch) get(bucket string, key []byte) []byte {
-	if i, ok := b.stage.last[place(bucket, key)]; ok {
+func (b *batch) get(p place, key []byte) []byte {
+	if i, ok := b.stage.last[rowKey{p, string(key)}]; ok {
 		return b.stage.writes[i].value
 	}
-	return b.tx.Bucket([]byte(bucket)).Get(key)
+	bucket, err := b.bucket(p, false)
+	if bucket == nil || err != nil {
+		return nil
+	}
+	return bucket.Get(key)
 }
 
 // put stages a row. An empty value is stored as such.
-func (b *batch) put(bucket string, key, value []byte) {
+func (b *batch) put(p place, key, value []byte) {
 	if value == nil {
 		value = []byte{}
 	}
-	b.write(write{bucket, key, value})
+	b.write(write{p, key, value})
 }
 
-func (b *batch) del(bucket string, key []byte) { b.write(write{bucket, key, nil}) }
+func (b *batch) del(p place, key []byte) { b.write(write{p, key, nil}) }
 
 func (b *batch) write(w write) {
-	b.stage.last[place(w.bucket, w.key)] = len(b.stage.writes)
+	b.stage.last[rowKey{w.place, string(w.key)}] = len(b.stage.writes)
 	b.stage.writes = append(b.stage.writes, w)
+}
+
+func (b *batch) count(state message.State, n int) {
+	if b.stage.counts[state] += n; b.stage.counts[state] == 0 {
+		delete(b.stage.counts, state)
+	}
 }
 
 // readMeta reads a value about the ledger itself.
@@ -225,7 +308,7 @@ func (s *Store) writeMeta(tx *bbolt.Tx, name string, v any) error {
 }
 
 // schema is the version of this file's layout.
-const schema = "gatewayd ledger 4"
+const schema = "gatewayd ledger 5"
 
 // create makes the buckets of a new file and checks whose an old one is.
 func (s *Store) create(tx *bbolt.Tx) error {
@@ -239,7 +322,7 @@ func (s *Store) create(tx *bbolt.Tx) error {
 	}
 	return errors.Join(
 		s.writeMeta(tx, "schema", schema), s.writeMeta(tx, "epoch", newEpoch()),
-		s.writeMeta(tx, "head", head{}), s.writeMeta(tx, "counts", map[message.State]int{}),
+		s.writeMeta(tx, "head", chainHead{}), s.writeMeta(tx, "counts", map[message.State]int{}),
 	)
 }
 

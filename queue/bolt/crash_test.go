@@ -80,7 +80,8 @@ func crashWork(s *bolt.Store, run, worker uint64) {
 		if err != nil {
 			panic(err)
 		}
-		for _, item := range leased {
+		for _, l := range leased {
+			item := l.Item
 			say("item %s %d %s", item.Key, item.Version, item.State)
 			item.State = []message.State{message.Handed, message.Waiting, message.Refused, message.Unclear}[rand.IntN(4)]
 			item.NextTry = now.Add(time.Duration(rand.IntN(7)-3) * time.Minute)
@@ -335,7 +336,7 @@ func TestNoPlaintext(t *testing.T) {
 	if err != nil || len(leased) != 2 {
 		t.Fatalf("Lease = %d, %v", len(leased), err)
 	}
-	item := leased[0]
+	item := leased[0].Item
 	item.State, item.RemoteID, item.SentAs, item.Reply = message.Handed, token, "<"+token+">", token
 	receipt := message.Receipt{ID: message.ID{1}, Item: item.Key, Received: storetest.Now(), Detail: token, Signer: token, FileName: token, Platform: token}
 	if err := s.Apply(ctx, queue.Change{Items: []message.Item{item}, Receipts: []message.Receipt{receipt}}); err != nil {

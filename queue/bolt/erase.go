@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,31 +13,34 @@ import (
 	"gatewayd/queue"
 )
 
-// purgeBatch bounds how many rows one commit of Purge takes away, so that
-// accepting and delivering go on between two.
-const purgeBatch = 2000
+// Bounds of what one call or commit looks at, so that accepting and delivering
+// go on between two.
+const (
+	letGoScan  = 8192
+	purgeBatch = 4000
+)
 
 // LetGo returns messages whose items have all let go of the body while the body
 // is there still, from the ID behind after on, at most max. It looks at a bounded
 // number of rows; next is where the following call goes on, zero at the end.
 func (s *Store) LetGo(ctx context.Context, after message.ID, max int) (ids []message.ID, next message.ID, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		c := tx.Bucket([]byte(inIndex)).Cursor()
-		from := append([]byte{byLetGo}, after[:]...)
+		c := tx.Bucket([]byte(inLetGo)).Cursor()
+		from := clone(after[:])
 		if !after.IsZero() {
 			from = append(from, 0xff, 0xff, 0xff, 0xff) // behind its last item
 		}
 		k, _ := c.Seek(from)
-		for seen := 0; len(k) == 1+itemLen && k[0] == byLetGo; {
-			id := message.ID(k[1 : 1+idLen])
-			if len(ids) == max || seen >= leaseScan {
+		for seen := 0; len(k) == itemLen; {
+			id := message.ID(k[:idLen])
+			if len(ids) == max || seen >= letGoScan {
 				return nil
 			}
 			gone := 0
-			for ; len(k) == 1+itemLen && k[0] == byLetGo && bytes.HasPrefix(k[1:], id[:]); k, _ = c.Next() {
+			for ; bytes.HasPrefix(k, id[:]); k, _ = c.Next() {
 				gone, seen = gone+1, seen+1
 			}
-			if gone == countPrefix(tx, inItems, id[:], gone+1) {
+			if gone == len(itemsOf(tx, s.dayOf(tx, id), id)) {
 				ids = append(ids, id)
 			}
 			next = id
@@ -49,33 +51,23 @@ func (s *Store) LetGo(ctx context.Context, after message.ID, max int) (ids []mes
 	return ids, next, err
 }
 
-// countPrefix counts rows of a prefix, at most up to max.
-func countPrefix(tx *bbolt.Tx, bucket string, prefix []byte, max int) (n int) {
-	c := tx.Bucket([]byte(bucket)).Cursor()
-	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && n < max; k, _ = c.Next() {
-		n++
-	}
-	return n
-}
-
 // DueBetween returns messages with an item whose erase-by instant lies behind
 // from and not behind to, in that order, each once; the cursor goes on behind
 // the last one, "" at the end.
 func (s *Store) DueBetween(ctx context.Context, from, to time.Time, after string, max int) (ids []message.ID, next string, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		start := append([]byte{byEraseBy}, stamp(from.Add(1))...)
-		limit := append([]byte{byEraseBy}, stamp(to.Add(1))...)
+		start, limit := stamp(from.Add(1)), stamp(to.Add(1))
 		if after != "" {
 			start = []byte(after)
 		}
-		c := tx.Bucket([]byte(inIndex)).Cursor()
-		for k, _ := c.Seek(start); len(k) == timeKeyPrefix+itemLen && bytes.Compare(k, limit) < 0; k, _ = c.Next() {
+		c := tx.Bucket([]byte(inErase)).Cursor()
+		for k, _ := c.Seek(start); len(k) == 8+itemLen && bytes.Compare(k, limit) < 0; k, _ = c.Next() {
 			id := parseItemKey(k).Message
 			if len(ids) > 0 && ids[len(ids)-1] == id {
 				continue
 			}
 			if len(ids) == max {
-				next = string(bytes.Clone(k))
+				next = string(k)
 				return nil
 			}
 			ids = append(ids, id)
@@ -94,37 +86,30 @@ type Window struct {
 
 // WindowOf counts what belongs to a log day. It opens nothing.
 func (s *Store) WindowOf(ctx context.Context, day string) (w Window, err error) {
-	var last []byte
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		c := tx.Bucket([]byte(inErase)).Cursor()
-		for k, _ := c.Seek([]byte(day)); bytes.HasPrefix(k, []byte(day)); k, _ = c.Next() {
-			switch len(k) - dayLen {
-			case itemLen:
-				w.Items++
-				if id := k[dayLen : dayLen+idLen]; !bytes.Equal(id, last) {
-					w.Messages, last = w.Messages+1, id
-				}
-			case proofLen:
-				w.Receipts++
-			}
-		}
+		w = Window{Messages: rows(in(tx, day, ofMessages)), Items: rows(in(tx, day, ofItems)), Receipts: rows(in(tx, day, ofReceipts))}
 		return nil
 	})
 	return w, err
 }
 
-// Purge deletes every row that belongs to a log day up to and including that
-// one: items with all their index rows, envelopes, receipts, and the events of
-// the feed. It opens nothing, works in many commits and may be repeated.
+func rows(b *bbolt.Bucket) int {
+	if b == nil {
+		return 0
+	}
+	return b.Stats().KeyN
+}
+
+// Purge deletes everything that belongs to a log day up to and including that
+// one. It opens nothing, works in many commits and may be repeated.
 func (s *Store) Purge(ctx context.Context, day string) error {
 	if !seal.ValidDay(day) {
 		return fmt.Errorf("purge: %q is not a day: %w", day, queue.ErrMalformed)
 	}
-	for _, step := range []func(*batch, string) (int, error){purgeItems, purgeFeeds} {
-		for done := false; !done; {
-			err := s.commit(ctx, func(b *batch) error {
-				n, err := step(b, day)
-				done = n < purgeBatch
+	for _, step := range []func(*batch, string) (bool, error){purgeItems, purgeFeeds} {
+		for more := true; more; {
+			err := s.commit(ctx, func(b *batch) (err error) {
+				more, err = step(b, day)
 				return err
 			})
 			if err != nil {
@@ -135,64 +120,69 @@ func (s *Store) Purge(ctx context.Context, day string) error {
 	return nil
 }
 
-// purgeItems takes one batch away by its erasure rows.
-func purgeItems(b *batch, day string) (n int, err error) {
-	c := b.tx.Bucket([]byte(inErase)).Cursor()
-	for k, v := c.First(); len(k) > dayLen && string(k[:dayLen]) <= day && n < purgeBatch; k, v = c.Next() {
-		n++
-		k = bytes.Clone(k)
-		b.del(inErase, k)
-		if key := k[dayLen:]; len(key) == proofLen {
-			b.del(inReceipts, key)
-			continue
-		}
-		if err := b.purgeItem(k, v); err != nil {
-			return n, err
+// purgeItems takes a batch of items out of what is kept over all days, by the
+// clear heads of their rows, and drops a day that has none left.
+func purgeItems(b *batch, upTo string) (more bool, err error) {
+	k, _ := b.tx.Bucket([]byte(inDays)).Cursor().First()
+	if k == nil || string(k) > upTo {
+		return false, nil
+	}
+	day, n := string(k), 0
+	if items := in(b.tx, day, ofItems); items != nil {
+		c := items.Cursor()
+		for k, v := c.First(); k != nil && n < purgeBatch; k, v = c.Next() {
+			n++
+			if err := b.purgeItem(day, clone(k), v); err != nil {
+				return false, err
+			}
 		}
 	}
-	return n, nil
+	if n < purgeBatch {
+		b.write(write{place: place{day, ""}})
+	}
+	return true, nil
 }
 
-func (b *batch) purgeItem(eraseRow, value []byte) error {
-	item := eraseRow[dayLen:]
-	list, err := b.s.hashes.verified(inErase, eraseRow, value)
+func (b *batch) purgeItem(day string, key, row []byte) error {
+	h, _, err := parseHead(row)
 	if err != nil {
 		return err
 	}
-	keys, err := parseKeys(list, item)
-	if err != nil {
-		return err
-	}
-	for _, k := range keys {
-		if state, _, ok := bytes.Cut(k[1:], []byte{0}); ok && k[0] == byState {
-			b.count(message.State(state), -1)
+	for _, r := range headRows(h, key) {
+		if r.bucket != ofIndex {
+			b.del(place{"", r.bucket}, r.key)
 		}
-		b.del(inIndex, k)
 	}
-	b.del(inItems, item)
-	b.del(inMessages, item[:idLen:idLen])
+	b.count(h.state, -1)
+	b.del(place{day, ofItems}, key)
 	return nil
 }
 
-// purgeFeeds takes one batch of events away. An authority's feed is in the order
+// purgeFeeds takes a batch of events away. An authority's feed is in the order
 // of the chain, which is that of time but for events that were indexed late:
 // those go when what stands before them is over, and are unreadable until then.
-func purgeFeeds(b *batch, day string) (n int, err error) {
+// What the day files do not have yet stays for the next time.
+func purgeFeeds(b *batch, upTo string) (more bool, err error) {
+	undrained, _ := b.tx.Bucket([]byte(inOutbox)).Cursor().First()
 	c := b.tx.Bucket([]byte(inFeed)).Cursor()
 	k, v := c.First()
+	n := 0
 	for len(k) == macLen+8 && n < purgeBatch {
-		if len(v) >= dayLen && string(v[:dayLen]) > day { // the rest of this authority is younger
-			whose := bytes.Clone(k[:macLen])
-			k, v = c.Seek(append(whose, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))
+		_, day, id, err := parseFeed(v)
+		if err != nil {
+			return false, err
+		}
+		if day > upTo || undrained != nil && bytes.Compare(k[macLen:], undrained) >= 0 { // the rest of this authority is younger
+			k, v = c.Seek(append(clone(k[:macLen]), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))
 			continue
 		}
 		n++
-		k = bytes.Clone(k)
-		if id := v[max(0, len(v)-idLen):]; len(id) == idLen {
-			b.del(inStories, slices.Concat(id, k[macLen:]))
+		k = clone(k)
+		if !id.IsZero() {
+			b.del(place{"", inStories}, append(id[:idLen:idLen], k[macLen:]...))
 		}
-		b.del(inFeed, k)
+		b.del(place{"", inFeed}, k)
 		k, v = c.Next()
 	}
-	return n, nil
+	return n == purgeBatch, nil
 }

@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,17 @@ import (
 // maxTogether bounds how many events share one row of the feed.
 const maxTogether = 64
 
+// A row of the feed is: the log day and the message of its events, then for each
+// event its time, the length of what is sealed, and that: the very octets that
+// the chain covers. Its key ends with the number of its last event, so that the
+// first row at or behind a number is the first that has anything new.
+
+// entry is one event in a row of the feed.
+type entry struct {
+	at     uint64
+	sealed []byte
+}
+
 // events gives events their places in the chain, lays them into the outbox and
 // into the feed of their authority. Neighbours that belong together share a row
 // there.
@@ -31,16 +43,7 @@ func (b *batch) events(all []message.Event) error {
 		for n < min(len(all), maxTogether) && b.together(all[0], all[n]) {
 			n++
 		}
-		text := []byte{'['}
-		for i := range all[:n] {
-			plain, err := b.link(&all[i])
-			if err != nil {
-				return err
-			}
-			text = append(append(text, plain...), ',')
-		}
-		text[len(text)-1] = ']'
-		if err := b.feed(all[n-1], text); err != nil {
+		if err := b.feed(all[:n]); err != nil {
 			return err
 		}
 		all = all[n:]
@@ -57,9 +60,7 @@ func (b *batch) complete(e *message.Event) {
 	if e.Authority != "" || e.Message.IsZero() {
 		return
 	}
-	id := e.Message
-	var env message.Envelope
-	if _, err := b.s.openValue(inMessages, id[:], b.get(inMessages, id[:]), &env); err == nil {
+	if env, err := b.envelope(b.dayOf(e.Message), e.Message); err == nil {
 		e.Authority = env.Authority
 	}
 }
@@ -70,75 +71,106 @@ func (b *batch) together(x, y message.Event) bool {
 	return x.Authority == y.Authority && x.Message == y.Message && b.s.o.LogDay(x.At) == b.s.o.LogDay(y.At)
 }
 
-// link gives an event its place in the chain, lays it into the outbox and
-// returns its JSON.
-func (b *batch) link(e *message.Event) ([]byte, error) {
-	e.Seq = b.stage.head.Seq + 1
-	link := message.Link{Seq: e.Seq, At: e.At, Message: e.Message, Day: b.s.o.LogDay(e.At), Prev: b.stage.head.Hash}
-	plain, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
-	aead, err := b.s.o.Keys.AEAD(seal.Log, link.Day)
-	if err != nil {
-		return nil, fmt.Errorf("log key of %s: %w", link.Day, err)
-	}
-	link.Sealed = seal.SealRecord(aead, plain, link.SealedTo())
-	link.Hash = link.ChainHash()
-	row, err := json.Marshal(link)
-	if err != nil {
-		return nil, err
-	}
-	b.put(inOutbox, number(e.Seq), row)
-	b.stage.head = head{e.Seq, link.Hash}
-	return plain, nil
-}
-
-// feed writes events into the feed of their authority: a JSON list that ends
-// with last.
-func (b *batch) feed(last message.Event, text []byte) error {
-	whose, err := b.s.feedOf(last.Authority)
+// feed writes events that belong together.
+func (b *batch) feed(all []message.Event) error {
+	whose, err := b.s.feedOf(all[0].Authority)
 	if err != nil {
 		return err
 	}
-	key := append(whose, number(last.Seq)...)
-	sealed, err := b.s.sealText(b.s.o.LogDay(last.At), inFeed, key, text)
-	if err != nil {
-		return err
+	id, day := all[0].Message, b.s.o.LogDay(all[0].At)
+	key := binary.BigEndian.AppendUint64(whose[:], b.stage.head.Seq+uint64(len(all)))
+	value := append([]byte(day), id[:]...)
+	for i := range all {
+		link, err := b.link(&all[i], day)
+		if err != nil {
+			return err
+		}
+		value = binary.BigEndian.AppendUint64(value, uint64(link.At.UnixNano())) //nolint:gosec // bit pattern only
+		value = binary.BigEndian.AppendUint32(value, uint32(len(link.Sealed)))   //nolint:gosec // bounded by what an event holds
+		value = append(value, link.Sealed...)
+		waiting := slices.Concat(key, link.Prev[:], link.Hash[:])
+		b.put(place{"", inOutbox}, number(link.Seq), waiting)
 	}
-	b.put(inFeed, key, append(sealed, last.Message[:]...)) // in clear: Purge finds the message's row by it
-	if !last.Message.IsZero() {
-		b.put(inStories, append(last.Message[:idLen:idLen], number(last.Seq)...), whose)
+	b.put(place{"", inFeed}, key, value)
+	if !id.IsZero() {
+		b.put(place{"", inStories}, append(id[:idLen:idLen], key[macLen:]...), whose[:])
 	}
 	return nil
 }
 
+// link gives an event its place in the chain.
+func (b *batch) link(e *message.Event, day string) (message.Link, error) {
+	e.Seq = b.stage.head.Seq + 1
+	link := message.Link{Seq: e.Seq, At: e.At, Message: e.Message, Day: day, Prev: b.stage.head.Hash}
+	plain, err := json.Marshal(e)
+	if err != nil {
+		return link, err
+	}
+	aead, err := b.s.logKey(day)
+	if err != nil {
+		return link, err
+	}
+	link.Sealed = seal.SealRecord(aead, plain, link.SealedTo())
+	link.Hash = link.ChainHash()
+	b.stage.head = chainHead{e.Seq, link.Hash}
+	return link, nil
+}
+
 // feedOf returns what the keys of an authority's feed begin with.
-func (s *Store) feedOf(authority string) ([]byte, error) {
-	h, err := s.hashes.lookup(authority, inFeed, []byte(authority))
-	return h[:len(h):len(h)], err
+func (s *Store) feedOf(authority string) ([macLen]byte, error) {
+	return s.hashes.lookup(authority, inFeed, []byte(authority))
+}
+
+// parseFeed takes a row of the feed apart.
+func parseFeed(value []byte) (entries []entry, day string, id message.ID, err error) {
+	if len(value) < dayLen+idLen {
+		return nil, "", id, errDamaged
+	}
+	day, id = string(value[:dayLen]), message.ID(value[dayLen:])
+	for rest := value[dayLen+idLen:]; len(rest) > 0; {
+		if len(rest) < 12 {
+			return nil, "", id, errDamaged
+		}
+		n := int(binary.BigEndian.Uint32(rest[8:]))
+		if n > len(rest)-12 {
+			return nil, "", id, errDamaged
+		}
+		entries = append(entries, entry{binary.BigEndian.Uint64(rest), clone(rest[12 : 12+n])})
+		rest = rest[12+n:]
+	}
+	if len(entries) == 0 {
+		return nil, "", id, errDamaged
+	}
+	return entries, day, id, nil
 }
 
 // feedRow opens a row of the feed; nothing when its window is over.
 func (s *Store) feedRow(key, value []byte) ([]message.Event, error) {
-	if len(value) < idLen {
+	entries, day, id, err := parseFeed(value)
+	if err != nil || len(key) != macLen+8 {
 		return nil, fmt.Errorf("feed row: %w", errDamaged)
 	}
-	var row []message.Event
-	_, err := s.openValue(inFeed, key, value[:len(value)-idLen], &row)
-	switch {
-	case errors.Is(err, seal.ErrDestroyed):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case len(row) == 0 || row[len(row)-1].Seq != parseNumber(key[macLen:]):
-		return nil, fmt.Errorf("feed row: %w", errDamaged)
+	first := parseNumber(key[macLen:]) - uint64(len(entries)) + 1
+	all := make([]message.Event, 0, len(entries))
+	for i, e := range entries {
+		link := message.Link{Seq: first + uint64(i), At: timeOf(e.at), Message: id, Day: day} //nolint:gosec // small
+		plain, err := s.unseal(day, e.sealed, link.SealedTo())
+		if errors.Is(err, seal.ErrDestroyed) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("feed row: %w", err)
+		}
+		var event message.Event
+		if err := json.Unmarshal(plain, &event); err != nil || event.Seq != link.Seq {
+			return nil, fmt.Errorf("feed row: %w", errDamaged)
+		}
+		all = append(all, event)
 	}
-	return row, nil
+	return all, nil
 }
 
-// Feed implements queue.Store. A row stands at its last event, so that the first
-// row at or behind after+1 is the first that has anything new.
+// Feed implements queue.Store.
 func (s *Store) Feed(ctx context.Context, authority string, after uint64, max int) ([]message.Event, error) {
 	max = min(max, queue.MaxPage)
 	whose, err := s.feedOf(authority)
@@ -148,12 +180,12 @@ func (s *Store) Feed(ctx context.Context, authority string, after uint64, max in
 	var events []message.Event
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
 		c := tx.Bucket([]byte(inFeed)).Cursor()
-		for k, v := c.Seek(append(whose, number(after+1)...)); bytes.HasPrefix(k, whose) && len(events) < max; k, v = c.Next() {
-			row, err := s.feedRow(k, v)
+		for k, v := c.Seek(append(whose[:], number(after+1)...)); bytes.HasPrefix(k, whose[:]) && len(events) < max; k, v = c.Next() {
+			all, err := s.feedRow(k, v)
 			if err != nil {
 				return err
 			}
-			for _, e := range row {
+			for _, e := range all {
 				if e.Seq > after && len(events) < max {
 					events = append(events, e)
 				}
@@ -169,53 +201,16 @@ func (s *Store) Events(ctx context.Context, id message.ID) ([]message.Event, err
 	var events []message.Event
 	err := s.view(ctx, func(tx *bbolt.Tx) error {
 		feed := tx.Bucket([]byte(inFeed))
-		c, k, whose := cursorAt(tx, inStories, id[:], nil)
-		for ; bytes.HasPrefix(k, id[:]); k, whose = c.Next() {
+		c := tx.Bucket([]byte(inStories)).Cursor()
+		for k, whose := c.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, whose = c.Next() {
 			key := slices.Concat(whose, k[idLen:])
-			row, err := s.feedRow(key, feed.Get(key))
+			all, err := s.feedRow(key, feed.Get(key))
 			if err != nil {
 				return fmt.Errorf("events of message %s: %w", id, err)
 			}
-			events = append(events, row...)
+			events = append(events, all...)
 		}
 		return ctx.Err()
 	})
 	return events, err
-}
-
-// feed: every row of the feed opens, stands at its place, and is found from its
-// message; every row found from a message is in the feed.
-func (c *checker) feed() error {
-	stories := c.tx.Bucket([]byte(inStories))
-	err := c.each(inFeed, func(k, v []byte) {
-		if len(k) != macLen+8 {
-			c.say("feed %x: %v", k, errDamaged)
-			return
-		}
-		row, err := c.s.feedRow(k, v)
-		if err != nil {
-			c.say("feed %x: %v", k, err)
-		}
-		if len(row) == 0 {
-			return
-		}
-		whose, err := c.s.feedOf(row[0].Authority)
-		if err != nil || !bytes.HasPrefix(k, whose) {
-			c.say("feed %x: events of another authority stand there", k)
-		}
-		if id := row[0].Message; string(id[:]) != string(v[len(v)-idLen:]) {
-			c.say("feed %x: names another message in clear", k)
-		} else if !id.IsZero() && !bytes.Equal(stories.Get(append(id[:], k[macLen:]...)), whose) {
-			c.say("feed %x: not found from its message", k)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	feed := c.tx.Bucket([]byte(inFeed))
-	return c.each(inStories, func(k, whose []byte) {
-		if len(k) != idLen+8 || feed.Get(slices.Concat(whose, k[idLen:])) == nil {
-			c.say("events of message %x: a row is missing", k)
-		}
-	})
 }

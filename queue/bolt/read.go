@@ -5,10 +5,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,153 +19,17 @@ import (
 	"gatewayd/queue"
 )
 
-const (
-	defaultPage = 100
-	// leaseScan bounds how many rows one Lease looks at, so that a long row of
-	// items for a slow destination does not cost every call its length.
-	leaseScan = 8192
-	// leaseTries is how often Lease picks again when others were faster.
-	leaseTries = 3
-)
-
-// Lease implements queue.Store. Items are picked in a read transaction, which
-// holds up nobody, and opened in the commit if they still wait.
-func (s *Store) Lease(ctx context.Context, now time.Time, max int, skip func(message.Item) bool) ([]message.Item, error) {
-	for range leaseTries {
-		picked, err := s.pick(ctx, now, min(max, queue.MaxPage), skip)
-		if err != nil || len(picked) == 0 {
-			return nil, err
-		}
-		leased, err := s.open(ctx, now, picked)
-		if err != nil || len(leased) > 0 {
-			return leased, err
-		}
-	}
-	return nil, nil
-}
-
-// picker chooses items to lease.
-type picker struct {
-	s       *Store
-	tx      *bbolt.Tx
-	max     int
-	limit   []byte // keys from here on are not due yet
-	skip    func(message.Item) bool
-	refused map[string]bool // destinations
-	picked  []message.ItemKey
-}
-
-// pick looks at the due items from the earliest on, and, where those are too
-// many for one call, at those behind the place where the last call stopped.
-func (s *Store) pick(ctx context.Context, now time.Time, max int, skip func(message.Item) bool) ([]message.ItemKey, error) {
-	s.mu.Lock()
-	resume := s.resume
-	s.mu.Unlock()
-	p := picker{s: s, max: max, skip: skip, limit: append([]byte{byDue}, stamp(now.Add(1))...), refused: map[string]bool{}}
-	err := s.view(ctx, func(tx *bbolt.Tx) error {
-		p.tx = tx
-		stopped := p.scan([]byte{byDue})
-		if stopped != nil && bytes.Compare(resume, stopped) > 0 {
-			stopped = resume
-		}
-		if stopped != nil {
-			stopped = p.scan(stopped)
-		}
-		resume = stopped
-		return nil
-	})
-	s.mu.Lock()
-	s.resume = resume
-	s.mu.Unlock()
-	return p.picked, err
-}
-
-// scan goes through due rows beginning at from. It returns where it stopped
-// because it had seen enough of them, or nil when it reached the end or max.
-func (p *picker) scan(from []byte) []byte {
-	c := p.tx.Bucket([]byte(inIndex)).Cursor()
-	rows := 0
-	for k, dest := c.Seek(from); k != nil && bytes.Compare(k, p.limit) < 0; k, dest = c.Next() {
-		if len(p.picked) >= p.max {
-			return nil
-		}
-		if rows++; rows > leaseScan/2 {
-			return bytes.Clone(k)
-		}
-		if p.refused[string(dest)] {
-			continue
-		}
-		r, ok := p.s.readable(p.tx, k)
-		if !ok {
-			continue
-		}
-		if p.skip != nil && p.skip(r.Item) {
-			p.refused[string(dest)] = true
-			continue
-		}
-		p.picked = append(p.picked, r.Item.Key)
-	}
-	return nil
-}
-
-// readable reads the item at the end of an index key. One that does not open is
-// passed over and reported once; one whose window is over is gone.
-func (s *Store) readable(tx *bbolt.Tx, indexKey []byte) (record, bool) {
-	key := parseItemKey(indexKey)
-	r, err := s.record(tx, key)
-	if err == nil {
-		return r, true
-	}
-	if errors.Is(err, seal.ErrDestroyed) || s.o.Damaged == nil {
-		return r, false
-	}
-	s.mu.Lock()
-	again := s.damaged[key]
-	s.damaged[key] = true
-	s.mu.Unlock()
-	if !again {
-		s.o.Damaged(err.Error())
-	}
-	return r, false
-}
-
-func (s *Store) record(tx *bbolt.Tx, key message.ItemKey) (record, error) {
-	var r record
-	k := itemKey(key)
-	value := tx.Bucket([]byte(inItems)).Get(k)
-	if value == nil {
-		return r, fmt.Errorf("item %s: %w", key, queue.ErrNotFound)
-	}
-	if _, err := s.openValue(inItems, k, value, &r); err != nil {
-		return r, fmt.Errorf("item %s: %w", key, err)
-	}
-	return r, nil
-}
-
-// NextDue implements queue.Store.
-func (s *Store) NextDue(ctx context.Context) (next time.Time, ok bool, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		_, k, _ := cursorAt(tx, inIndex, []byte{byDue}, nil)
-		if len(k) < timeKeyPrefix || k[0] != byDue {
-			return nil
-		}
-		ok = true
-		if n := parseNumber(k[1:]); n != 0 {
-			next = time.Unix(0, int64(n)).UTC() //nolint:gosec // stamp wrote it
-		}
-		return nil
-	})
-	return next, ok, err
-}
+const defaultPage = 100
 
 // Due implements queue.Store.
 func (s *Store) Due(ctx context.Context, now time.Time, max int) ([]message.Item, error) {
 	var items []message.Item
-	limit := append([]byte{byAttention}, stamp(now.Add(1))...)
+	limit := number(stampOf(now) + 1)
 	err := s.view(ctx, func(tx *bbolt.Tx) error {
-		c, k, _ := cursorAt(tx, inIndex, []byte{byAttention}, nil)
-		for ; k != nil && bytes.Compare(k, limit) < 0 && len(items) < min(max, queue.MaxPage); k, _ = c.Next() {
-			if r, ok := s.readable(tx, k); ok {
+		c := tx.Bucket([]byte(inAttention)).Cursor()
+		for k, _ := c.First(); k != nil && bytes.Compare(k, limit) < 0 && len(items) < min(max, queue.MaxPage); k, _ = c.Next() {
+			key := parseItemKey(k)
+			if r, ok := s.readable(tx, s.dayOf(tx, key.Message), key); ok {
 				items = append(items, r.Item)
 			}
 		}
@@ -176,16 +41,12 @@ func (s *Store) Due(ctx context.Context, now time.Time, max int) ([]message.Item
 // Message implements queue.Store.
 func (s *Store) Message(ctx context.Context, id message.ID) (env message.Envelope, items []message.Item, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		value := tx.Bucket([]byte(inMessages)).Get(id[:])
-		if value == nil {
-			return fmt.Errorf("message %s: %w", id, queue.ErrNotFound)
+		day := s.dayOf(tx, id)
+		if env, err = s.envelope(tx, day, id); err != nil {
+			return err
 		}
-		if _, err := s.openValue(inMessages, id[:], value, &env); err != nil {
-			return fmt.Errorf("message %s: %w", id, err)
-		}
-		c, k, _ := cursorAt(tx, inItems, id[:], nil)
-		for ; bytes.HasPrefix(k, id[:]); k, _ = c.Next() {
-			r, err := s.record(tx, parseItemKey(k))
+		for _, key := range itemsOf(tx, day, id) {
+			r, err := s.record(tx, day, key)
 			if err != nil {
 				return err
 			}
@@ -200,37 +61,147 @@ func (s *Store) Message(ctx context.Context, id message.ID) (env message.Envelop
 func (s *Store) Item(ctx context.Context, key message.ItemKey) (message.Item, error) {
 	var r record
 	err := s.view(ctx, func(tx *bbolt.Tx) (err error) {
-		r, err = s.record(tx, key)
+		r, err = s.record(tx, s.dayOf(tx, key.Message), key)
 		return err
 	})
 	return r.Item, err
 }
 
-// Find implements queue.Store. The cursor is the place in the index.
+// Find implements queue.Store: day by day, the oldest first. The cursor is the
+// day and the place in its index.
 func (s *Store) Find(ctx context.Context, q queue.Query) (items []message.Item, next string, err error) {
 	after, err := base64.RawURLEncoding.DecodeString(q.After)
-	if err != nil {
+	if err != nil || len(after) > 0 && len(after) < dayLen {
 		return nil, "", fmt.Errorf("cursor: %w", queue.ErrMalformed)
 	}
-	limit := min(cmp.Or(max(q.Limit, 0), defaultPage), queue.MaxPage)
-	bucket, prefix, err := s.prefix(q)
-	if err != nil {
+	f := finder{s: s, ctx: ctx, q: q, limit: min(cmp.Or(max(q.Limit, 0), defaultPage), queue.MaxPage)}
+	if f.bucket, f.prefix, err = s.prefix(q); err != nil {
 		return nil, "", err
 	}
+	if q.Authority != "" {
+		if f.auth, err = s.hashes.authority(q.Authority); err != nil {
+			return nil, "", err
+		}
+	}
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		c, k, _ := cursorAt(tx, bucket, prefix, after)
-		for ; k != nil && bytes.HasPrefix(k, prefix) && ctx.Err() == nil; k, _ = c.Next() {
-			if len(items) == limit {
-				next = base64.RawURLEncoding.EncodeToString(after)
-				return nil
+		from := ""
+		if len(after) > 0 {
+			from, after = string(after[:dayLen]), after[dayLen:]
+		}
+		for i, day := range daysOf(tx, from) {
+			if i > 0 || day != from {
+				after = nil
 			}
-			if r, ok := s.readable(tx, k); ok && matches(r, q) {
-				items, after = append(items, r.Item), bytes.Clone(k[len(prefix):])
+			if full := f.scan(tx, day, after); full || ctx.Err() != nil {
+				break
 			}
 		}
 		return ctx.Err()
 	})
-	return items, next, err
+	if f.more {
+		next = base64.RawURLEncoding.EncodeToString(f.last)
+	}
+	return f.items, next, err
+}
+
+// finder gathers one page.
+type finder struct {
+	s      *Store
+	ctx    context.Context //nolint:containedctx // lives for one Find
+	q      queue.Query
+	bucket string
+	prefix []byte
+	auth   [macLen]byte
+	limit  int
+	items  []message.Item
+	last   []byte // day and place of the last item
+	more   bool
+}
+
+// scan goes through a day; true when the page is full and more follow.
+func (f *finder) scan(tx *bbolt.Tx, day string, after []byte) bool {
+	bucket := in(tx, day, f.bucket)
+	if bucket == nil {
+		return false
+	}
+	c := bucket.Cursor()
+	from := append(clone(f.prefix), after...)
+	k, _ := c.Seek(from)
+	if len(after) > 0 && bytes.Equal(k, from) {
+		k, _ = c.Next()
+	}
+	for ; k != nil && bytes.HasPrefix(k, f.prefix) && f.ctx.Err() == nil; k, _ = c.Next() {
+		if len(f.items) == f.limit {
+			f.more = true
+			return true
+		}
+		if item, ok := f.take(tx, day, parseItemKey(k)); ok {
+			f.items, f.last = append(f.items, item), append([]byte(day), k[len(f.prefix):]...)
+		}
+	}
+	return false
+}
+
+// take reads an item and compares the values themselves: an index only narrows
+// the search.
+func (f *finder) take(tx *bbolt.Tx, day string, key message.ItemKey) (item message.Item, ok bool) {
+	r, ok := f.s.readable(tx, day, key)
+	if !ok {
+		return item, false
+	}
+	q, item := f.q, r.Item
+	keyed := q.Recipient != "" || q.MessageID != "" || q.IdemKey != ""
+	switch {
+	case q.Authority != "" && r.head.auth != f.auth,
+		q.State != "" && q.State != item.State,
+		q.Recipient != "" && strings.ToLower(q.Recipient) != item.Recipient.Address.Key(),
+		q.Reference != "" && q.Reference != item.Reference,
+		q.RemoteID != "" && q.RemoteID != item.RemoteID:
+		return item, false
+	}
+	if !keyed || q.Authority != "" && q.MessageID == "" && q.IdemKey == "" {
+		return item, true
+	}
+	env, err := f.s.envelope(tx, day, key.Message)
+	if err != nil {
+		f.s.damage(key, err)
+		return item, false
+	}
+	idem, _ := queue.SplitIdemKey(env.IdemKey)
+	return item, (q.Authority != "" || env.Authority == "") &&
+		(q.MessageID == "" || q.MessageID == env.MessageID || q.MessageID == item.SentAs) &&
+		(q.IdemKey == "" || q.IdemKey == idem)
+}
+
+// prefix returns the narrowest range of a day's index that holds every item of
+// the query, and its bucket.
+func (s *Store) prefix(q queue.Query) (bucket string, prefix []byte, err error) {
+	kind, authority, value := byte(byAuthority), q.Authority, []byte(q.Authority)
+	switch {
+	case q.Reference != "":
+		kind, authority, value = byReference, "", []byte(q.Reference)
+	case q.RemoteID != "":
+		kind, authority, value = byRemoteID, "", []byte(q.RemoteID)
+	case q.IdemKey != "":
+		kind, value = byIdemKey, []byte(q.IdemKey)
+	case q.MessageID != "":
+		kind, value = byMessageID, []byte(q.MessageID)
+	case q.Recipient != "":
+		kind, value = byRecipient, []byte(strings.ToLower(q.Recipient))
+	case q.State != "" && q.Authority == "":
+		return ofIndex, []byte{byState, stateCode(q.State)}, nil
+	case q.Authority == "":
+		return ofItems, nil, nil
+	}
+	if kind == byAuthority {
+		h, err := s.hashes.authority(authority)
+		if q.State != "" {
+			return ofIndex, append([]byte{byState, stateCode(q.State)}, h[:]...), err
+		}
+		return ofIndex, append([]byte{kind}, h[:]...), err
+	}
+	h, err := s.hashes.lookup(authority, string(kind), value)
+	return ofIndex, append([]byte{kind}, h[:]...), err
 }
 
 // Sending implements queue.Store.
@@ -252,17 +223,22 @@ func (s *Store) Unmatched(ctx context.Context, limit int) ([]message.Receipt, er
 func (s *Store) receipts(ctx context.Context, id message.ID, limit int) ([]message.Receipt, error) {
 	var all []message.Receipt
 	err := s.view(ctx, func(tx *bbolt.Tx) error {
-		c, k, v := cursorAt(tx, inReceipts, id[:], nil)
-		for ; bytes.HasPrefix(k, id[:]) && len(all) < limit; k, v = c.Next() {
-			var r message.Receipt
-			_, err := s.openValue(inReceipts, k, v, &r)
-			if errors.Is(err, seal.ErrDestroyed) {
+		for _, day := range daysOf(tx, "") {
+			bucket := in(tx, day, ofReceipts)
+			if bucket == nil {
 				continue
 			}
-			if err != nil {
-				return fmt.Errorf("receipt of message %s: %w", id, err)
+			c := bucket.Cursor()
+			for k, v := c.Seek(id[:]); bytes.HasPrefix(k, id[:]) && len(all) < limit; k, v = c.Next() {
+				r, err := s.openReceipt(k, v)
+				if errors.Is(err, seal.ErrDestroyed) {
+					continue
+				}
+				if err != nil {
+					return fmt.Errorf("receipt of message %s: %w", id, err)
+				}
+				all = append(all, r)
 			}
-			all = append(all, r)
 		}
 		return nil
 	})
@@ -278,11 +254,17 @@ func (s *Store) Duplicate(ctx context.Context, authority string, key [32]byte) (
 	if err != nil {
 		return id, false, err
 	}
-	prefix := append([]byte{byDuplicate}, h...)
+	prefix := append([]byte{byDuplicate}, h[:]...)
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		_, k, _ := cursorAt(tx, inIndex, prefix, nil)
-		if known = bytes.HasPrefix(k, prefix); known {
-			id = parseItemKey(k).Message
+		for _, day := range daysOf(tx, "") {
+			index := in(tx, day, ofIndex)
+			if index == nil {
+				continue
+			}
+			if k, _ := index.Cursor().Seek(prefix); bytes.HasPrefix(k, prefix) {
+				id, known = parseItemKey(k).Message, true
+				return nil
+			}
 		}
 		return nil
 	})
@@ -314,9 +296,9 @@ func (s *Store) Pending(ctx context.Context, after uint64, max int) ([]message.L
 	err := s.view(ctx, func(tx *bbolt.Tx) error {
 		c := tx.Bucket([]byte(inOutbox)).Cursor()
 		for k, v := c.Seek(number(after + 1)); k != nil && len(links) < min(max, queue.MaxPage); k, v = c.Next() {
-			var link message.Link
-			if err := json.Unmarshal(v, &link); err != nil || link.Seq != parseNumber(k) || link.Hash != link.ChainHash() {
-				return fmt.Errorf("audit link %d: %w", parseNumber(k), errDamaged)
+			link, err := linkOf(tx, k, v)
+			if err != nil {
+				return fmt.Errorf("audit link %d: %w", parseNumber(k), err)
 			}
 			links = append(links, link)
 		}
@@ -325,9 +307,35 @@ func (s *Store) Pending(ctx context.Context, after uint64, max int) ([]message.L
 	return links, err
 }
 
+// A row of the outbox: where the event stands in the feed, and the hashes before
+// and with it.
+const outboxLen = macLen + 8 + 2*len(message.Digest{})
+
+// linkOf puts a link together and verifies its hash.
+func linkOf(tx *bbolt.Tx, key, value []byte) (link message.Link, err error) {
+	if len(key) != 8 || len(value) != outboxLen {
+		return link, errDamaged
+	}
+	seq, last := parseNumber(key), binary.BigEndian.Uint64(value[macLen:])
+	entries, day, id, err := parseFeed(tx.Bucket([]byte(inFeed)).Get(value[:macLen+8]))
+	back := last - seq
+	if err != nil || last < seq || back >= uint64(len(entries)) {
+		return link, errDamaged
+	}
+	e := entries[uint64(len(entries))-1-back]
+	link = message.Link{
+		Seq: seq, At: timeOf(e.at), Message: id, Day: day, Sealed: e.sealed,
+		Prev: message.Digest(value[macLen+8:]), Hash: message.Digest(value[macLen+8+len(link.Hash):]),
+	}
+	if link.Hash != link.ChainHash() {
+		return link, errDamaged
+	}
+	return link, nil
+}
+
 // Head implements queue.Store.
 func (s *Store) Head(ctx context.Context) (seq uint64, hash message.Digest, err error) {
-	var h head
+	var h chainHead
 	err = s.view(ctx, func(tx *bbolt.Tx) error { return s.readMeta(tx, "head", &h) })
 	return h.Seq, h.Hash, err
 }

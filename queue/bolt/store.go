@@ -59,18 +59,18 @@ type Store struct {
 	swap    sync.RWMutex // of db, when it is compacted
 	db      *bbolt.DB
 	hashes  hashes
+	dests   *dests
 	ops     chan *op
 	alone   chan *op // what runs on the committer without a transaction
 	closing chan struct{}
 	stopped chan struct{}
 	close   func() error
 
+	decisions decisions
+
 	mu      sync.Mutex
 	damaged map[message.ItemKey]bool
-	resume  []byte // where the next Lease goes on behind items that it passed over
 }
-
-var _ queue.Store = (*Store)(nil)
 
 // Open opens the ledger and creates it if there is none. It fails within a
 // second when another process has it open, and clearly when the file is
@@ -93,7 +93,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", o.Path, err)
 	}
-	s := &Store{o: o, db: db, hashes: hashes{keys: o.Keys}, ops: make(chan *op), alone: make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}), damaged: map[message.ItemKey]bool{}}
+	s := &Store{o: o, db: db, hashes: newHashes(o.Keys), dests: newDests(), ops: make(chan *op), alone: make(chan *op), closing: make(chan struct{}), stopped: make(chan struct{}), damaged: map[message.ItemKey]bool{}}
 	if err := s.prepare(fresh); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open ledger %s: %w", o.Path, err)
@@ -110,7 +110,13 @@ func (s *Store) prepare(fresh bool) error {
 			return err
 		}
 	}
-	return s.update(s.create)
+	if err := s.update(s.create); err != nil {
+		return err
+	}
+	return s.view(context.Background(), func(tx *bbolt.Tx) error {
+		s.dests.load(tx)
+		return nil
+	})
 }
 
 // Close waits for the commit that runs, and closes the file.

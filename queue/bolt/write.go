@@ -1,16 +1,12 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
-
-	"go.etcd.io/bbolt"
+	"slices"
 
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
@@ -36,14 +32,18 @@ func (s *Store) Index(ctx context.Context, accepted []queue.Accepted, marks map[
 
 // accept takes a message over, unless the ledger has it.
 func (b *batch) accept(a queue.Accepted) error {
-	id := a.Envelope.ID
+	id, day := a.Envelope.ID, a.Envelope.LogDay
 	if err := a.Validate(); err != nil {
 		return err
 	}
-	if b.get(inMessages, id[:]) != nil {
+	if b.get(place{day, ofMessages}, id[:]) != nil {
 		return nil
 	}
-	sealed, err := b.s.sealValue(a.Envelope.LogDay, inMessages, id[:], a.Envelope)
+	text, err := queue.EncodeEnvelope(a.Envelope)
+	if err != nil {
+		return err
+	}
+	sealed, err := b.s.sealText(day, ofMessages, id[:], text)
 	if errors.Is(err, seal.ErrDestroyed) {
 		// A vault from a backup: the window of this message is over. It must not
 		// come back, and must not stop those behind it.
@@ -52,92 +52,139 @@ func (b *batch) accept(a queue.Accepted) error {
 	if err != nil {
 		return err
 	}
-	b.put(inMessages, id[:], sealed)
-	for i, item := range a.Items {
+	b.put(place{day, ofMessages}, id[:], sealed)
+	for _, item := range a.Items {
 		item.Version = 1
-		r := record{Item: item, Authority: a.Envelope.Authority, MessageID: a.Envelope.MessageID, Content: a.Envelope.Content.Digest, Duplicate: queue.Registered(a.Envelope, item)}
-		if i == 0 {
-			r.IdemKey, _ = queue.SplitIdemKey(a.Envelope.IdemKey)
-		}
-		if err := b.setItem(nil, r, a.Envelope.LogDay); err != nil {
+		if err := b.newItem(a.Envelope, item); err != nil {
 			return err
 		}
 	}
 	return b.events(a.Events)
 }
 
-// setItem writes an item, its index rows and its erasure row; old is nil for a
-// new item.
-func (b *batch) setItem(old *record, next record, day string) error {
-	key := itemKey(next.Item.Key)
-	sealed, err := b.s.sealValue(day, inItems, key, next)
+// newItem writes an item with all its rows.
+func (b *batch) newItem(env message.Envelope, item message.Item) error {
+	dup := queue.Registered(env, item)
+	h, err := b.s.headOf(item, env.LogDay, env.Authority, dup)
 	if err != nil {
 		return err
 	}
-	b.put(inItems, key, sealed)
-	var before []entry
-	if old != nil {
-		if before, err = b.s.entries(*old); err != nil {
+	key := itemKey(item.Key)
+	rows, err := b.s.wordRows(wordsOf(env, item, dup), key)
+	if err != nil {
+		return err
+	}
+	for _, r := range append(rows, headRows(h, key)...) {
+		b.putRow(h.day, r)
+	}
+	b.count(item.State, +1)
+	ref, err := b.decision(h.day, item.Decision)
+	if err != nil {
+		return err
+	}
+	return b.writeItem(h, ref, item)
+}
+
+// changeItem replaces an item: only rows that differ are touched.
+func (b *batch) changeItem(old record, next message.Item) error {
+	h := old.head
+	key := itemKey(next.Key)
+	h.state, h.letGo, h.next, h.eraseBy = next.State, next.LetsGo() && next.Erased.IsZero(), stampOf(next.NextTry), stampOf(next.EraseBy)
+	var err error
+	if h.dest = ([destLen]byte{}); next.State == message.Waiting {
+		if h.dest, err = b.s.hashes.destination(queue.Destination(next)); err != nil {
 			return err
 		}
-		b.count(old.Item.State, -1)
 	}
-	b.count(next.Item.State, +1)
-	after, err := b.s.entries(next)
-	if err != nil {
-		return err
-	}
-	if b.replace(before, after) {
-		row, err := b.s.hashes.protect(inErase, eraseKey(day, key), listKeys(after))
+	gone, born := diff(headRows(old.head, key), headRows(h, key))
+	if o := old.Item; o.SentAs != next.SentAs || o.RemoteID != next.RemoteID || o.Reference != next.Reference || o.Recipient.Address != next.Recipient.Address {
+		g, n, err := b.changedWords(old, next)
 		if err != nil {
 			return err
 		}
-		b.put(inErase, eraseKey(day, key), row)
+		gone, born = append(gone, g...), append(born, n...)
 	}
-	return nil
+	for _, r := range gone {
+		b.del(placeOf(h.day, r), r.key)
+	}
+	for _, r := range born {
+		b.putRow(h.day, r)
+	}
+	b.count(old.Item.State, -1)
+	b.count(next.State, +1)
+	ref := old.ref
+	if !sameDecision(old.Item.Decision, next.Decision) {
+		if ref, err = b.decision(h.day, next.Decision); err != nil {
+			return err
+		}
+	}
+	return b.writeItem(h, ref, next)
 }
 
-// replace turns the sorted index rows before into after, and reports whether
-// that changed any.
-func (b *batch) replace(before, after []entry) bool {
-	changed := false
-	for len(before) > 0 || len(after) > 0 {
-		order := 0
-		switch {
-		case len(before) == 0:
-			order = 1
-		case len(after) == 0:
-			order = -1
-		default:
-			order = bytes.Compare(before[0].key, after[0].key)
-		}
-		if order < 0 {
-			b.del(inIndex, before[0].key)
-		}
-		if order > 0 || order == 0 && !bytes.Equal(before[0].value, after[0].value) {
-			b.put(inIndex, after[0].key, after[0].value)
-		}
-		if order <= 0 {
-			before = before[1:]
-		}
-		if order >= 0 {
-			after = after[1:]
-		}
-		changed = changed || order != 0
-	}
-	return changed
+func sameDecision(x, y message.Decision) bool {
+	return x.Verdict == y.Verdict && x.Class == y.Class && x.Route == y.Route && x.Via == y.Via && x.Tag == y.Tag && x.GiveUp == y.GiveUp && x.Keep == y.Keep &&
+		slices.Equal(x.Owed, y.Owed) && slices.Equal(x.Because, y.Because)
 }
 
-func (b *batch) count(state message.State, n int) {
-	if b.stage.counts[state] += n; b.stage.counts[state] == 0 {
-		delete(b.stage.counts, state)
+// changedWords returns the rows by which an item is found no more, and those by
+// which it is found now.
+func (b *batch) changedWords(old record, next message.Item) (gone, born []row, err error) {
+	env, err := b.envelope(old.head.day, next.Key.Message)
+	if err != nil {
+		return nil, nil, err
 	}
+	key := itemKey(next.Key)
+	before, err := b.s.wordRows(wordsOf(env, old.Item, old.head.dup), key)
+	if err != nil {
+		return nil, nil, err
+	}
+	after, err := b.s.wordRows(wordsOf(env, next, old.head.dup), key)
+	gone, born = diff(before, after)
+	return gone, born, err
+}
+
+func placeOf(day string, r row) place {
+	if r.bucket == ofIndex {
+		return place{day, ofIndex}
+	}
+	return place{"", r.bucket}
+}
+
+func (b *batch) putRow(day string, r row) { b.put(placeOf(day, r), r.key, nil) }
+
+// decision writes a decision, unless its day has it, and returns its reference.
+func (b *batch) decision(day string, d message.Decision) (ref decisionRef, err error) {
+	text, err := queue.EncodeDecision(d)
+	if err != nil {
+		return ref, err
+	}
+	sum, err := b.s.hashes.lookup("", "decision", text)
+	if err != nil {
+		return ref, err
+	}
+	ref = decisionRef(sum)
+	if at := (place{day, ofDecisions}); b.get(at, ref[:]) == nil {
+		sealed, err := b.s.sealText(day, ofDecisions, ref[:], text)
+		if err != nil {
+			return ref, err
+		}
+		b.put(at, ref[:], sealed)
+	}
+	return ref, nil
+}
+
+func (b *batch) writeItem(h head, ref decisionRef, item message.Item) error {
+	value, err := b.s.sealItem(h, ref, item)
+	if err == nil {
+		b.put(place{h.day, ofItems}, itemKey(item.Key), value)
+	}
+	return err
 }
 
 // mark moves a segment's mark; never back.
 func (b *batch) mark(segment uint64, offset int64) error {
-	key := number(segment)
-	if stored := b.get(inMarks, key); stored != nil {
+	key, at := number(segment), place{"", inMarks}
+	if stored := b.get(at, key); stored != nil {
 		value, err := b.s.hashes.verified(inMarks, key, stored)
 		if err != nil || parseNumber(value) >= uint64(offset) { //nolint:gosec // offsets are not negative
 			return err
@@ -147,7 +194,7 @@ func (b *batch) mark(segment uint64, offset int64) error {
 	if err != nil {
 		return err
 	}
-	b.put(inMarks, key, value)
+	b.put(at, key, value)
 	return nil
 }
 
@@ -179,40 +226,67 @@ func (s *Store) Apply(ctx context.Context, c queue.Change) error {
 }
 
 func (b *batch) change(next message.Item) error {
-	old, day, err := b.item(next.Key)
+	old, err := b.item(next.Key)
 	if err != nil {
 		return err
 	}
 	if err := queue.CheckItem(old.Item, next); err != nil {
 		return err
 	}
-	changed := old
-	changed.Item = next
-	changed.Item.Version++
-	return b.setItem(&old, changed, day)
+	next.Version++
+	return b.changeItem(old, next)
 }
 
-func (b *batch) item(key message.ItemKey) (r record, day string, err error) {
+// dayOf is Store.dayOf as the plan would leave it.
+func (b *batch) dayOf(id message.ID) string {
+	if guess := b.s.o.LogDay(id.Time()); b.get(place{guess, ofMessages}, id[:]) != nil {
+		return guess
+	}
+	for k := range b.stage.last { // born in this plan, with another window than its id tells
+		if k.bucket == ofMessages && k.key == string(id[:]) {
+			return k.day
+		}
+	}
+	return b.s.dayOf(b.tx, id)
+}
+
+func (b *batch) item(key message.ItemKey) (record, error) {
+	return b.itemOf(b.dayOf(key.Message), key)
+}
+
+func (b *batch) itemOf(day string, key message.ItemKey) (r record, err error) {
 	k := itemKey(key)
-	value := b.get(inItems, k)
-	if value == nil {
-		return r, "", fmt.Errorf("item %s: %w", key, queue.ErrNotFound)
+	value := b.get(place{day, ofItems}, k)
+	if day == "" || value == nil {
+		return r, fmt.Errorf("item %s: %w", key, queue.ErrNotFound)
 	}
-	if day, err = b.s.openValue(inItems, k, value, &r); err != nil {
-		return r, "", fmt.Errorf("item %s: %w", key, err)
+	r, err = b.s.openRecord(k, value, func(day string, ref decisionRef) []byte { return b.get(place{day, ofDecisions}, ref[:]) })
+	if err != nil {
+		return r, fmt.Errorf("item %s: %w", key, err)
 	}
-	return r, day, nil
+	return r, nil
+}
+
+func (b *batch) envelope(day string, id message.ID) (env message.Envelope, err error) {
+	value := b.get(place{day, ofMessages}, id[:])
+	if day == "" || value == nil {
+		return env, fmt.Errorf("message %s: %w", id, queue.ErrNotFound)
+	}
+	if _, env, err = b.s.openEnvelope(id[:], value); err != nil {
+		return env, fmt.Errorf("message %s: %w", id, err)
+	}
+	return env, nil
 }
 
 // receipt adds a receipt, unless its equal is there.
 func (b *batch) receipt(r message.Receipt) error {
-	if !r.Item.Message.IsZero() && b.get(inItems, itemKey(r.Item)) == nil {
+	if id := r.Item.Message; !id.IsZero() && b.get(place{b.dayOf(id), ofItems}, itemKey(r.Item)) == nil {
 		return fmt.Errorf("item %s: %w", r.Item, queue.ErrNotFound)
 	}
 	key := receiptKey(r)
-	if value := b.get(inReceipts, key); value != nil {
-		var stored message.Receipt
-		_, err := b.s.openValue(inReceipts, key, value, &stored)
+	before, value := b.receiptRow(key)
+	if value != nil {
+		stored, err := b.s.openReceipt(key, value)
 		if gone := errors.Is(err, seal.ErrDestroyed); !gone && (err != nil || !queue.Supersedes(stored, r)) {
 			return err
 		}
@@ -222,61 +296,36 @@ func (b *batch) receipt(r message.Receipt) error {
 		at = b.s.o.Now()
 	}
 	day := b.s.o.LogDay(at)
-	sealed, err := b.s.sealValue(day, inReceipts, key, r)
+	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	if old := b.get(inReceipts, key); len(old) > dayLen {
-		b.del(inErase, eraseKey(string(old[:dayLen]), key))
-	}
-	row, err := b.s.hashes.protect(inErase, eraseKey(day, key), nil)
+	sealed, err := b.s.sealText(day, ofReceipts, key, text)
 	if err != nil {
 		return err
 	}
-	b.put(inErase, eraseKey(day, key), row)
-	b.put(inReceipts, key, sealed)
+	if value != nil && before != day {
+		b.del(place{before, ofReceipts}, key)
+	}
+	b.put(place{day, ofReceipts}, key, sealed)
 	return nil
 }
 
-// open turns the items that Lease has picked into open attempts. Those that
-// somebody changed meanwhile are left alone.
-func (s *Store) open(ctx context.Context, now time.Time, picked []message.ItemKey) ([]message.Item, error) {
-	var leased []message.Item
-	err := s.commit(ctx, func(b *batch) error {
-		leased = nil
-		for _, key := range picked {
-			old, day, err := b.item(key)
-			if errors.Is(err, queue.ErrNotFound) {
-				continue
+// receiptRow finds a receipt, whatever day it belongs to.
+func (b *batch) receiptRow(key []byte) (day string, value []byte) {
+	for k := range b.stage.last {
+		if k.bucket == ofReceipts && k.key == string(key) {
+			if value := b.get(k.place, key); value != nil {
+				return k.day, value
 			}
-			if err != nil {
-				return err
-			}
-			if old.Item.State != message.Waiting || old.Item.NextTry.After(now) {
-				continue
-			}
-			next := old
-			next.Item.State = message.Sending
-			next.Item.Attempts++
-			next.Item.Version++
-			if err := errors.Join(b.setItem(&old, next, day), b.events([]message.Event{attempt(next, now)})); err != nil {
-				return err
-			}
-			leased = append(leased, next.Item)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	return leased, nil
-}
-
-func attempt(r record, now time.Time) message.Event {
-	return message.Event{
-		At: now, Kind: message.EventAttempt, Authority: r.Authority, Message: r.Item.Key.Message, Item: r.Item.Key.N,
-		Data: map[string]string{"attempt": strconv.Itoa(r.Item.Attempts), "via": r.Item.Decision.Via},
+	for _, day := range daysOf(b.tx, "") {
+		if value := b.get(place{day, ofReceipts}, key); value != nil {
+			return day, value
+		}
 	}
+	return "", nil
 }
 
 // Forget implements queue.Store.
@@ -287,7 +336,7 @@ func (s *Store) Forget(ctx context.Context, upTo uint64) error {
 		}
 		c := b.tx.Bucket([]byte(inOutbox)).Cursor()
 		for k, _ := c.First(); k != nil && parseNumber(k) <= upTo; k, _ = c.Next() {
-			b.del(inOutbox, bytes.Clone(k))
+			b.del(place{"", inOutbox}, clone(k))
 		}
 		return nil
 	})
@@ -300,24 +349,17 @@ func (s *Store) SetEpoch(ctx context.Context, epoch string) error {
 		if err != nil {
 			return err
 		}
-		row, err := b.s.hashes.protect(inMeta, []byte("epoch"), plain)
+		value, err := b.s.hashes.protect(inMeta, []byte("epoch"), plain)
 		if err != nil {
 			return err
 		}
-		b.put(inMeta, []byte("epoch"), row)
+		b.put(place{"", inMeta}, []byte("epoch"), value)
 		return nil
 	})
 }
 
 func newEpoch() string { return rand.Text() }
 
-// cursorAt positions a cursor at the first row of a prefix behind after.
-func cursorAt(tx *bbolt.Tx, bucket string, prefix, after []byte) (c *bbolt.Cursor, k, v []byte) {
-	c = tx.Bucket([]byte(bucket)).Cursor()
-	from := append(bytes.Clone(prefix), after...)
-	k, v = c.Seek(from)
-	if len(after) > 0 && bytes.Equal(k, from) {
-		k, v = c.Next()
-	}
-	return c, k, v
-}
+// clone copies a key or value that must outlive what happens next in its
+// transaction.
+func clone(b []byte) []byte { return append([]byte{}, b...) }

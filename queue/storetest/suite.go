@@ -22,7 +22,8 @@ func Run(t *testing.T, open func(*testing.T) queue.Store) {
 		"IndexRefuses":   testIndexRefuses,
 		"Marks":          testMarks,
 		"Lease":          testLease,
-		"LeaseSkips":     testLeaseSkips,
+		"LeaseRoom":      testLeaseRoom,
+		"LeaseTurns":     testLeaseTurns,
 		"LeaseAtOnce":    testLeaseAtOnce,
 		"Due":            testDue,
 		"Apply":          testApply,
@@ -160,26 +161,82 @@ func testLease(t *testing.T, m must) {
 	}
 }
 
-func testLeaseSkips(t *testing.T, m must) {
+// testLeaseRoom: a destination gets no more than it has room for, and the others
+// do not wait for it.
+func testLeaseRoom(t *testing.T, m must) {
 	slow, fast, none := Accepted(1, 5), Accepted(2, 3), Registered(3, 2)
 	none.Items[0].NextTry = time.Time{} // no time: due at once
 	m.index(slow, fast, none)
-	asked := 0
-	got := m.lease(Now().Add(time.Hour), 100, func(item message.Item) bool {
-		asked++
-		return queue.Destination(item) == "smtp:d1.example"
-	})
+	now := Now().Add(time.Hour)
+	asked := map[string]int{}
+	room := func(r queue.Room) func(string) queue.Room {
+		return func(destination string) queue.Room {
+			asked[destination]++
+			if destination == "smtp:d1.example" {
+				return r
+			}
+			return queue.Room{Free: 100}
+		}
+	}
+	got := m.lease(now, 100, room(queue.Room{}))
 	if len(got) != 5 || got[0].Key != none.Items[0].Key {
 		t.Errorf("leased %v, want the 5 items of other destinations", keysOf(got))
 	}
-	if asked != 6 {
-		t.Errorf("skip was asked %d times, want once per leased item and once for the full destination", asked)
+	if len(asked) != 3 || asked["smtp:d1.example"] != 1 || asked["smtp:d2.example"] != 1 || asked["incamail"] != 1 {
+		t.Errorf("asked %v, want each destination once", asked)
 	}
-	if got := m.lease(Now().Add(time.Hour), 100, nil); len(got) != 5 {
-		t.Errorf("then leased %d, want the 5 passed over", len(got))
+	if got := m.lease(now, 100, room(queue.Room{Free: 2})); !slices.Equal(keysOf(got), keysOf(slow.Items[:2])) {
+		t.Errorf("with room for 2: %v", keysOf(got))
+	}
+	rest := queue.Room{Again: now.Add(time.Minute)}
+	for range 3 {
+		if got := m.lease(now, 100, room(rest)); len(got) != 0 {
+			t.Errorf("leased %v of a destination that rests", keysOf(got))
+		}
+	}
+	if n := asked["smtp:d1.example"]; n != 3 {
+		t.Errorf("a destination that rests was asked %d times, want 3", n)
+	}
+	if next, ok, err := m.NextDue(m.ctx()); err != nil || !ok || next.After(rest.Again) {
+		t.Errorf("NextDue = %v, %v, %v, want not behind %v", next, ok, err, rest.Again)
+	}
+	if got := m.lease(now.Add(time.Minute), 100, nil); len(got) != 3 {
+		t.Errorf("then leased %d, want the 3 left", len(got))
 	}
 	if _, ok, err := m.NextDue(m.ctx()); ok || err != nil {
 		t.Errorf("NextDue with nothing waiting = %v, %v", ok, err)
+	}
+}
+
+// testLeaseTurns: however long the row for one destination is, the others get
+// their turn, and each destination's own items keep their order.
+func testLeaseTurns(t *testing.T, m must) {
+	var batch []queue.Accepted
+	for i := range uint64(20) {
+		batch = append(batch, Registered(i, 2)) // one platform: 40 items, all earlier
+	}
+	few := []queue.Accepted{Accepted(21, 1), Accepted(22, 1), Accepted(23, 1)}
+	m.index(append(batch, few...)...)
+	now := Now().Add(time.Hour)
+	var order []message.Item
+	for range 6 {
+		order = append(order, m.lease(now, 2, nil)...)
+	}
+	others, last := 0, message.ItemKey{}
+	for n, item := range order {
+		if item.Decision.Via == "smtp" {
+			if others++; n > 7 {
+				t.Errorf("destination %s had to wait for %d others", item.Recipient.Address.Domain, n)
+			}
+			continue
+		}
+		if compare(item.Key, last) < 0 {
+			t.Errorf("item %s came behind %s", item.Key, last)
+		}
+		last = item.Key
+	}
+	if others != 3 || len(order) != 12 {
+		t.Errorf("%d of 3 other destinations among %d", others, len(order))
 	}
 }
 
@@ -202,8 +259,8 @@ func testLeaseAtOnce(t *testing.T, m must) {
 					return
 				}
 				mu.Lock()
-				for _, item := range items {
-					seen[item.Key]++
+				for _, l := range items {
+					seen[l.Item.Key]++
 				}
 				mu.Unlock()
 			}

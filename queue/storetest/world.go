@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -122,11 +123,18 @@ func (m must) edit(key message.ItemKey, fn func(*message.Item)) message.Item {
 	return m.item(key)
 }
 
-func (m must) lease(now time.Time, n int, skip func(message.Item) bool) []message.Item {
+func (m must) lease(now time.Time, n int, room func(string) queue.Room) []message.Item {
 	m.t.Helper()
-	items, err := m.Lease(m.ctx(), now, n, skip)
+	leased, err := m.Lease(m.ctx(), now, n, room)
 	if err != nil {
 		m.t.Fatalf("Lease: %v", err)
+	}
+	var items []message.Item
+	for _, l := range leased {
+		if env, _, err := m.Message(m.ctx(), l.Item.Key.Message); err != nil || !reflect.DeepEqual(env, l.Envelope) {
+			m.t.Errorf("leased with envelope %+v, stored is %+v, %v", l.Envelope, env, err)
+		}
+		items = append(items, l.Item)
 	}
 	return items
 }

@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gatewayd/connectors"
+	"gatewayd/message"
+	"gatewayd/queue"
+)
+
+// How a destination that cannot be reached rests: the first time restFirst, then
+// twice as long with each further failure, up to restMax. Afterwards one attempt
+// is made, and with each success twice as many run at once.
+const (
+	restFirst = 5 * time.Second
+	restMax   = 5 * time.Minute
+	askAgain  = 5 * time.Second // longest time for which a destination is not looked at
+)
+
+// targets knows the destinations of this process: their open attempts, whether
+// they rest after failures, and which ones a person has paused. One that is slow
+// or dead cannot take every worker, and costs the others nothing.
+type targets struct {
+	mu     sync.Mutex
+	of     map[string]*target
+	all    int
+	items  map[message.ItemKey]bool // open attempts, also those whose outcome could not be recorded
+	paused []string
+	limit  int // attempts at once for one destination
+}
+
+// target is one destination with open attempts or a failure not yet overcome.
+type target struct {
+	open  int
+	fails int       // in a row
+	rest  time.Time // not before
+	width int       // attempts at once while it recovers; 0: the limit
+}
+
+func newTargets(limit int) *targets {
+	return &targets{of: map[string]*target{}, items: map[message.ItemKey]bool{}, limit: limit}
+}
+
+// room says how many more attempts a destination may have now.
+func (t *targets) room(name string, now time.Time) queue.Room {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if pausedBy(t.paused, name) {
+		return queue.Room{Again: now.Add(askAgain)}
+	}
+	d := t.of[name]
+	if d == nil {
+		return queue.Room{Free: t.limit}
+	}
+	if now.Before(d.rest) {
+		again := d.rest
+		if latest := now.Add(askAgain); again.After(latest) {
+			again = latest
+		}
+		return queue.Room{Again: again}
+	}
+	width := t.limit
+	if d.width > 0 {
+		width = min(width, d.width)
+	}
+	return queue.Room{Free: width - d.open}
+}
+
+// pausedBy reports whether a destination is paused: by its own name, or by that
+// of its way ("smtp" pauses every "smtp:domain").
+func pausedBy(paused []string, name string) bool {
+	way, _, _ := strings.Cut(name, ":")
+	return slices.Contains(paused, name) || slices.Contains(paused, way)
+}
+
+func (t *targets) begin(item message.Item) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all++
+	t.items[item.Key] = true
+	name := queue.Destination(item)
+	d := t.of[name]
+	if d == nil {
+		d = &target{}
+		t.of[name] = d
+	}
+	d.open++
+}
+
+// end closes an attempt. One that is not recorded stays known until the program
+// ends: nobody may take it for one that was never made.
+func (t *targets) end(item message.Item, recorded bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all--
+	if recorded {
+		delete(t.items, item.Key)
+	}
+	name := queue.Destination(item)
+	if d := t.of[name]; d != nil {
+		if d.open--; d.open == 0 && d.fails == 0 && d.width == 0 {
+			delete(t.of, name)
+		}
+	}
+}
+
+// tried notes how the way to a destination was.
+func (t *targets) tried(item message.Item, err error, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.of[queue.Destination(item)]
+	switch {
+	case d == nil:
+	case connectors.LinkDown(err):
+		if now.Before(d.rest) {
+			return // others of the same moment failed, too
+		}
+		d.fails++
+		wait := min(restFirst<<min(d.fails-1, 10), restMax)
+		d.rest, d.width = now.Add(wait*9/10+rand.N(wait/5)), 1
+	case err == nil:
+		d.fails, d.rest = 0, time.Time{}
+		if d.width > 0 {
+			if d.width *= 2; d.width >= t.limit {
+				d.width = 0
+			}
+		}
+	}
+}
+
+func (t *targets) total() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all
+}
+
+func (t *targets) has(key message.ItemKey) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.items[key]
+}
