@@ -116,11 +116,11 @@ func TestCheckFinds(t *testing.T) {
 			k1, v1, k2, v2 = bytes.Clone(k1), bytes.Clone(v1), bytes.Clone(k2), bytes.Clone(v2)
 			return errors.Join(b.Put(k1, v2), b.Put(k2, v1))
 		},
-		"receipt flipped": first("days//receipts", flipped),
-		"receipt moved":   first("days//receipts", moved),
-		"index row gone":  first("days//index", removed),
-		"index row moved": first("days//index", moved),
-		"index row more":  first("days//index", func(b *bbolt.Bucket, k, v []byte) error { return b.Put(append(k, 1), v) }),
+		"receipt flipped":  first("days//receipts", flipped),
+		"receipt moved":    first("days//receipts", moved),
+		"index row gone":   first("days//index", removed),
+		"index row moved":  first("days//index", moved),
+		"index row more":   first("days//index", func(b *bbolt.Bucket, k, v []byte) error { return b.Put(append(k, 1), v) }),
 		"decision flipped": first("days//decisions", flipped),
 		"decision removed": first("days//decisions", removed),
 		"decision moved":   first("days//decisions", moved),
@@ -134,10 +134,10 @@ func TestCheckFinds(t *testing.T) {
 		"erase row more": first("erase", func(b *bbolt.Bucket, k, v []byte) error { return b.Put(flip(k), v) }),
 		"event flipped":  first("feed", flipped),
 		"event removed":  first("feed", removed),
-		"link flipped":    first("outbox", flipped),
-		"link removed":    first("outbox", func(b *bbolt.Bucket, _, _ []byte) error { return b.Delete([]byte{0, 0, 0, 0, 0, 0, 0, 5}) }),
-		"last link gone":  first("outbox", func(b *bbolt.Bucket, _, _ []byte) error { k, _ := b.Cursor().Last(); return b.Delete(bytes.Clone(k)) }),
-		"mark flipped":    first("marks", flipped),
+		"link flipped":   first("outbox", flipped),
+		"link removed":   first("outbox", func(b *bbolt.Bucket, _, _ []byte) error { return b.Delete([]byte{0, 0, 0, 0, 0, 0, 0, 5}) }),
+		"last link gone": first("outbox", func(b *bbolt.Bucket, _, _ []byte) error { k, _ := b.Cursor().Last(); return b.Delete(bytes.Clone(k)) }),
+		"mark flipped":   first("marks", flipped),
 		"counts flipped": func(tx *bbolt.Tx) error {
 			b := tx.Bucket([]byte("meta"))
 			return b.Put([]byte("counts"), flip(b.Get([]byte("counts"))))
