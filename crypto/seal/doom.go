@@ -33,7 +33,7 @@ func (k *Keyring) Doom(f Family, day string, at time.Time) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("doom key %s: %w", name, err)
 	}
-	delete(k.aeads, name)
+	delete(k.aeads, dayKey{f, day})
 	k.doomed[name] = at
 	return nil
 }

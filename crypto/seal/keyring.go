@@ -53,10 +53,16 @@ type Keyring struct {
 	master cipher.AEAD
 
 	mu    sync.RWMutex
-	aeads map[string]cipher.AEAD // by file name without extension
+	aeads map[dayKey]cipher.AEAD
 	index map[string][]byte
 
 	doomed map[string]time.Time // since when
+}
+
+// dayKey names a day key.
+type dayKey struct {
+	family Family
+	day    string
 }
 
 // Open opens the keyring in dir and creates it if dir is empty or absent. master
@@ -72,7 +78,7 @@ func Open(dir string, master []byte) (*Keyring, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	k := &Keyring{dir: dir, master: aead, aeads: map[string]cipher.AEAD{}, index: map[string][]byte{}, doomed: map[string]time.Time{}}
+	k := &Keyring{dir: dir, master: aead, aeads: map[dayKey]cipher.AEAD{}, index: map[string][]byte{}, doomed: map[string]time.Time{}}
 	if err := k.verifyMaster(); err != nil {
 		return nil, fmt.Errorf("keyring %s: %w", dir, err)
 	}
@@ -125,19 +131,19 @@ func (k *Keyring) AEAD(f Family, day string) (cipher.AEAD, error) { return k.aea
 func (k *Keyring) Lookup(f Family, day string) (cipher.AEAD, error) { return k.aead(f, day, false) }
 
 func (k *Keyring) aead(f Family, day string, create bool) (cipher.AEAD, error) {
-	name, err := keyName(f, day)
-	if err != nil {
-		return nil, err
-	}
 	k.mu.RLock()
-	aead := k.aeads[name]
+	aead := k.aeads[dayKey{f, day}] // a hot path: names are made and checked below only
 	k.mu.RUnlock()
 	if aead != nil {
 		return aead, nil
 	}
+	name, err := keyName(f, day)
+	if err != nil {
+		return nil, err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if aead := k.aeads[name]; aead != nil {
+	if aead := k.aeads[dayKey{f, day}]; aead != nil {
 		return aead, nil
 	}
 	if _, doomed := k.doomed[name]; doomed {
@@ -150,7 +156,7 @@ func (k *Keyring) aead(f Family, day string, create bool) (cipher.AEAD, error) {
 	if aead, err = newGCM(key); err != nil {
 		return nil, err
 	}
-	k.aeads[name] = aead
+	k.aeads[dayKey{f, day}] = aead
 	return aead, nil
 }
 
@@ -167,7 +173,7 @@ func (k *Keyring) Destroy(f Family, day string) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.aeads, name)
+	delete(k.aeads, dayKey{f, day})
 	path := filepath.Join(k.dir, name+keyExt)
 	_, err = os.Stat(path)
 	switch {
