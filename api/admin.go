@@ -28,6 +28,9 @@ type Operator interface {
 	Hold(ctx context.Context, key message.ItemKey, reason string) error
 	Drop(ctx context.Context, key message.ItemKey, reason string) error
 	Retry(ctx context.Context, key message.ItemKey) error
+	Pause(ctx context.Context, destination, reason string) error
+	Resume(ctx context.Context, destination, reason string) error
+	Destinations(ctx context.Context) ([]message.Destination, error)
 	Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
 	Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error
 	Receipt(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)
@@ -80,6 +83,16 @@ func Admin(op Operator) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/queue/{message}/{n}/{action}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, act(r, op))
+	})
+	mux.HandleFunc("GET /v1/destinations", func(w http.ResponseWriter, r *http.Request) {
+		list, err := op.Destinations(r.Context())
+		reply(w, list, err)
+	})
+	mux.HandleFunc("POST /v1/destinations/{name}/pause", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, struct{}{}, op.Pause(r.Context(), r.PathValue("name"), r.FormValue("reason")))
+	})
+	mux.HandleFunc("POST /v1/destinations/{name}/resume", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, struct{}{}, op.Resume(r.Context(), r.PathValue("name"), r.FormValue("reason")))
 	})
 	adminMailbox(mux, op)
 	mux.HandleFunc("GET /v1/retention", func(w http.ResponseWriter, r *http.Request) {

@@ -93,6 +93,22 @@ func (c *Client) Retry(ctx context.Context, key message.ItemKey) error {
 	return c.act(ctx, key, "retry", "")
 }
 
+// Pause implements Operator.
+func (c *Client) Pause(ctx context.Context, destination, reason string) error {
+	return c.ask(ctx, http.MethodPost, "/v1/destinations/"+url.PathEscape(destination)+"/pause", url.Values{"reason": {reason}}, &struct{}{})
+}
+
+// Resume implements Operator.
+func (c *Client) Resume(ctx context.Context, destination, reason string) error {
+	return c.ask(ctx, http.MethodPost, "/v1/destinations/"+url.PathEscape(destination)+"/resume", url.Values{"reason": {reason}}, &struct{}{})
+}
+
+// Destinations implements Operator.
+func (c *Client) Destinations(ctx context.Context) (list []message.Destination, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/destinations", nil, &list)
+	return list, err
+}
+
 func (c *Client) act(ctx context.Context, key message.ItemKey, action, reason string) error {
 	var nothing struct{}
 	return c.ask(ctx, http.MethodPost, fmt.Sprintf("/v1/queue/%s/%d/%s", key.Message, key.N, action), url.Values{"reason": {reason}}, &nothing)

@@ -90,6 +90,7 @@ type Gateway struct {
 	indexed    chan struct{} // there may be records to index
 	guard      func() error  // refuses mail while the clock is wrong; nil: nobody watches it
 	inFlight   *targets
+	pauseMu    sync.Mutex // one change of what is paused at a time
 	workers    sync.WaitGroup
 	auditDown  atomic.Bool   // the day files cannot be written: nothing is accepted, nothing leaves
 	retryPause time.Duration // first pause after the ledger or the audit log has failed
@@ -132,6 +133,9 @@ func New(o Options) (*Gateway, error) {
 // returns when every open attempt is recorded. ready is closed as soon as mail
 // may be accepted.
 func (g *Gateway) Run(ctx context.Context, ready chan<- struct{}) error {
+	if err := g.readPaused(); err != nil {
+		return err
+	}
 	if err := g.recover(ctx); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}

@@ -15,7 +15,12 @@ import (
 
 // Catchup indexes what the vault has and the ledger has not, without starting
 // anything else: for commands that read a data folder while no daemon runs.
-func (g *Gateway) Catchup(ctx context.Context) error { return g.replay(ctx) }
+func (g *Gateway) Catchup(ctx context.Context) error {
+	if err := g.readPaused(); err != nil {
+		return err
+	}
+	return g.replay(ctx)
+}
 
 // maxStories bounds what one question returns.
 const maxStories = 100

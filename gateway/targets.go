@@ -29,7 +29,7 @@ type targets struct {
 	of     map[string]*target
 	all    int
 	items  map[message.ItemKey]bool // open attempts, also those whose outcome could not be recorded
-	paused []string
+	paused []paused
 	limit  int // attempts at once for one destination
 }
 
@@ -49,7 +49,7 @@ func newTargets(limit int) *targets {
 func (t *targets) room(name string, now time.Time) queue.Room {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if pausedBy(t.paused, name) {
+	if t.pausedBy(name) != nil {
 		return queue.Room{Again: now.Add(askAgain)}
 	}
 	d := t.of[name]
@@ -70,11 +70,52 @@ func (t *targets) room(name string, now time.Time) queue.Room {
 	return queue.Room{Free: width - d.open}
 }
 
-// pausedBy reports whether a destination is paused: by its own name, or by that
-// of its way ("smtp" pauses every "smtp:domain").
-func pausedBy(paused []string, name string) bool {
+// pausedBy tells by what a destination is paused: by its own name, or by that of
+// its way ("smtp" pauses every "smtp:domain"); nil: it is not.
+func (t *targets) pausedBy(name string) *paused {
 	way, _, _ := strings.Cut(name, ":")
-	return slices.Contains(paused, name) || slices.Contains(paused, way)
+	for i, p := range t.paused {
+		if p.Destination == name || p.Destination == way {
+			return &t.paused[i]
+		}
+	}
+	return nil
+}
+
+func (t *targets) setPaused(list []paused) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paused = list
+}
+
+func (t *targets) pausedList() []paused {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.paused)
+}
+
+// list tells what is known, in the order of the names.
+func (t *targets) list(now time.Time) []message.Destination {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []message.Destination
+	for name, d := range t.of {
+		one := message.Destination{Name: name, Open: d.open, Failures: d.fails}
+		if now.Before(d.rest) {
+			one.Rests = d.rest
+		}
+		if p := t.pausedBy(name); p != nil {
+			one.Paused, one.Reason = p.Since, p.Reason
+		}
+		all = append(all, one)
+	}
+	for _, p := range t.paused {
+		if t.of[p.Destination] == nil {
+			all = append(all, message.Destination{Name: p.Destination, Paused: p.Since, Reason: p.Reason})
+		}
+	}
+	slices.SortFunc(all, func(a, b message.Destination) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 func (t *targets) begin(item message.Item) {

@@ -38,6 +38,8 @@ const (
 	EventDoomed     EventKind = "doomed"      // the content key of a day refuses to read from now on
 	EventDestroyed  EventKind = "destroyed"   // the key of a day was destroyed; the protocol of destruction tells what
 	EventClock      EventKind = "clock"       // the clock went back or jumped; or a person set the mark
+	EventPaused     EventKind = "paused"      // nothing goes to a destination until it is resumed
+	EventResumed    EventKind = "resumed"
 	EventStarted    EventKind = "started"
 	EventCheckpoint EventKind = "checkpoint"
 )

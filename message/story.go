@@ -1,5 +1,7 @@
 package message
 
+import "time"
+
 // Story is everything that is known about one message: what was asked, what
 // became of it for each recipient, what was proven, and each step in order.
 type Story struct {
@@ -7,4 +9,15 @@ type Story struct {
 	Items    []Item    `json:"items"`
 	Receipts []Receipt `json:"receipts"`
 	Events   []Event   `json:"events"`
+}
+
+// Destination is where items go: a platform, a way with a recipient's domain, an
+// authority's mailbox or own server.
+type Destination struct {
+	Name     string    `json:"destination"`
+	Open     int       `json:"open"`               // attempts of this moment
+	Failures int       `json:"failures,omitempty"` // in a row, to reach it
+	Rests    time.Time `json:"rests_until,omitzero"`
+	Paused   time.Time `json:"paused_since,omitzero"` // by a person
+	Reason   string    `json:"reason,omitempty"`
 }

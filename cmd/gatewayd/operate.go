@@ -63,13 +63,16 @@ func printJSON(w io.Writer, v any) error {
 }
 
 type queueCmd struct {
-	List    queueListCmd    `cmd:"" help:"List items by state."`
-	Show    queueShowCmd    `cmd:"" help:"Show everything about one item."`
-	Release queueReleaseCmd `cmd:"" help:"Let a held item go, for a reason."`
-	Hold    queueHoldCmd    `cmd:"" help:"Hold a waiting or unclear item, for a reason."`
-	Drop    queueDropCmd    `cmd:"" help:"End a held item without sending it, for a reason."`
-	Retry   queueRetryCmd   `cmd:"" help:"Try a waiting item now."`
-	Check   queueCheckCmd   `cmd:"" help:"Verify every invariant of queue and vault. Exit code 1 if something is wrong."`
+	List         queueListCmd         `cmd:"" help:"List items by state."`
+	Show         queueShowCmd         `cmd:"" help:"Show everything about one item."`
+	Release      queueReleaseCmd      `cmd:"" help:"Let a held item go, for a reason."`
+	Hold         queueHoldCmd         `cmd:"" help:"Hold a waiting or unclear item, for a reason."`
+	Drop         queueDropCmd         `cmd:"" help:"End a held item without sending it, for a reason."`
+	Retry        queueRetryCmd        `cmd:"" help:"Try a waiting item now."`
+	Pause        queuePauseCmd        `cmd:"" help:"Let nothing go to a platform or destination until it is resumed, for a reason."`
+	Resume       queueResumeCmd       `cmd:"" help:"Let a paused destination go on, for a reason."`
+	Destinations queueDestinationsCmd `cmd:"" help:"List destinations with open attempts, at rest after failures, or paused."`
+	Check        queueCheckCmd        `cmd:"" help:"Verify every invariant of queue and vault. Exit code 1 if something is wrong."`
 }
 
 type queueListCmd struct {

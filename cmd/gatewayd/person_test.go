@@ -47,3 +47,30 @@ func TestPerson(t *testing.T) {
 		t.Errorf("retry of a dropped item: exit %d\n%s", code, out)
 	}
 }
+
+// TestPauseByHand: the running gateway pauses, shows and resumes; so does the
+// command alone while none runs.
+func TestPauseByHand(t *testing.T) {
+	r := newRig(t, nil)
+	pause := func() {
+		t.Helper()
+		if out, code := r.run("queue", "pause", "incamail", "--reason", "Wartung"); code != 0 {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+		if out, code := r.run("queue", "destinations", "--json"); code != 0 || !strings.Contains(out, `"incamail"`) || !strings.Contains(out, "Wartung") {
+			t.Errorf("exit %d\n%s", code, out)
+		}
+	}
+	pause()
+	r.start()
+	pause()
+	if out, code := r.run("queue", "resume", "incamail", "--reason", "beendet"); code != 0 {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if out, code := r.run("queue", "resume", "incamail", "--reason", "beendet"); code != exitFailed || !strings.Contains(out, "not paused") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if out, code := r.run("queue", "pause", "nowhere at all", "--reason", "x"); code != exitFailed || !strings.Contains(out, "name a platform") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
