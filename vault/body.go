@@ -15,8 +15,9 @@ import (
 )
 
 // Body is a message body on its way into the vault. It is sealed while it is
-// written; it waits in memory up to Options.LargeBody and in a file of its own
-// beyond. One goroutine at a time may use it.
+// written; it waits in memory up to Options.LargeBody, as long as all bodies
+// together stay within Options.Memory, and in a file of its own beyond. One
+// goroutine at a time may use it.
 type Body struct {
 	v       *Vault
 	day     string
@@ -88,7 +89,7 @@ type sink struct{ b *Body }
 // Write implements io.Writer.
 func (s sink) Write(p []byte) (int, error) {
 	b := s.b
-	if b.file == nil && int64(len(b.mem)+len(p)) < b.v.o.LargeBody {
+	if b.file == nil && int64(len(b.mem)+len(p)) < b.v.o.LargeBody && b.v.reserve(len(p)) {
 		b.mem = append(b.mem, p...)
 		b.sealed += int64(len(p))
 		return len(p), nil
@@ -103,6 +104,22 @@ func (s sink) Write(p []byte) (int, error) {
 	}
 	b.sealed += int64(len(p))
 	return len(p), nil
+}
+
+// reserve takes octets of the memory that all bodies share, if there are any
+// left.
+func (v *Vault) reserve(n int) bool {
+	if v.inMemory.Add(int64(n)) <= v.o.Memory {
+		return true
+	}
+	v.inMemory.Add(-int64(n))
+	return false
+}
+
+// release gives the body's memory back.
+func (b *Body) release() {
+	b.v.inMemory.Add(-int64(len(b.mem)))
+	b.mem = nil
 }
 
 // spill opens the body's own file and moves there what is in memory.
@@ -122,7 +139,7 @@ func (b *Body) spill() error {
 			return err
 		}
 	}
-	b.mem = nil
+	b.release()
 	return nil
 }
 
@@ -178,7 +195,8 @@ func (b *Body) Abort() {
 	if b.path != "" {
 		os.Remove(b.path + partExt)
 	}
-	b.state, b.mem, b.sealer = bodyAborted, nil, nil
+	b.release()
+	b.state, b.sealer = bodyAborted, nil
 }
 
 // Record is one accepted message.
@@ -255,6 +273,7 @@ func (b *Body) store(r *request) (message.Ref, error) {
 	if err := b.v.submit(r); err != nil {
 		return message.Ref{}, err
 	}
-	b.state, b.mem = bodyStored, nil
+	b.release()
+	b.state = bodyStored
 	return r.ref, nil
 }

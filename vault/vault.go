@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ var (
 const (
 	DefaultLargeBody   = 256 << 10
 	DefaultSegmentSize = 64 << 20
+	DefaultMemory      = 32 << 20
 )
 
 // lockWait is how long Open waits for a process that is just ending.
@@ -42,6 +44,7 @@ type Options struct {
 	Keys        *seal.Keyring // day keys
 	LargeBody   int64         // sealed bodies of that many octets or more get a file of their own; 0: 256 KiB
 	SegmentSize int64         // a segment is closed once it has that many octets; 0: 64 MiB
+	Memory      int64         // octets of bodies that may wait in memory, all together; 0: 32 MiB
 	Hooks       Hooks         // failpoints for tests
 
 	// Over, which may be nil, tells that bodies of that family and day may no
@@ -54,6 +57,8 @@ type Vault struct {
 	o    Options
 	disk disk
 	lock *os.File
+
+	inMemory atomic.Int64 // octets of bodies that wait in memory
 
 	mu      sync.Mutex
 	work    *sync.Cond // something waits, or closed
@@ -80,6 +85,9 @@ func Open(o Options) (*Vault, error) {
 	}
 	if o.SegmentSize <= 0 {
 		o.SegmentSize = DefaultSegmentSize
+	}
+	if o.Memory <= 0 {
+		o.Memory = DefaultMemory
 	}
 	v := &Vault{
 		o: o, disk: disk{o.Hooks}, days: map[string]bool{}, open: map[string]*segment{}, failed: map[uint64]int64{},

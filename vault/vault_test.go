@@ -479,6 +479,62 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// TestMemoryIsShared: bodies that wait share a budget; beyond it they wait in
+// files, small ones too, and nothing is lost. What is stored or dropped gives its
+// part back.
+func TestMemoryIsShared(t *testing.T) {
+	b := newBox(t)
+	b.o.Memory = 12 << 10
+	v := b.open()
+	files := func() int {
+		t.Helper()
+		all, err := filepath.Glob(filepath.Join(b.o.Dir, day, "*.[pb]*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	text := bytes.Repeat([]byte("x"), 5000)
+	for round := range 3 {
+		before := files()
+		var open []*vault.Body
+		for range 6 {
+			body, err := v.NewBody(day)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := body.Write(text); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := body.Finish(); err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, body)
+		}
+		if got := files() - before; got != 4 {
+			t.Errorf("round %d: %d of 6 bodies in files, want 4", round, got)
+		}
+		for i, body := range open {
+			if i%2 == 0 {
+				body.Abort()
+				continue
+			}
+			ref, err := v.Accept(t.Context(), vault.Record{Meta: []byte("m"), LogDay: logDay, Body: body})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := v.OpenBody(ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, text) {
+				t.Errorf("round %d: read %d octets, %v", round, len(got), err)
+			}
+			r.Close()
+		}
+	}
+}
+
 func TestBodyMisuse(t *testing.T) {
 	b := newBox(t)
 	v := b.open()
