@@ -8,7 +8,7 @@ VULNDB   := $(abspath ../shared/corpora/govulndb)
 FUZZTIME ?= 10s
 KILLS    ?= 1000
 
-.PHONY: help build demo test test-packages lint vuln fuzz crash bench clean
+.PHONY: help build demo test test-packages lint vuln fuzz crash bench bench-peers bench-packages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,7 +41,15 @@ fuzz: ## run every fuzz target for FUZZTIME (default 10s)
 crash: build ## kill the running gateway KILLS times (default 1000) under load
 	GATEWAYD_KILLS=$(KILLS) $(GO) test -run 'TestKill' -timeout 120m -v ./cmd/gatewayd/
 
-bench: ## benchmarks of the packages (the comparison with Postfix follows with the next issues)
+bench: build test-packages ## measure gatewayd beside other mail systems (PEERS, WORKLOADS, SIZES, SESSIONS, REPS, T: docs/performance.md)
+	$(GO) build -o bin/bench ./bench
+	bin/bench
+
+bench-peers: ## fetch Exim, OpenSMTPD and chasquid from Debian for make bench (as root)
+	$(GO) build -o bin/bench ./bench
+	bin/bench unpack
+
+bench-packages: ## benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./...
 
 clean: ## remove what was built
