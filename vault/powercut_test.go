@@ -109,7 +109,7 @@ func loadAndCut(t *testing.T, v *vault.Vault, mnt string, round uint64, acked ma
 	t.Helper()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	cutting := false
+	cutting, before := false, len(acked)
 	for w := range uint64(8) {
 		wg.Go(func() {
 			for i := uint64(0); ; i++ {
@@ -128,7 +128,15 @@ func loadAndCut(t *testing.T, v *vault.Vault, mnt string, round uint64, acked ma
 			}
 		})
 	}
-	time.Sleep(time.Duration(50+rand.IntN(150)) * time.Millisecond)
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) { // a busy machine is slow to begin
+		mu.Lock()
+		enough := len(acked) >= before+10
+		mu.Unlock()
+		if enough || time.Now().After(end) {
+			break
+		}
+	}
+	time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
 	d, err := os.Open(mnt)
 	if err != nil {
 		t.Fatal(err)
