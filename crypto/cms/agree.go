@@ -4,7 +4,7 @@ import (
 	"bytes"
 	stdcrypto "crypto"
 	"crypto/ecdh"
-	"crypto/ecdsa"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/asn1"
@@ -12,6 +12,7 @@ import (
 	"fmt"
 
 	"gatewayd/crypto/ber"
+	"gatewayd/crypto/keywrap"
 )
 
 // keyAgreement is a KeyAgreeRecipientInfo (RFC 5652 section 6.2.2) in the form
@@ -44,47 +45,57 @@ type sharedInfo struct {
 	KeyBits4 []byte `asn1:"explicit,tag:2"`
 }
 
-// agreementHash returns the digest of the key derivation of an ECDH scheme.
-// Standard and cofactor ECDH are the same on the curves that we know.
-func agreementHash(scheme asn1.ObjectIdentifier) (stdcrypto.Hash, error) {
-	h, ok := map[string]stdcrypto.Hash{
-		"1.3.133.16.840.63.0.2": stdcrypto.SHA1, "1.3.133.16.840.63.0.3": stdcrypto.SHA1,
-		oidECDHSHA256.String(): stdcrypto.SHA256, "1.3.132.1.14.1": stdcrypto.SHA256,
-		"1.3.132.1.11.2": stdcrypto.SHA384, "1.3.132.1.14.2": stdcrypto.SHA384,
-		"1.3.132.1.11.3": stdcrypto.SHA512, "1.3.132.1.14.3": stdcrypto.SHA512,
-	}[scheme.String()]
-	if !ok {
-		return 0, fmt.Errorf("%w: key agreement %v", ErrUnsupported, scheme)
-	}
-	return h, nil
+// agreement is a scheme of key agreement: how the key that wraps is derived.
+type agreement struct {
+	hash stdcrypto.Hash
+	hkdf bool // RFC 8418 section 2.2; else ANSI X9.63
 }
 
-// wrapKeySize returns the key length of an AES key wrap, in octets.
-func wrapKeySize(der []byte) (int, error) {
-	var a algorithm
-	if err := unmarshal(der, &a, "key wrap"); err != nil {
-		return 0, err
+// agreements returns the schemes by object identifier: RFC 5753 section 7.1.4,
+// RFC 8418 section 7. Standard and cofactor ECDH are the same on the curves
+// that we know.
+func agreements() map[string]agreement {
+	return map[string]agreement{
+		"1.3.133.16.840.63.0.2": {hash: stdcrypto.SHA1}, "1.3.133.16.840.63.0.3": {hash: stdcrypto.SHA1},
+		oidECDHSHA256.String(): {hash: stdcrypto.SHA256}, "1.3.132.1.14.1": {hash: stdcrypto.SHA256},
+		"1.3.132.1.11.2": {hash: stdcrypto.SHA384}, "1.3.132.1.14.2": {hash: stdcrypto.SHA384},
+		"1.3.132.1.11.3": {hash: stdcrypto.SHA512}, "1.3.132.1.14.3": {hash: stdcrypto.SHA512},
+		oidHKDFSHA256.String():       {stdcrypto.SHA256, true},
+		"1.2.840.113549.1.9.16.3.20": {stdcrypto.SHA384, true}, "1.2.840.113549.1.9.16.3.21": {stdcrypto.SHA512, true},
 	}
-	size, ok := map[string]int{
-		"2.16.840.1.101.3.4.1.5": 16, "2.16.840.1.101.3.4.1.25": 24, oidAES256Wrap.String(): 32,
-	}[a.Algorithm.String()]
-	if !ok {
-		return 0, fmt.Errorf("%w: key wrap %v", ErrUnsupported, a.Algorithm)
-	}
-	return size, nil
 }
 
-// deriveKey is the key derivation of ANSI X9.63 (SEC 1 section 3.6.1) over the
-// shared secret.
-func deriveKey(h stdcrypto.Hash, secret, wrapDER, ukm []byte, size int) ([]byte, error) {
+// wrapping is a cipher that wraps one key by another.
+type wrapping struct {
+	name   string
+	size   int // of the key that wraps, in octets
+	unwrap func(kek, wrapped []byte) ([]byte, error)
+}
+
+// wrappings returns them by object identifier: RFC 3565, RFC 3370.
+func wrappings() map[string]wrapping {
+	return map[string]wrapping{
+		"2.16.840.1.101.3.4.1.5":    {"AES-128 wrap", 16, keywrap.UnwrapAES},
+		"2.16.840.1.101.3.4.1.25":   {"AES-192 wrap", 24, keywrap.UnwrapAES},
+		oidAES256Wrap.String():      {"AES-256 wrap", 32, keywrap.UnwrapAES},
+		"1.2.840.113549.1.9.16.3.6": {"Triple-DES wrap", 24, keywrap.UnwrapTripleDES},
+	}
+}
+
+// derive returns a key of that many octets out of the shared secret: by ANSI
+// X9.63 (SEC 1 section 3.6.1) or by HKDF.
+func (a agreement) derive(secret, wrapDER, ukm []byte, size int) ([]byte, error) {
 	bits := binary.BigEndian.AppendUint32(nil, uint32(size)*8)
 	info, err := asn1.Marshal(sharedInfo{Wrap: asn1.RawValue{FullBytes: wrapDER}, UKM: ukm, KeyBits4: bits})
 	if err != nil {
 		return nil, fmt.Errorf("key agreement: %w: %w", ber.ErrMalformed, err)
 	}
+	if a.hkdf {
+		return hkdf.Key(a.hash.New, secret, ukm, string(info), size)
+	}
 	var out []byte
 	for n := uint32(1); len(out) < size; n++ {
-		d := h.New()
+		d := a.hash.New()
 		d.Write(secret)
 		d.Write(binary.BigEndian.AppendUint32(nil, n))
 		d.Write(info)
@@ -93,15 +104,12 @@ func deriveKey(h stdcrypto.Hash, secret, wrapDER, ukm []byte, size int) ([]byte,
 	return out[:size], nil
 }
 
-// agreeFor returns a KeyAgreeRecipientInfo: an ephemeral key on the
-// recipient's curve, dhSinglePass-stdDH-sha256kdf, AES-256 key wrap.
-func agreeFor(c *x509.Certificate, public *ecdsa.PublicKey, key []byte) ([]byte, error) {
+// agreeFor returns a KeyAgreeRecipientInfo: an ephemeral key on the recipient's
+// curve, AES-256 key wrap, and dhSinglePass-stdDH-sha256kdf, or for X25519
+// dhSinglePass-stdDH-hkdf-sha256 (RFC 8418 section 8).
+func agreeFor(c *x509.Certificate, static *ecdh.PublicKey, key []byte) ([]byte, error) {
 	if c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageKeyAgreement == 0 {
 		return nil, fmt.Errorf("%w: certificate is not made for encryption", ErrUnsupported)
-	}
-	static, err := public.ECDH()
-	if err != nil {
-		return nil, fmt.Errorf("%w: curve of the recipient", ErrUnsupported)
 	}
 	ephemeral, err := static.Curve().GenerateKey(rand.Reader)
 	if err != nil {
@@ -111,12 +119,16 @@ func agreeFor(c *x509.Certificate, public *ecdsa.PublicKey, key []byte) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("key agreement: %w", err)
 	}
+	scheme, curve := oidECDHSHA256, oidECPublicKey
+	if static.Curve() == ecdh.X25519() {
+		scheme, curve = oidHKDFSHA256, oidX25519
+	}
 	wrapDER := ber.Wrap(ber.Sequence, oid(oidAES256Wrap))
-	kek, err := deriveKey(stdcrypto.SHA256, secret, wrapDER, nil, 32)
+	kek, err := agreements()[scheme.String()].derive(secret, wrapDER, nil, 32)
 	if err != nil {
 		return nil, err
 	}
-	wrapped, err := wrapAES(kek, key)
+	wrapped, err := keywrap.AES(kek, key)
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +136,9 @@ func agreeFor(c *x509.Certificate, public *ecdsa.PublicKey, key []byte) ([]byte,
 	return ber.Wrap(ber.Context1,
 		version(3),
 		ber.Wrap(ber.Context0, ber.Wrap(ber.Context1,
-			ber.Wrap(ber.Sequence, oid(oidECPublicKey)),
+			ber.Wrap(ber.Sequence, oid(curve)),
 			ber.Wrap(asn1.TagBitString, point))),
-		ber.Wrap(ber.Sequence, oid(oidECDHSHA256), wrapDER),
+		ber.Wrap(ber.Sequence, oid(scheme), wrapDER),
 		ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence,
 			ber.Wrap(ber.Sequence, c.RawIssuer, serial(c)),
 			ber.Wrap(ber.OctetString, wrapped)))), nil
@@ -146,7 +158,7 @@ func readKeyAgreement(r *ber.Reader, keys []Recipient) (*wrappedKey, error) {
 	for _, sealed := range a.Keys {
 		for _, k := range keys {
 			if k.Agree != nil && namesRecipient(sealed.Who.FullBytes, k.Cert) {
-				unwrap := func(size int) ([]byte, error) { return a.unwrap(k, sealed.Wrapped, size) }
+				unwrap := func(size int) ([]byte, string, error) { return a.unwrap(k, sealed.Wrapped, size) }
 				return &wrappedKey{cert: k.Cert, unwrap: unwrap}, nil
 			}
 		}
@@ -170,35 +182,39 @@ func namesRecipient(der []byte, c *x509.Certificate) bool {
 	return err == nil && len(id.KeyID) > 0 && identifier{keyID: id.KeyID}.names(c)
 }
 
-// unwrap returns the content key. Everything that depends on the secret is
-// ErrDecrypt.
-func (a keyAgreement) unwrap(k Recipient, wrapped []byte, size int) ([]byte, error) {
-	h, err := agreementHash(a.Method.Algorithm)
-	if err != nil {
-		return nil, err
+// unwrap returns the content key, and how it was wrapped. Everything that
+// depends on the secret is ErrDecrypt.
+func (a keyAgreement) unwrap(k Recipient, wrapped []byte, size int) (key []byte, how string, err error) {
+	scheme, ok := agreements()[a.Method.Algorithm.String()]
+	if !ok {
+		return nil, "", fmt.Errorf("%w: key agreement %v", ErrUnsupported, a.Method.Algorithm)
 	}
-	wrapDER := a.Method.Parameters.FullBytes
-	kekSize, err := wrapKeySize(wrapDER)
-	if err != nil {
-		return nil, err
+	var id algorithm
+	if err := unmarshal(a.Method.Parameters.FullBytes, &id, "key wrap"); err != nil {
+		return nil, "", err
+	}
+	wrap, ok := wrappings()[id.Algorithm.String()]
+	if !ok {
+		return nil, "", fmt.Errorf("%w: key wrap %v", ErrUnsupported, id.Algorithm)
 	}
 	var from ephemeralKey
 	if rest, err := asn1.UnmarshalWithParams(a.Originator.Bytes, &from, "tag:1"); err != nil || len(rest) > 0 {
-		return nil, fmt.Errorf("%w: originator of a key agreement", ErrUnsupported)
+		return nil, "", fmt.Errorf("%w: originator of a key agreement", ErrUnsupported)
 	}
+	how = fmt.Sprintf("ECDH %v, %v, %s", k.Agree.Curve(), scheme.hash, wrap.name)
 	secret, err := agree(k.Agree, from.Point.RightAlign())
 	if err != nil {
-		return nil, ErrDecrypt
+		return nil, how, ErrDecrypt
 	}
-	kek, err := deriveKey(h, secret, wrapDER, a.UKM, kekSize)
+	kek, err := scheme.derive(secret, a.Method.Parameters.FullBytes, a.UKM, wrap.size)
 	if err != nil {
-		return nil, err
+		return nil, how, err
 	}
-	key, err := unwrapAES(kek, wrapped)
+	key, err = wrap.unwrap(kek, wrapped)
 	if err != nil || len(key) != size {
-		return nil, ErrDecrypt
+		return nil, how, ErrDecrypt
 	}
-	return key, nil
+	return key, how, nil
 }
 
 func agree(key ecdh.KeyExchanger, point []byte) ([]byte, error) {
@@ -206,5 +222,5 @@ func agree(key ecdh.KeyExchanger, point []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key.ECDH(public)
+	return key.ECDH(public) // refuses what comes out as zero (RFC 8418 section 2)
 }

@@ -1,17 +1,20 @@
 // Package cms reads and writes the Cryptographic Message Syntax (RFC 5652):
-// SignedData for signatures of mail and PDF, EnvelopedData for encrypted mail.
+// SignedData for signatures of mail and PDF, EnvelopedData and
+// AuthEnvelopedData for encrypted mail.
 // It is written for crypto/smime, crypto/pdfsig and crypto/tsp.
 //
 // It is a profile, not the whole of CMS. Signatures: RSA (PKCS #1 v1.5, PSS),
 // ECDSA on P-256, P-384 and P-521, Ed25519, with SHA-256, SHA-384 or SHA-512;
 // SHA-1 is read and flagged, never written. Encryption: RSA recipients (PKCS #1
-// v1.5, OAEP) and EC recipients (ECDH on P-256, P-384 and P-521, RFC 5753) with
-// AES-CBC. Input may be BER with indefinite lengths; it streams, so that memory
+// v1.5, OAEP) and recipients who agree on a key (ECDH on P-256, P-384, P-521,
+// RFC 5753; X25519, RFC 8418) with AES-CBC or AES-GCM (RFC 5083, RFC 5084);
+// Triple-DES is read and flagged, never written. CompressedData (RFC 3274) is
+// read. Input may be BER with indefinite lengths; it streams, so that memory
 // does not grow with the content.
 //
 // Private keys are used through crypto.Signer, crypto.Decrypter and
-// ecdh.KeyExchanger only. The package has no clock, no key store and no trust of its own: without anchors
-// from the caller no chain is good.
+// ecdh.KeyExchanger only. The package has no clock, no key store and no trust
+// of its own: without anchors from the caller no chain is good.
 package cms
 
 import (
@@ -20,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"gatewayd/crypto/ber"
 
@@ -34,7 +38,7 @@ var (
 	ErrSignature   = errors.New("signature does not fit")      // content, attributes or key do not match the signature
 	ErrUnsupported = errors.New("unsupported CMS")             // well formed, but an algorithm or form outside our profile
 	ErrNotSigned   = errors.New("not a signed CMS")            // some other content type, or a SignedData without signer
-	ErrNotSealed   = errors.New("not a CMS EnvelopedData")     // some other content type
+	ErrNotSealed   = errors.New("not an encrypted CMS")        // some other content type
 	ErrNoRecipient = errors.New("encrypted for somebody else") // none of the keys is a recipient
 	ErrDecrypt     = errors.New("decryption failed")           // one error for every cause: no oracle
 	ErrNoAnchor    = errors.New("no trust anchor configured")
@@ -46,6 +50,10 @@ var (
 	oidData       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
 	oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
 	oidEnveloped  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 3}
+
+	oidCompressed    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 9}
+	oidZlib          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 3, 8}
+	oidAuthEnveloped = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 23}
 
 	oidContentType   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
 	oidMessageDigest = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
@@ -74,12 +82,18 @@ var (
 	oidSHA512ECDSA = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 4}
 	oidEd25519     = asn1.ObjectIdentifier{1, 3, 101, 112}
 
-	oidECDHSHA256 = asn1.ObjectIdentifier{1, 3, 132, 1, 11, 1}             // dhSinglePass-stdDH-sha256kdf-scheme
+	oidECDHSHA256 = asn1.ObjectIdentifier{1, 3, 132, 1, 11, 1}                // dhSinglePass-stdDH-sha256kdf-scheme
+	oidHKDFSHA256 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 3, 19} // dhSinglePass-stdDH-hkdf-sha256-scheme
+	oidX25519     = asn1.ObjectIdentifier{1, 3, 101, 110}
 	oidAES256Wrap = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 45} // id-aes256-wrap
 
 	oidAES128CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 2}
 	oidAES192CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 22}
 	oidAES256CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}
+	oidAES128GCM = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 6}
+	oidAES192GCM = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 26}
+	oidAES256GCM = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 46}
+	oidTripleDES = asn1.ObjectIdentifier{1, 2, 840, 113549, 3, 7}
 )
 
 // algorithm is AlgorithmIdentifier of RFC 5280 section 4.1.1.2.
@@ -151,23 +165,47 @@ func unmarshal(der []byte, v any, what string) error {
 	return nil
 }
 
-// open goes into ContentInfo (RFC 5652 section 3) and its content, which must
-// be of the type want.
-func open(r *ber.Reader, want asn1.ObjectIdentifier, other error) error {
+// open goes into ContentInfo (RFC 5652 section 3) and its content, and returns
+// of which type that is.
+func open(r *ber.Reader) (asn1.ObjectIdentifier, error) {
 	if err := r.Enter(ber.Sequence); err != nil {
-		return fmt.Errorf("content info: %w", err)
+		return nil, fmt.Errorf("content info: %w", err)
 	}
-	got, err := next[asn1.ObjectIdentifier](r, "content type", maxSmall)
+	kind, err := next[asn1.ObjectIdentifier](r, "content type", maxSmall)
 	if err != nil {
-		return err
-	}
-	if !got.Equal(want) {
-		return fmt.Errorf("%w: content type %v", other, got)
+		return nil, err
 	}
 	if err := r.Enter(ber.Context0); err != nil {
-		return fmt.Errorf("content info: %w", err)
+		return nil, fmt.Errorf("content info: %w", err)
 	}
-	return nil
+	return kind, nil
+}
+
+// Kind is a type of content that this package reads.
+type Kind int
+
+// The kinds.
+const (
+	Unknown    Kind = iota
+	Signed          // SignedData
+	Sealed          // EnvelopedData, AuthEnvelopedData
+	Compressed      // CompressedData
+)
+
+// KindOf looks at the beginning of a ContentInfo.
+func KindOf(r io.Reader) Kind {
+	kind, err := open(ber.NewReader(r, ber.Limits{Size: math.MaxInt64}))
+	switch {
+	case err != nil:
+		return Unknown
+	case kind.Equal(oidSignedData):
+		return Signed
+	case kind.Equal(oidEnveloped), kind.Equal(oidAuthEnveloped):
+		return Sealed
+	case kind.Equal(oidCompressed):
+		return Compressed
+	}
+	return Unknown
 }
 
 // shut leaves what open went into and checks that nothing follows.

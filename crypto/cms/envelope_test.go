@@ -39,10 +39,11 @@ func TestEncryptDecrypt(t *testing.T) {
 	w := testWorld()
 	big := bytes.Repeat([]byte("0123456789abcdef"), 3*chunkSize/16)
 	for _, n := range []int{0, 1, 15, 16, 17, chunkSize - 1, chunkSize, chunkSize + 1, 2 * chunkSize, len(big)} {
-		for _, pkcs1 := range []bool{false, true} {
+		for _, with := range []Cipher{AES256CBC, AES256GCM} {
 			for _, size := range []int64{int64(n), -1} {
-				what := fmt.Sprintf("%d octets, PKCS #1 %v, size %d", n, pkcs1, size)
-				o := EncryptOptions{Recipients: []*x509.Certificate{w.rsa.cert, w.bob.cert}, PKCS1v15: pkcs1}
+				pkcs1 := n%2 == 0
+				what := fmt.Sprintf("%s, %d octets, PKCS #1 %v, size %d", with, n, pkcs1, size)
+				o := EncryptOptions{Recipients: []*x509.Certificate{w.rsa.cert, w.bob.cert}, PKCS1v15: pkcs1, Cipher: with}
 				sealed := seal(t, big[:n], size, o)
 				if n > 16 && bytes.Contains(sealed, big[:16]) {
 					t.Errorf("%s: plain text inside", what)
@@ -54,7 +55,8 @@ func TestEncryptDecrypt(t *testing.T) {
 				}
 				for _, id := range []identity{w.rsa, w.bob} {
 					got, opened, err := unseal(sealed, w.mallory.recipient(), id.recipient())
-					if err != nil || got != string(big[:n]) || !opened.Recipient.Equal(id.cert) || !opened.ContentType.Equal(oidData) {
+					if err != nil || got != string(big[:n]) || !opened.Recipient.Equal(id.cert) || !opened.ContentType.Equal(oidData) ||
+						opened.Cipher != string(with) || opened.Authenticated != (with == AES256GCM) || opened.Weak {
 						t.Errorf("%s: %d octets back, %+v, %v", what, len(got), opened, err)
 					}
 				}
@@ -91,6 +93,7 @@ func TestEncryptRefuses(t *testing.T) {
 		{"too short", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}, strings.NewReader(text), int64(len(text)) + 1, io.Discard},
 		{"broken source", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}, errReader{boom}, -1, io.Discard},
 		{"cut source", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}, errReader{io.ErrUnexpectedEOF}, -1, io.Discard},
+		{"unknown cipher", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}, Cipher: "ROT13"}, strings.NewReader(text), -1, io.Discard},
 		{"full disk", EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}, strings.NewReader(text), -1, fullDisk{}},
 	} {
 		if err := Encrypt(c.dst, c.plain, c.size, c.o); err == nil {
@@ -113,16 +116,19 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
 func TestOpenSSLDecrypts(t *testing.T) {
 	need(t, "openssl", "openssl")
 	w := testWorld()
-	dir := files(t, map[string]identity{"bob": w.bob, "rsa": w.rsa})
+	dir := files(t, map[string]identity{"bob": w.bob, "rsa": w.rsa, "p256": w.p256})
 	plain := bytes.Repeat([]byte(text), 2000)
-	for _, pkcs1 := range []bool{false, true} {
-		for _, size := range []int64{int64(len(plain)), -1} {
-			put(t, dir, "sealed", seal(t, plain, size, EncryptOptions{Recipients: []*x509.Certificate{w.rsa.cert, w.bob.cert}, PKCS1v15: pkcs1}))
-			for _, who := range []string{"bob", "rsa"} {
-				line := "cms -decrypt -binary -inform DER -in sealed -out got -recip " + who + ".pem -inkey " + who + ".key"
-				out, err := openssl(t, dir, line)
-				if err != nil || !bytes.Equal(get(t, dir, "got"), plain) {
-					t.Errorf("%s, PKCS #1 %v, size %d: %v\n%s", who, pkcs1, size, err, out)
+	for _, o := range []EncryptOptions{{}, {PKCS1v15: true}, {Cipher: AES256GCM}, {Cipher: AES256GCM, PKCS1v15: true}} {
+		o.Recipients = []*x509.Certificate{w.rsa.cert, w.bob.cert, w.p256.cert}
+		for _, content := range [][]byte{plain, nil} {
+			for _, size := range []int64{int64(len(content)), -1} {
+				put(t, dir, "sealed", seal(t, content, size, o))
+				for _, who := range []string{"bob", "rsa", "p256"} {
+					line := "cms -decrypt -binary -inform DER -in sealed -out got -recip " + who + ".pem -inkey " + who + ".key"
+					out, err := openssl(t, dir, line)
+					if err != nil || !bytes.Equal(get(t, dir, "got"), content) {
+						t.Errorf("%s, %s, PKCS #1 %v, size %d: %v\n%s", who, o.Cipher, o.PKCS1v15, size, err, out)
+					}
 				}
 			}
 		}
@@ -137,29 +143,41 @@ func TestDecryptOpenSSL(t *testing.T) {
 	plain := bytes.Repeat([]byte(text), 2000)
 	put(t, dir, "content", plain)
 	const oaep = " -keyopt rsa_padding_mode:oaep"
-	for _, args := range []string{
-		"-aes256 bob.pem", "-aes192 bob.pem", "-aes128 bob.pem", "-aes256 -stream bob.pem", "-aes256 -keyid bob.pem",
-		"-aes256 -stream rsa.pem p256.pem bob.pem",
-		"-aes256 -recip bob.pem" + oaep,
-		"-aes256 -stream -recip bob.pem" + oaep + " -keyopt rsa_oaep_md:sha256",
-		"-aes256 -recip bob.pem" + oaep + " -keyopt rsa_oaep_md:sha512 -keyopt rsa_mgf1_md:sha256",
-		"-aes256 -recip bob.pem" + oaep + " -keyopt rsa_oaep_label:4142",
+	for _, c := range []struct{ args, cipher, key string }{
+		{"-aes256 bob.pem", "AES-256-CBC", "RSAES-PKCS1-v1_5"},
+		{"-aes192 bob.pem", "AES-192-CBC", "RSAES-PKCS1-v1_5"},
+		{"-aes128 bob.pem", "AES-128-CBC", "RSAES-PKCS1-v1_5"},
+		{"-aes256 -stream bob.pem", "AES-256-CBC", "RSAES-PKCS1-v1_5"},
+		{"-aes256 -keyid bob.pem", "AES-256-CBC", "RSAES-PKCS1-v1_5"},
+		{"-aes256 -stream rsa.pem p256.pem bob.pem", "AES-256-CBC", "RSAES-PKCS1-v1_5"},
+		{"-des3 bob.pem", "DES-EDE3-CBC", "RSAES-PKCS1-v1_5"},
+		{"-des3 -stream bob.pem p256.pem", "DES-EDE3-CBC", "RSAES-PKCS1-v1_5"},
+		{"-aes-256-gcm bob.pem", "AES-256-GCM", "RSAES-PKCS1-v1_5"},
+		{"-aes-192-gcm -stream bob.pem", "AES-192-GCM", "RSAES-PKCS1-v1_5"},
+		{"-aes-128-gcm -stream rsa.pem p256.pem bob.pem", "AES-128-GCM", "RSAES-PKCS1-v1_5"},
+		{"-aes256 -recip bob.pem" + oaep, "AES-256-CBC", "RSAES-OAEP, SHA-1"},
+		{"-aes256 -stream -recip bob.pem" + oaep + " -keyopt rsa_oaep_md:sha256", "AES-256-CBC", "RSAES-OAEP, SHA-256"},
+		{"-aes-256-gcm -recip bob.pem" + oaep + " -keyopt rsa_oaep_md:sha384", "AES-256-GCM", "RSAES-OAEP, SHA-384"},
+		{"-aes256 -recip bob.pem" + oaep + " -keyopt rsa_oaep_md:sha512 -keyopt rsa_mgf1_md:sha256", "AES-256-CBC", "RSAES-OAEP, SHA-512, MGF1 with SHA-256"},
+		{"-aes256 -recip bob.pem" + oaep + " -keyopt rsa_oaep_label:4142", "AES-256-CBC", "RSAES-OAEP, SHA-1"},
 	} {
-		if out, err := openssl(t, dir, "cms -encrypt -binary -in content -outform DER -out sealed "+args); err != nil {
-			t.Fatalf("%s: %v\n%s", args, err, out)
+		if out, err := openssl(t, dir, "cms -encrypt -binary -in content -outform DER -out sealed "+c.args); err != nil {
+			t.Fatalf("%s: %v\n%s", c.args, err, out)
 		}
-		got, opened, err := unseal(get(t, dir, "sealed"), w.mallory.recipient(), w.bob.recipient())
-		if err != nil || got != string(plain) || !opened.Recipient.Equal(w.bob.cert) {
-			t.Errorf("%s: %d octets, %v", args, len(got), err)
+		got, o, err := unseal(get(t, dir, "sealed"), w.mallory.recipient(), w.bob.recipient())
+		if err != nil || got != string(plain) || !o.Recipient.Equal(w.bob.cert) {
+			t.Errorf("%s: %d octets, %v", c.args, len(got), err)
+		}
+		if o.Cipher != c.cipher || o.KeyEncryption != c.key || o.Weak != (c.cipher == "DES-EDE3-CBC") || o.Authenticated != strings.HasSuffix(c.cipher, "GCM") {
+			t.Errorf("%s: %+v", c.args, o)
 		}
 	}
 	for args, want := range map[string]error{
-		"-des3 bob.pem":        ErrUnsupported,
-		"-aes-256-gcm bob.pem": ErrNotSealed, // AuthEnvelopedData
-		"-aes256 p256.pem":     ErrNoRecipient,
-		"-aes256 rsa.pem":      ErrNoRecipient,
+		"-des bob.pem":     ErrUnsupported,
+		"-aes256 p256.pem": ErrNoRecipient,
+		"-aes256 rsa.pem":  ErrNoRecipient,
 	} {
-		if out, err := openssl(t, dir, "cms -encrypt -binary -in content -outform DER -out sealed "+args); err != nil {
+		if out, err := openssl(t, dir, "cms -encrypt -provider legacy -provider default -binary -in content -outform DER -out sealed "+args); err != nil {
 			t.Fatalf("%s: %v\n%s", args, err, out)
 		}
 		if _, _, err := unseal(get(t, dir, "sealed"), w.bob.recipient()); !errors.Is(err, want) {
@@ -172,16 +190,22 @@ func TestDecryptOpenSSL(t *testing.T) {
 type parts struct {
 	transport, wrapped []byte
 	method, content    []byte
+	authenticated      bool
+	behind             []byte // attributes and MAC, or unprotected attributes
 }
 
 func (p parts) der(id identity) []byte {
 	info := ber.Wrap(ber.Sequence, version(0), ber.Wrap(ber.Sequence, id.cert.RawIssuer, serial(id.cert)), p.transport, ber.Wrap(ber.OctetString, p.wrapped))
+	kind, behind := oidEnveloped, slices.Concat(p.behind, ber.Wrap(ber.Context1)) // unprotected attributes, empty
+	if p.authenticated {
+		kind, behind = oidAuthEnveloped, slices.Concat(p.behind, ber.Wrap(ber.Context1+1))
+	}
 	enveloped := ber.Wrap(ber.Sequence, version(2),
 		ber.Wrap(ber.Context0), // originator information, empty
 		ber.Wrap(ber.Set, ber.Wrap(ber.Context1, null()), info, info),
 		ber.Wrap(ber.Sequence, oid(oidData), p.method, p.content),
-		ber.Wrap(ber.Context1)) // unprotected attributes, empty
-	return ber.Wrap(ber.Sequence, oid(oidEnveloped), ber.Wrap(ber.Context0, enveloped))
+		behind)
+	return ber.Wrap(ber.Sequence, oid(kind), ber.Wrap(ber.Context0, enveloped))
 }
 
 // TestDecryptBroken: everything that depends on the secret is one error.
@@ -213,27 +237,33 @@ func TestDecryptBroken(t *testing.T) {
 	}
 	cbc := ber.Wrap(ber.Sequence, oid(oidAES256CBC), ber.Wrap(ber.OctetString, iv))
 	good := []byte("0123456789abcd\x02\x02")
+	plain := func(transport, wrapped, method, content []byte) parts {
+		return parts{transport: transport, wrapped: wrapped, method: method, content: content}
+	}
 	for _, c := range []struct {
 		name string
 		p    parts
 		want error
 	}{
-		{"good", parts{oaep, wrapped, cbc, padded(good)}, nil},
-		{"good, PKCS #1", parts{pkcs1, wrapped1, cbc, padded(good)}, nil},
-		{"padding 0", parts{oaep, wrapped, cbc, padded([]byte("0123456789abcde\x00"))}, ErrDecrypt},
-		{"padding 17", parts{oaep, wrapped, cbc, padded([]byte("0123456789abcde\x11"))}, ErrDecrypt},
-		{"padding uneven", parts{oaep, wrapped, cbc, padded([]byte("0123456789abc\x02\x03\x03"))}, ErrDecrypt},
-		{"half a block", parts{oaep, wrapped, cbc, ber.Wrap(ber.Implicit0, make([]byte, 17))}, ErrDecrypt},
-		{"no block", parts{oaep, wrapped, cbc, ber.Wrap(ber.Implicit0)}, ErrDecrypt},
-		{"wrong key", parts{oaep, make([]byte, 384), cbc, padded(good)}, ErrDecrypt},
-		{"short key", parts{oaep, short, cbc, padded(good)}, ErrDecrypt},
-		{"no key", parts{oaep, nil, cbc, padded(good)}, ErrDecrypt},
-		{"wrong way", parts{oaep, wrapped1, cbc, padded(good)}, ErrDecrypt},
-		{"short IV", parts{oaep, wrapped, ber.Wrap(ber.Sequence, oid(oidAES256CBC), ber.Wrap(ber.OctetString, iv[1:])), padded(good)}, ber.ErrMalformed},
-		{"no IV", parts{oaep, wrapped, ber.Wrap(ber.Sequence, oid(oidAES256CBC)), padded(good)}, ber.ErrMalformed},
-		{"no content", parts{oaep, wrapped, cbc, nil}, ber.ErrMalformed},
-		{"unknown transport", parts{ber.Wrap(ber.Sequence, oid(oidData)), wrapped, cbc, padded(good)}, ErrUnsupported},
-		{"OAEP without parameters", parts{ber.Wrap(ber.Sequence, oid(oidOAEP)), wrapped, cbc, padded(good)}, ber.ErrMalformed},
+		{"good", plain(oaep, wrapped, cbc, padded(good)), nil},
+		{"good, PKCS #1", plain(pkcs1, wrapped1, cbc, padded(good)), nil},
+		{"padding 0", plain(oaep, wrapped, cbc, padded([]byte("0123456789abcde\x00"))), ErrDecrypt},
+		{"padding 17", plain(oaep, wrapped, cbc, padded([]byte("0123456789abcde\x11"))), ErrDecrypt},
+		{"padding uneven", plain(oaep, wrapped, cbc, padded([]byte("0123456789abc\x02\x03\x03"))), ErrDecrypt},
+		{"half a block", plain(oaep, wrapped, cbc, ber.Wrap(ber.Implicit0, make([]byte, 17))), ErrDecrypt},
+		{"no block", plain(oaep, wrapped, cbc, ber.Wrap(ber.Implicit0)), ErrDecrypt},
+		{"wrong key", plain(oaep, make([]byte, 384), cbc, padded(good)), ErrDecrypt},
+		{"short key", plain(oaep, short, cbc, padded(good)), ErrDecrypt},
+		{"no key", plain(oaep, nil, cbc, padded(good)), ErrDecrypt},
+		{"wrong way", plain(oaep, wrapped1, cbc, padded(good)), ErrDecrypt},
+		{"short IV", plain(oaep, wrapped, ber.Wrap(ber.Sequence, oid(oidAES256CBC), ber.Wrap(ber.OctetString, iv[1:])), padded(good)), ber.ErrMalformed},
+		{"no IV", plain(oaep, wrapped, ber.Wrap(ber.Sequence, oid(oidAES256CBC)), padded(good)), ber.ErrMalformed},
+		{"no content", plain(oaep, wrapped, cbc, nil), ber.ErrMalformed},
+		{"unknown transport", plain(ber.Wrap(ber.Sequence, oid(oidData)), wrapped, cbc, padded(good)), ErrUnsupported},
+		{"OAEP without parameters", plain(ber.Wrap(ber.Sequence, oid(oidOAEP)), wrapped, cbc, padded(good)), ber.ErrMalformed},
+		{"bad padding, and junk behind", parts{oaep, wrapped, cbc, padded(iv), false, ber.Wrap(ber.Null)}, ber.ErrMalformed},
+		{"wrong key, and junk behind", parts{oaep, nil, cbc, padded(good), false, ber.Wrap(ber.Null)}, ber.ErrMalformed},
+		{"CBC in AuthEnvelopedData", parts{oaep, wrapped, cbc, padded(good), true, nil}, ErrUnsupported},
 	} {
 		got, _, err := unseal(c.p.der(w.bob), w.bob.recipient())
 		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got != string(good[:14])) {
@@ -243,8 +273,74 @@ func TestDecryptBroken(t *testing.T) {
 	// A broken PKCS #1 key becomes a random one (RFC 3218): nearly always bad
 	// padding, never another error.
 	for name, wrong := range map[string][]byte{"wrong": make([]byte, 384), "short": short1} {
-		if _, _, err := unseal(parts{pkcs1, wrong, cbc, padded(good)}.der(w.bob), w.bob.recipient()); err != nil && !errors.Is(err, ErrDecrypt) {
+		if _, _, err := unseal(plain(pkcs1, wrong, cbc, padded(good)).der(w.bob), w.bob.recipient()); err != nil && !errors.Is(err, ErrDecrypt) {
 			t.Errorf("%s PKCS #1 key: %v", name, err)
+		}
+	}
+}
+
+// TestAuthenticated reads every form of AuthEnvelopedData that RFC 5084 allows,
+// and nothing whose proof does not fit.
+func TestAuthenticated(t *testing.T) {
+	w := testWorld()
+	key := make([]byte, 32)
+	oaep, wrapped, err := wrapRSA(w.bob.cert.PublicKey.(*rsa.PublicKey), key, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := attribute(oidContentType, oid(oidData))
+	build := func(nonce, tagSize int, change func(p *parts, tag []byte) []byte) []byte {
+		aead := must(cipher.NewGCMWithNonceSize(must(aes.NewCipher(key)), nonce))
+		sealed := aead.Seal(nil, make([]byte, nonce), []byte(text), ber.Wrap(ber.Set, set))
+		content, tag := sealed[:len(text)], sealed[len(text):][:tagSize]
+		p := parts{transport: oaep, wrapped: wrapped, authenticated: true}
+		p.method = ber.Wrap(ber.Sequence, oid(oidAES256GCM), ber.Wrap(ber.Sequence, ber.Wrap(ber.OctetString, make([]byte, nonce)), version(byte(tagSize))))
+		if tagSize == 12 { // the default
+			p.method = ber.Wrap(ber.Sequence, oid(oidAES256GCM), ber.Wrap(ber.Sequence, ber.Wrap(ber.OctetString, make([]byte, nonce))))
+		}
+		p.content = ber.Wrap(ber.Implicit0, content)
+		if change != nil {
+			tag = change(&p, tag)
+		}
+		if p.behind == nil {
+			p.behind = slices.Concat(ber.Wrap(ber.Context1, set), ber.Wrap(ber.OctetString, tag))
+		}
+		return p.der(w.bob)
+	}
+	for _, c := range []struct {
+		name string
+		der  []byte
+		want error
+	}{
+		{"good", build(12, 16, nil), nil},
+		{"short tag", build(12, 12, nil), nil},
+		{"13 octets of tag", build(12, 13, nil), nil},
+		{"long nonce", build(16, 16, nil), nil},
+		{"very short tag", build(12, 11, nil), ber.ErrMalformed},
+		{"tag shorter than said", build(12, 16, func(_ *parts, tag []byte) []byte { return tag[:12] }), ber.ErrMalformed},
+		{"other tag", build(12, 16, func(*parts, []byte) []byte { return make([]byte, 16) }), ErrDecrypt},
+		{"other content", build(12, 16, func(p *parts, tag []byte) []byte { p.content[10] ^= 1; return tag }), ErrDecrypt},
+		{"cut content", build(12, 16, func(p *parts, tag []byte) []byte { p.content = ber.Wrap(ber.Implicit0, p.content[2:10]); return tag }), ErrDecrypt},
+		{"wrong key", build(12, 16, func(p *parts, tag []byte) []byte { p.wrapped = make([]byte, 384); return tag }), ErrDecrypt},
+		{"attributes left out", build(12, 16, func(p *parts, tag []byte) []byte { p.behind = ber.Wrap(ber.OctetString, tag); return tag }), ErrDecrypt},
+		{"no tag", build(12, 16, func(p *parts, tag []byte) []byte { p.behind = []byte{}; return tag }), ber.ErrMalformed},
+		{"no nonce", build(12, 16, func(p *parts, tag []byte) []byte {
+			p.method = ber.Wrap(ber.Sequence, oid(oidAES256GCM), ber.Wrap(ber.Sequence, ber.Wrap(ber.OctetString)))
+			return tag
+		}), ber.ErrMalformed},
+		{"GCM in EnvelopedData", build(12, 16, func(p *parts, tag []byte) []byte { p.authenticated, p.behind = false, []byte{}; return tag }), ErrUnsupported},
+	} {
+		got, o, err := unseal(c.der, w.bob.recipient())
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got != text || !o.Authenticated) {
+			t.Errorf("%s: %q, %v; want %v", c.name, got, err, c.want)
+		}
+	}
+	der := build(12, 16, nil)
+	for i := 0; i < len(der); i += 3 { // whatever is changed, no changed content comes with a good word
+		bad := slices.Clone(der)
+		bad[i] ^= 0x10
+		if got, _, err := unseal(bad, w.bob.recipient()); err == nil && got != text {
+			t.Errorf("octet %d: %q", i, got)
 		}
 	}
 }
@@ -253,14 +349,15 @@ func TestDecryptBroken(t *testing.T) {
 // also where the content would look complete.
 func TestDecryptCut(t *testing.T) {
 	w := testWorld()
-	for _, size := range []int64{int64(len(text)), -1} {
-		sealed := seal(t, []byte(text), size, EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}})
+	for i, size := range []int64{int64(len(text)), -1, int64(len(text)), -1} {
+		with := []Cipher{AES256CBC, AES256CBC, AES256GCM, AES256GCM}[i]
+		sealed := seal(t, []byte(text), size, EncryptOptions{Recipients: []*x509.Certificate{w.p256.cert}, Cipher: with})
 		for n := range sealed {
-			if _, _, err := unseal(sealed[:n], w.bob.recipient()); err == nil {
+			if _, _, err := unseal(sealed[:n], w.p256.recipient()); err == nil {
 				t.Errorf("size %d: cut to %d of %d octets is read", size, n, len(sealed))
 			}
 		}
-		if _, _, err := unseal(append(slices.Clone(sealed), 1), w.bob.recipient()); err == nil {
+		if _, _, err := unseal(append(slices.Clone(sealed), 1), w.p256.recipient()); err == nil {
 			t.Errorf("size %d: junk behind is read", size)
 		}
 	}
@@ -270,20 +367,23 @@ func TestDecryptCut(t *testing.T) {
 func TestStreams(t *testing.T) {
 	w := testWorld()
 	const size = 48 << 20
-	r, wr := io.Pipe()
-	go func() {
-		wr.CloseWithError(Encrypt(wr, io.LimitReader(zeros{}, size), -1, EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}}))
-	}()
-	var n counter
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err := Decrypt(&n, r, []Recipient{w.bob.recipient()}, ber.Limits{})
-	runtime.ReadMemStats(&after)
-	if err != nil || n != size {
-		t.Errorf("%d octets, %v", n, err)
-	}
-	if got := after.TotalAlloc - before.TotalAlloc; got > 4<<20 {
-		t.Errorf("%d octets allocated for %d of content", got, size)
+	for _, with := range []Cipher{AES256CBC, AES256GCM} {
+		r, wr := io.Pipe()
+		go func() {
+			o := EncryptOptions{Recipients: []*x509.Certificate{w.bob.cert}, Cipher: with}
+			wr.CloseWithError(Encrypt(wr, io.LimitReader(zeros{}, size), -1, o))
+		}()
+		var n counter
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Decrypt(&n, r, []Recipient{w.bob.recipient()}, ber.Limits{})
+		runtime.ReadMemStats(&after)
+		if err != nil || n != size {
+			t.Errorf("%s: %d octets, %v", with, n, err)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 4<<20 {
+			t.Errorf("%s: %d octets allocated for %d of content", with, got, size)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ var fixed = sync.OnceValue(func() identity {
 		NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
 	}
 	der := must(x509.CreateCertificate(nil, tpl, tpl, key.Public(), key))
-	return identity{must(x509.ParseCertificate(der)), key}
+	return identity{cert: must(x509.ParseCertificate(der)), key: key}
 })
 
 // FuzzVerify wants no panic, and no good word about content that was not
@@ -68,7 +68,7 @@ func FuzzDecrypt(f *testing.F) {
 	key, cert := rfc9216(f)
 	for _, size := range []int64{int64(len(text)), -1} {
 		var b bytes.Buffer
-		if err := Encrypt(&b, strings.NewReader(text), size, EncryptOptions{Recipients: []*x509.Certificate{cert}, PKCS1v15: size < 0}); err != nil {
+		if err := Encrypt(&b, strings.NewReader(text), size, EncryptOptions{Recipients: []*x509.Certificate{cert}, PKCS1v15: size < 0, Cipher: AES256GCM}); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b.Bytes())
@@ -77,6 +77,7 @@ func FuzzDecrypt(f *testing.F) {
 	tpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "Fuzz"}}
 	ec := must(x509.ParseCertificate(must(x509.CreateCertificate(nil, tpl, tpl, curve.Public(), curve))))
 	f.Add(must(sealedFor(ec)))
+	f.Add(must(sealedFor(cert)))
 	f.Add(bytes.Repeat([]byte{0x30, 0x80}, 100))
 	keys := []Recipient{{Cert: cert, Key: key}, {Cert: ec, Agree: must(curve.ECDH())}}
 	f.Fuzz(func(t *testing.T, der []byte) {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"encoding/asn1"
 	"fmt"
 
 	"gatewayd/crypto/ber"
@@ -38,31 +37,40 @@ type oaepParameters struct {
 	Label algorithm `asn1:"explicit,optional,tag:2"`
 }
 
-// unwrapRSA decrypts a content key of that many octets.
-func unwrapRSA(key stdcrypto.Decrypter, method algorithm, wrapped []byte, size int) ([]byte, error) {
-	how, err := unwrapOptions(method, size)
+// unwrapRSA decrypts a content key of that many octets, and says how it was
+// encrypted.
+func unwrapRSA(key stdcrypto.Decrypter, method algorithm, wrapped []byte, size int) (plain []byte, name string, err error) {
+	how, name, err := unwrapOptions(method, size)
 	if err != nil {
-		return nil, err
+		return nil, name, err
 	}
-	plain, err := key.Decrypt(rand.Reader, wrapped, how)
+	plain, err = key.Decrypt(rand.Reader, wrapped, how)
 	if err != nil || len(plain) != size {
-		return nil, ErrDecrypt
+		return nil, name, ErrDecrypt
 	}
-	return plain, nil
+	return plain, name, nil
 }
 
 // unwrapOptions says how to decrypt a content key of that many octets.
-func unwrapOptions(method algorithm, size int) (stdcrypto.DecrypterOpts, error) {
+func unwrapOptions(method algorithm, size int) (stdcrypto.DecrypterOpts, string, error) {
 	switch {
 	case method.Algorithm.Equal(oidRSA):
 		// With a given length a broken key comes back as a random one: no
 		// padding oracle (RFC 3218).
 		//lint:ignore SA1019 needed for peers without OAEP
-		return &rsa.PKCS1v15DecryptOptions{SessionKeyLen: size}, nil
+		return &rsa.PKCS1v15DecryptOptions{SessionKeyLen: size}, "RSAES-PKCS1-v1_5", nil
 	case method.Algorithm.Equal(oidOAEP):
-		return oaepOptions(method.Parameters.FullBytes)
+		o, err := oaepOptions(method.Parameters.FullBytes)
+		if err != nil {
+			return nil, "RSAES-OAEP", err
+		}
+		name := fmt.Sprintf("RSAES-OAEP, %v", o.Hash)
+		if o.MGFHash != o.Hash {
+			name += fmt.Sprintf(", MGF1 with %v", o.MGFHash)
+		}
+		return o, name, nil
 	}
-	return nil, fmt.Errorf("%w: key transport %v", ErrUnsupported, method.Algorithm)
+	return nil, "", fmt.Errorf("%w: key transport %v", ErrUnsupported, method.Algorithm)
 }
 
 func oaepOptions(der []byte) (*rsa.OAEPOptions, error) {
@@ -86,17 +94,4 @@ func oaepOptions(der []byte) (*rsa.OAEPOptions, error) {
 		return nil, fmt.Errorf("%w: OAEP label", ErrUnsupported)
 	}
 	return o, unmarshal(p.Label.Parameters.FullBytes, &o.Label, "OAEP label")
-}
-
-// contentKeySize returns the key length of a content cipher, in octets.
-func contentKeySize(cipher asn1.ObjectIdentifier) (int, error) {
-	switch {
-	case cipher.Equal(oidAES128CBC):
-		return 16, nil
-	case cipher.Equal(oidAES192CBC):
-		return 24, nil
-	case cipher.Equal(oidAES256CBC):
-		return 32, nil
-	}
-	return 0, fmt.Errorf("%w: content cipher %v", ErrUnsupported, cipher)
 }

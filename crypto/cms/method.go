@@ -18,6 +18,22 @@ func affordable(key any) bool {
 	return !ok || k.N.BitLen() <= maxRSABits
 }
 
+// methodName returns the name of a signature algorithm, for people.
+func methodName(key any, info signerInfo, h stdcrypto.Hash) string {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		if info.method.Algorithm.Equal(oidPSS) {
+			return fmt.Sprintf("RSASSA-PSS, %v", h)
+		}
+		return fmt.Sprintf("RSASSA-PKCS1-v1_5, %v", h)
+	case *ecdsa.PublicKey:
+		return fmt.Sprintf("ECDSA %s, %v", k.Curve.Params().Name, h)
+	case ed25519.PublicKey:
+		return fmt.Sprintf("Ed25519, %v", h)
+	}
+	return ""
+}
+
 // checkSignature checks info's signature over its attributes, or over the
 // content where it has none. h and digest are those of the content.
 func checkSignature(key any, info signerInfo, h stdcrypto.Hash, digest []byte) error {
@@ -32,7 +48,7 @@ func checkSignature(key any, info signerInfo, h stdcrypto.Hash, digest []byte) e
 	case *ecdsa.PublicKey:
 		return checkECDSA(k, info, h, digest)
 	case ed25519.PublicKey:
-		return checkEd25519(k, info, h)
+		return checkEd25519(k, info)
 	}
 	return fmt.Errorf("%w: key of the signer", ErrUnsupported)
 }
@@ -111,14 +127,15 @@ func checkECDSA(k *ecdsa.PublicKey, info signerInfo, h stdcrypto.Hash, digest []
 	return nil
 }
 
-// checkEd25519 follows RFC 8419: attributes are signed as they are, the
-// content by SHA-512.
-func checkEd25519(k ed25519.PublicKey, info signerInfo, h stdcrypto.Hash) error {
+// checkEd25519 follows RFC 8419 section 3: attributes are signed as they are.
+// The content is digested by SHA-512; other digests of our profile are read, as
+// some write them.
+func checkEd25519(k ed25519.PublicKey, info signerInfo) error {
 	switch {
 	case !info.method.Algorithm.Equal(oidEd25519):
 		return fmt.Errorf("%w: signature algorithm %v", ErrUnsupported, info.method.Algorithm)
-	case info.attributes == nil || h != stdcrypto.SHA512:
-		return fmt.Errorf("%w: Ed25519 without attributes or SHA-512", ErrUnsupported)
+	case info.attributes == nil:
+		return fmt.Errorf("%w: Ed25519 without attributes", ErrUnsupported)
 	case !ed25519.Verify(k, info.attributes, info.signature):
 		return ErrSignature
 	}

@@ -3,6 +3,7 @@ package cms
 import (
 	"bytes"
 	stdcrypto "crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -26,13 +28,17 @@ var now = time.Date(2026, 11, 23, 13, 5, 6, 0, time.UTC)
 
 // identity is a key with its certificate.
 type identity struct {
-	cert *x509.Certificate
-	key  stdcrypto.Signer
+	cert  *x509.Certificate
+	key   stdcrypto.Signer
+	agree *ecdh.PrivateKey // instead of key: X25519
 }
 
 func (i identity) signer() Signer { return Signer{Cert: i.cert, Key: i.key} }
 
 func (i identity) recipient() Recipient {
+	if i.agree != nil {
+		return Recipient{Cert: i.cert, Agree: i.agree}
+	}
 	if k, ok := i.key.(*ecdsa.PrivateKey); ok {
 		return Recipient{Cert: i.cert, Agree: must(k.ECDH())}
 	}
@@ -44,6 +50,7 @@ func (i identity) recipient() Recipient {
 type world struct {
 	root, middle, mallory identity
 	rsa, bob, p256        identity
+	x25519                identity
 	keys                  map[string]identity // signers by kind of key
 	roots                 *x509.CertPool
 }
@@ -62,6 +69,8 @@ var testWorld = sync.OnceValue(func() world {
 	}
 	w.rsa, w.p256 = w.keys["rsa"], w.keys["p256"]
 	w.bob = issue("bob", newRSA(3072), &w.middle, false)
+	agree := must(ecdh.X25519().GenerateKey(rand.Reader))
+	w.x25519 = identity{cert: certify("x25519", agree.PublicKey(), w.middle.key, w.middle.cert, false), agree: agree}
 	return w
 })
 
@@ -77,6 +86,14 @@ func ec(c elliptic.Curve) stdcrypto.Signer { return must(ecdsa.GenerateKey(c, ra
 func newRSA(bits int) stdcrypto.Signer { return must(rsa.GenerateKey(rand.Reader, bits)) }
 
 func issue(name string, key stdcrypto.Signer, by *identity, ca bool) identity {
+	if by == nil {
+		return identity{cert: certify(name, key.Public(), key, nil, ca), key: key}
+	}
+	return identity{cert: certify(name, key.Public(), by.key, by.cert, ca), key: key}
+}
+
+// certify signs a certificate; without issuer it is issued by itself.
+func certify(name string, public stdcrypto.PublicKey, by stdcrypto.Signer, issuer *x509.Certificate, ca bool) *x509.Certificate {
 	tpl := &x509.Certificate{
 		SerialNumber: must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))),
 		Subject:      pkix.Name{CommonName: name, Country: []string{"CH"}},
@@ -87,12 +104,37 @@ func issue(name string, key stdcrypto.Signer, by *identity, ca bool) identity {
 	if ca {
 		tpl.IsCA, tpl.BasicConstraintsValid, tpl.KeyUsage = true, true, x509.KeyUsageCertSign
 	}
-	parent, parentKey := tpl, key
-	if by != nil {
-		parent, parentKey = by.cert, by.key
+	if issuer == nil {
+		issuer = tpl
 	}
-	der := must(x509.CreateCertificate(rand.Reader, tpl, parent, key.Public(), parentKey))
-	return identity{must(x509.ParseCertificate(der)), key}
+	agree, ok := public.(*ecdh.PublicKey)
+	if ok {
+		public = ed25519.PublicKey(agree.Bytes()) // as long as an X25519 key
+	}
+	der := must(x509.CreateCertificate(rand.Reader, tpl, issuer, public, by))
+	if ok {
+		der = asX25519(der, by)
+	}
+	return must(x509.ParseCertificate(der))
+}
+
+// asX25519 turns a certificate for an Ed25519 key into one for X25519, which
+// crypto/x509 cannot write.
+func asX25519(der []byte, by stdcrypto.Signer) []byte {
+	var c struct {
+		TBS       asn1.RawValue
+		Algorithm asn1.RawValue
+		Signature asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &c); err != nil {
+		panic(err)
+	}
+	c.TBS.FullBytes = bytes.Replace(c.TBS.FullBytes, oid(oidEd25519), oid(oidX25519), 1)
+	h := stdcrypto.SHA384.New() // the issuer is on P-384
+	h.Write(c.TBS.FullBytes)
+	c.Signature = asn1.BitString{Bytes: must(by.Sign(rand.Reader, h.Sum(nil), stdcrypto.SHA384))}
+	c.Signature.BitLength = 8 * len(c.Signature.Bytes)
+	return must(asn1.Marshal(c))
 }
 
 // trusting are the options of a verifier who has all he needs.
@@ -106,7 +148,11 @@ func files(t *testing.T, ids map[string]identity) string {
 	dir := t.TempDir()
 	for name, id := range ids {
 		put(t, dir, name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: id.cert.Raw}))
-		put(t, dir, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(id.key))}))
+		private := any(id.key)
+		if id.agree != nil {
+			private = id.agree
+		}
+		put(t, dir, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(private))}))
 	}
 	return dir
 }

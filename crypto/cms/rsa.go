@@ -22,9 +22,9 @@ func isPSSKey(c *x509.Certificate) bool {
 	return err == nil && spki.Algorithm.Algorithm.Equal(oidPSS)
 }
 
-// publicKey returns the key of a certificate, also for id-RSASSA-PSS keys,
-// which crypto/x509 leaves out.
-func publicKey(c *x509.Certificate) (any, error) {
+// PublicKey returns the key of a certificate, also those that crypto/x509
+// leaves out: id-RSASSA-PSS as *rsa.PublicKey, X25519 as *ecdh.PublicKey.
+func PublicKey(c *x509.Certificate) (any, error) {
 	if c.PublicKey != nil {
 		return c.PublicKey, nil
 	}
@@ -34,6 +34,9 @@ func publicKey(c *x509.Certificate) (any, error) {
 	}
 	if err := unmarshal(c.RawSubjectPublicKeyInfo, &spki, "public key"); err != nil {
 		return nil, err
+	}
+	if spki.Algorithm.Algorithm.Equal(oidX25519) {
+		return x509.ParsePKIXPublicKey(c.RawSubjectPublicKeyInfo)
 	}
 	if !spki.Algorithm.Algorithm.Equal(oidPSS) {
 		return nil, fmt.Errorf("%w: public key %v", ErrUnsupported, spki.Algorithm.Algorithm)

@@ -88,7 +88,7 @@ func schemeFor(s Signer, o SignOptions) (scheme, error) {
 	if s.Cert == nil || s.Key == nil {
 		return scheme{}, fmt.Errorf("signer: certificate or key is missing")
 	}
-	public, err := publicKey(s.Cert)
+	public, err := PublicKey(s.Cert)
 	if err != nil {
 		return scheme{}, fmt.Errorf("signer: %w", err)
 	}

@@ -246,6 +246,9 @@ func (v *verifier) check(info signerInfo) Signature {
 	s.Err = ErrNoSignerKey
 	for _, c := range v.candidates(info.who) {
 		s.Cert = c
+		if key, err := PublicKey(c); err == nil {
+			s.Algorithm = methodName(key, info, s.Hash)
+		}
 		if s.Err = checkWith(c, info, values, s.Hash, digest); s.Err == nil {
 			break
 		}
@@ -298,7 +301,7 @@ func checkWith(c *x509.Certificate, info signerInfo, values signedValues, h stdc
 			return fmt.Errorf("%w: certificate is not the one that was signed with", ErrSignature)
 		}
 	}
-	key, err := publicKey(c)
+	key, err := PublicKey(c)
 	if err != nil {
 		return err
 	}
@@ -309,7 +312,7 @@ func checkWith(c *x509.Certificate, info signerInfo, values signedValues, h stdc
 }
 
 func weakKey(c *x509.Certificate) bool {
-	key, err := publicKey(c)
+	key, err := PublicKey(c)
 	if err != nil {
 		return true
 	}

@@ -41,6 +41,7 @@ type Signature struct {
 	Chain       []*x509.Certificate // from Cert to the anchor; nil if ChainErr is set
 	ChainErr    error               // why Cert is not under an anchor; nil: it is
 	SigningTime time.Time           // claimed by the signer, by attribute or else Claimed; zero: not said
+	Algorithm   string              // for people: "RSASSA-PSS, SHA-256"; "" if unknown
 	Hash        stdcrypto.Hash      // digest of content and attributes
 	Weak        bool                // SHA-1, or RSA with fewer than 2048 bits
 	ESS         bool                // the signed attributes name the certificate (RFC 5035)
@@ -67,6 +68,9 @@ func Verify(signed, content io.Reader, o VerifyOptions) (*Result, error) {
 	if len(infos) == 0 {
 		return &v.result, fmt.Errorf("signed data: %w: no signer", ErrNotSigned)
 	}
+	if v.missing {
+		return nil, fmt.Errorf("signed data: %w: content is missing", ErrSignature)
+	}
 	var errs []error
 	for _, info := range infos {
 		s := v.check(info)
@@ -82,13 +86,19 @@ type verifier struct {
 	hashes map[stdcrypto.Hash]hash.Hash // of the content, as announced
 	head   head
 	result Result
+
+	missing bool // there is no content, inside or beside
 }
 
 // read takes the object apart, hashing the content when it comes by.
 func (v *verifier) read(content io.Reader) ([]signerInfo, error) {
 	r := v.r
-	if err := open(r, oidSignedData, ErrNotSigned); err != nil {
+	kind, err := open(r)
+	if err != nil {
 		return nil, err
+	}
+	if !kind.Equal(oidSignedData) {
+		return nil, fmt.Errorf("%w: content type %v", ErrNotSigned, kind)
 	}
 	if err := r.Enter(ber.Sequence); err != nil {
 		return nil, err
@@ -160,7 +170,8 @@ func (v *verifier) readContent(detached io.Reader) error {
 			return fmt.Errorf("content: %w", err)
 		}
 		if detached == nil {
-			return fmt.Errorf("%w: content is missing", ErrSignature)
+			v.missing = true
+			return nil
 		}
 		return v.hash(detached, nil)
 	}

@@ -460,7 +460,7 @@ func TestPSSKey(t *testing.T) {
 		"negative key": ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, oid(oidPSS)), ber.Wrap(3, []byte{0}, ber.Wrap(ber.Sequence, []byte{2, 1, 0xff, 2, 1, 3}))),
 	} {
 		c := &x509.Certificate{RawSubjectPublicKeyInfo: spki}
-		if k, err := publicKey(c); err == nil || !weakKey(c) {
+		if k, err := PublicKey(c); err == nil || !weakKey(c) {
 			t.Errorf("%s: %v", name, k)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // feeds, it is tried again in canonical form: some sign that and then encrypt
 // what they have on disk.
 func Detached(t Technique, e *Entity, verify func(content, signature io.Reader) []Signature) *Layer {
-	l := &Layer{Technique: t, Encryption: NotEncrypted}
+	l := &Layer{Technique: t, Encryption: NotEncrypted, Clear: true}
 	if len(e.Children) > 0 {
 		content := e.Part(e.Children[0])
 		l.Inner = &content

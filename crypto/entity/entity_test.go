@@ -122,15 +122,23 @@ func (fake) Open(e *Entity, w Work) *Layer {
 	if !ok {
 		return nil
 	}
-	l := &Layer{Encryption: NotEncrypted, Detail: "because"}
+	word, clear := strings.CutPrefix(word, "clear+")
+	l := &Layer{Encryption: NotEncrypted, Detail: "because", Clear: clear}
 	switch v := Encryption(word); v {
+	case "weak_cipher":
+		l.Encryption = WeakCipher
 	case Decrypted, Malleable:
 		l.Encryption = v
 	case NotForUs, Damaged:
 		l.Encryption = v
 		return l
 	default:
-		s := Signature{Verdict: Signing(word)}
+		var s Signature
+		if word, ok := strings.CutSuffix(word, "+now"); ok {
+			s.Verdict, s.Time = Signing(word), now
+		} else {
+			s.Verdict = Signing(word)
+		}
 		if word == "other" {
 			s.Verdict = Good
 		} else {
@@ -175,6 +183,16 @@ func TestConclusions(t *testing.T) {
 		{"good malleable", Malleable, Outside, true},
 		{"good decrypted", Decrypted, Outside, true},
 		{"good malleable good", Decrypted, Good, true},
+		{"good other malleable", PartlyHidden, Good, true},
+		{"good good malleable good", PartlyHidden, Good, true},
+		{"malleable good good malleable", PartlyHidden, Good, true},
+		{"broken good malleable", PartlyHidden, Broken, true},
+		{"weak_cipher", WeakCipher, NotSigned, true},
+		{"weak_cipher good", WeakCipher, Good, true},
+		{"weak_cipher broken", WeakCipher, Broken, false},
+		{"clear+good good", NotEncrypted, Good, true},
+		{"clear+good other", NotEncrypted, WrongSender, true},
+		{"good clear+other", NotEncrypted, WrongSender, true},
 		{"broken malleable good", Decrypted, Good, true},
 		{"good malleable broken", Malleable, Broken, false},
 		{"malleable malleable good", Decrypted, Good, true},
@@ -198,7 +216,11 @@ func TestConclusions(t *testing.T) {
 		}
 		var b bytes.Buffer
 		_, err = op.WriteMessage(&b)
-		if want := "From: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\nend"; (err == nil) != c.content || c.content && b.String() != want {
+		want := "From: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\nend"
+		if op.Encryption == PartlyHidden {
+			want = "From: a@b.example\r\nMIME-Version: 1.0\r\n" + raw[strings.LastIndex(raw, "Content-Type: x/malleable"):]
+		}
+		if (err == nil) != c.content || c.content && b.String() != want {
 			t.Errorf("%q: %v, %q", c.layers, err, b.String())
 		}
 		if err := op.Close(); err != nil || op.Content != nil {
@@ -209,7 +231,7 @@ func TestConclusions(t *testing.T) {
 
 // TestSeverity: every verdict that a layer can have stands in the order.
 func TestSeverity(t *testing.T) {
-	for _, v := range []Signing{Good, WrongSender, Untrusted, UnknownKey, PartlySeen, Expired, Unchecked, Weak, Revoked, Broken} {
+	for _, v := range []Signing{Good, Redated, WrongSender, Untrusted, UnknownKey, PartlySeen, Expired, Unchecked, Weak, Revoked, Broken} {
 		if severity(v) < 0 {
 			t.Errorf("%q has no place", v)
 		}

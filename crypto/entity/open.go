@@ -14,7 +14,7 @@ import (
 
 // Limits bound what Open does. A zero field means its default.
 type Limits struct {
-	Layers int   // layers taken off; default 8
+	Layers int   // layers taken off; default 12
 	Size   int64 // octets of content of one layer; default 64 MiB
 }
 
@@ -26,6 +26,8 @@ type Options struct {
 	At      time.Time               // when the message came: keys and chains must be good then
 	Limits  Limits
 }
+
+const defaultLayers = 12
 
 // Opener takes one layer off, if it is of its technique.
 type Opener interface {
@@ -93,6 +95,7 @@ type Opened struct {
 	Content    *Entity    // the innermost entity; nil: not opened or held back, see Detail
 	Detail     string     // why there is no Content
 
+	buried bool // something encrypted lies deeper than it may
 	outer  *Message
 	source watched
 	outs   []*Out
@@ -127,15 +130,12 @@ func (op *Opened) open(whole Range, o Options) error {
 	if err != nil {
 		return err
 	}
-	from := o.From
-	if from.IsNull() {
-		from, _, _ = mail.HeaderFrom(e.Root.Header)
-	}
+	author := authorOf(e.Root.Header, o.From)
 	layers, w := o.Limits.Layers, op.work(o)
 	if layers <= 0 {
-		layers = 8
+		layers = defaultLayers
 	}
-	for e != nil {
+	for e != nil && definite(e.Root.Header) {
 		layer := takeOff(e, o.Openers, w)
 		if err := op.trouble(); err != nil {
 			return fmt.Errorf("open message: %w", err)
@@ -146,7 +146,11 @@ func (op *Opened) open(whole Range, o Options) error {
 		if len(op.Layers) == layers {
 			return fmt.Errorf("open message: %w: over %d layers", ErrTooLarge, layers)
 		}
-		judgeSender(layer, from)
+		if layer.Encryption != NotEncrypted && op.signedTwice() {
+			op.buried = true
+			break
+		}
+		author.judge(layer)
 		inner := layer.Inner
 		layer.Inner = nil // only Content is given out
 		op.Layers = append(op.Layers, *layer)
@@ -158,6 +162,22 @@ func (op *Opened) open(whole Range, o Options) error {
 	}
 	op.Content = e
 	return op.conclude()
+}
+
+// definite reports whether readers agree about what the entity is: with one
+// field too many, one may see a signature where another sees a text.
+func definite(h *mail.Header) bool {
+	return len(h.All("Content-Type")) <= 1 && len(h.All("Content-Transfer-Encoding")) <= 1
+}
+
+// signedTwice reports whether the newest layers are two signatures. What is
+// encrypted counts as the root or inside one signature (RFC 2634 section 1.1:
+// triple wrapping); whoever puts a second signature around it signs something
+// that he cannot read.
+func (op *Opened) signedTwice() bool {
+	n := len(op.Layers)
+	return n > 1 && len(op.Layers[n-1].Signatures) > 0 && len(op.Layers[n-2].Signatures) > 0 &&
+		op.Layers[n-1].Encryption == NotEncrypted && op.Layers[n-2].Encryption == NotEncrypted
 }
 
 func (op *Opened) work(o Options) Work {
@@ -229,114 +249,6 @@ func takeOff(e *Entity, openers []Opener, w Work) *Layer {
 		}
 	}
 	return nil
-}
-
-// judgeSender turns good signatures by somebody else into WrongSender.
-func judgeSender(l *Layer, from message.Address) {
-	for i, s := range l.Signatures {
-		if s.Verdict != Good {
-			continue
-		}
-		found := false
-		for _, a := range s.Addresses {
-			found = found || !from.IsNull() && a.Key() == from.Key()
-		}
-		if !found {
-			l.Signatures[i].Verdict = WrongSender
-		}
-	}
-}
-
-// conclude forms the verdicts about the whole message.
-func (op *Opened) conclude() error {
-	op.Encryption, op.Signature = NotEncrypted, NotSigned
-	last := -1 // the innermost encrypted layer
-	for i, l := range op.Layers {
-		if l.Encryption != NotEncrypted {
-			last, op.Encryption = i, l.Encryption
-		}
-	}
-	authors := op.Layers[max(last, 0):]
-	for _, l := range authors {
-		op.Signature = worse(op.Signature, l.signing())
-	}
-	if op.Encryption == Malleable && proves(op.Signature) {
-		op.Encryption = Decrypted
-	}
-	if op.Signature == NotSigned && last > 0 {
-		for _, l := range op.Layers[:last] {
-			if len(l.Signatures) > 0 {
-				op.Signature = Outside
-			}
-		}
-	}
-	switch {
-	case op.Content == nil:
-		op.Detail = op.Layers[len(op.Layers)-1].Detail
-	case op.Encryption == Malleable && op.Signature == Broken:
-		op.Content, op.Detail = nil, "held back: encrypted, and the signature inside is broken"
-	case op.Signature == NotSigned || op.Encryption == NotEncrypted:
-		return op.lookInside()
-	}
-	return nil
-}
-
-// worse joins the verdicts of layers around the same content. A further
-// signature inside may be somebody else's: who forwards signed mail signs it
-// for himself.
-func worse(sofar, next Signing) Signing {
-	switch {
-	case next == NotSigned:
-		return sofar
-	case sofar == NotSigned:
-		return next
-	case next == WrongSender:
-		next = Good
-	}
-	if severity(next) > severity(sofar) {
-		return next
-	}
-	return sofar
-}
-
-// lookInside looks for protected parts that are not the root. They are only
-// told, never opened. What lies in an attached message is that one's affair.
-func (op *Opened) lookInside() error {
-	tree, err := parts.Read(op.Content.Reader(), op.Content.Size, parts.Limits{})
-	if err != nil {
-		return fmt.Errorf("read content: %w", err)
-	}
-	attached := make([]bool, len(tree.Parts))
-	for i, p := range tree.Parts {
-		if p.Parent >= 0 {
-			attached[i] = attached[p.Parent] || strings.HasPrefix(tree.Parts[p.Parent].Type, "message/")
-		}
-		if attached[i] {
-			continue
-		}
-		encrypted, signed := protection(p)
-		if encrypted && op.Encryption == NotEncrypted {
-			op.Encryption = PartlyHidden
-		}
-		if signed && op.Signature == NotSigned {
-			op.Signature = PartlySeen
-		}
-	}
-	return nil
-}
-
-// protection tells what the type of a part promises.
-func protection(p parts.Part) (encrypted, signed bool) {
-	switch p.Type {
-	case "multipart/encrypted":
-		return true, false
-	case "multipart/signed":
-		return false, true
-	case "application/pkcs7-mime", "application/x-pkcs7-mime":
-		kind := strings.ToLower(p.Params["smime-type"])
-		return kind == "" || strings.HasSuffix(kind, "enveloped-data"), kind == "signed-data"
-	}
-	return false, false
 }
 
 // WriteMessage writes the opened message: the fields given (complete, without

@@ -248,8 +248,8 @@ func TestLookInside(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	raw := strings.Repeat("Content-Type: x/good\r\n\r\n", 9) + "\r\nend"
-	for layers, want := range map[int]error{0: ErrTooLarge, 8: ErrTooLarge, 9: nil, 3: ErrTooLarge} {
+	raw := strings.Repeat("Content-Type: x/good\r\n\r\n", 13) + "\r\nend"
+	for layers, want := range map[int]error{0: ErrTooLarge, 12: ErrTooLarge, 13: nil, 3: ErrTooLarge} {
 		op, err := Open(strings.NewReader(raw), int64(len(raw)), Options{At: now, Openers: []Opener{fake{}}, Limits: Limits{Layers: layers}})
 		if !errors.Is(err, want) {
 			t.Errorf("%d layers: %v", layers, err)

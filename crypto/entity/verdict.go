@@ -28,6 +28,7 @@ const (
 	NotEncrypted Encryption = "none"
 	Decrypted    Encryption = "decrypted"    // opened, and a check of its own or a signature inside proves that nobody changed it
 	Malleable    Encryption = "malleable"    // opened, but nothing proves that the content was not changed on the way (CBC without signature)
+	WeakCipher   Encryption = "weak"         // opened, but by a cipher or key that can be broken: others may have read it
 	NotForUs     Encryption = "not_for_us"   // none of our keys opens it
 	Damaged      Encryption = "damaged"      // a key of ours fits, the content does not: changed or cut
 	NoIntegrity  Encryption = "no_integrity" // a form without any protection against change; never opened
@@ -43,7 +44,8 @@ type Signing string
 const (
 	NotSigned   Signing = "none"
 	Good        Signing = "good"         // fits, by a key that we trust, for the sender's address, over the whole content
-	WrongSender Signing = "wrong_sender" // as good, but the key belongs to another address than the sender's
+	Redated     Signing = "redated"      // as good, but the message is dated long after it was signed: perhaps copied into a new one
+	WrongSender Signing = "wrong_sender" // as good, but the key belongs to another address than the sender's, or who that is stays unclear
 	Untrusted   Signing = "untrusted"    // fits, but no trust anchor of ours stands above the key
 	UnknownKey  Signing = "unknown_key"  // cannot be checked: we do not have the key
 	Expired     Signing = "expired"      // fits, but key, certificate or signature had expired or were not yet valid
@@ -57,13 +59,13 @@ const (
 
 // severity orders verdicts from the best to the worst.
 func severity(s Signing) int {
-	return slices.Index([]Signing{Good, WrongSender, Untrusted, UnknownKey, PartlySeen, Expired, Unchecked, Weak, Revoked, Broken}, s)
+	return slices.Index([]Signing{Good, Redated, WrongSender, Untrusted, UnknownKey, PartlySeen, Expired, Unchecked, Weak, Revoked, Broken}, s)
 }
 
 // proves reports whether a signature with that verdict shows that the content
 // is what its signer signed, whoever that is.
 func proves(s Signing) bool {
-	return slices.Contains([]Signing{Good, WrongSender, Untrusted, Expired}, s)
+	return slices.Contains([]Signing{Good, Redated, WrongSender, Untrusted, Expired}, s)
 }
 
 // Signature is one signature of a layer.
@@ -72,6 +74,7 @@ type Signature struct {
 	Detail    string            // why, for a person; without address or content
 	Signer    string            // subject of the certificate, or user ID of the key; "" if unknown. Personal data: not for logs
 	Addresses []message.Address // the addresses for which the key stands
+	Algorithm string            // for a person: "ECDSA P-256, SHA-256"; "" if unknown
 	KeyID     string            // fingerprint in hexadecimal: SHA-256 of the certificate, or of the OpenPGP key
 	Time      time.Time         // of signing as the signer claims; zero: not said
 	LineEnds  bool              // fits only after bare line feeds were read as CRLF (RFC 8551 section 3.1.1)
@@ -82,6 +85,9 @@ type Layer struct {
 	Technique  Technique
 	Encryption Encryption  // NotEncrypted for a layer that only signs
 	Signatures []Signature // empty for a layer that only encrypts
+	Clear      bool        // the signed content stands readable beside its signature (multipart/signed)
+	Compressed bool        // a layer that only packs
+	Algorithms []string    // of encryption, for a person: content, then its key
 	Key        string      // fingerprint of our key that opened it; "" if none
 	Detail     string      // why it could not be opened, for a person
 	Inner      *Range      // what was inside; nil: not to be had. Only between Opener and Open

@@ -75,7 +75,7 @@ func (r *Ring) Signers(authority string, from message.Address, at time.Time) Sig
 		reason := Reason{File: o.file, Technique: entity.SMIME}
 		if o.smime != nil {
 			reason.Fingerprint = fingerprint(o.smime.Cert)
-			if reason.Err = smime.CheckSigner(o.smime.Cert, from, at); reason.Err == nil && (cert < 0 || o.smime.Cert.NotAfter.After(s.SMIME.Cert.NotAfter)) {
+			if reason.Err = smime.CheckSigner(o.smime.Cert, from, at); reason.Err == nil && o.smime.Key != nil && (cert < 0 || o.smime.Cert.NotAfter.After(s.SMIME.Cert.NotAfter)) {
 				s.SMIME, cert = o.smime.Signer(), i
 			}
 		} else {

@@ -105,7 +105,8 @@ func TestKeyVerdicts(t *testing.T) {
 	}{
 		{"good then, expired now", w.old, then, entity.Expired},
 		{"tomorrow", w.amt, now.AddDate(0, 0, 1), entity.Expired},
-		{"good then and now", w.amt, then, entity.Good},
+		{"good then and now", w.amt, now, entity.Good},
+		{"signed a year before its date", w.amt, then, entity.Redated},
 	} {
 		out := protect(t, letter, Options{Signer: &c.signer, Time: c.at})
 		op := open(t, out, with(c.signer.public()))

@@ -2,7 +2,9 @@ package smime
 
 import (
 	stdcrypto "crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
@@ -18,15 +20,20 @@ import (
 )
 
 // Identity is a certificate with its private key. It says nothing about where
-// the key lives: any crypto.Signer will do.
+// the key lives: any crypto.Signer or ecdh.KeyExchanger will do.
 type Identity struct {
 	Cert  *x509.Certificate
 	Chain []*x509.Certificate // between Cert and its anchor
-	Key   stdcrypto.Signer
+	Key   stdcrypto.Signer    // nil for a key that only agrees
+	Agree ecdh.KeyExchanger   // X25519; nil for every other key
 }
 
-// Signer returns the identity in the role of a signer.
+// Signer returns the identity in the role of a signer; nil for a key that
+// cannot.
 func (i Identity) Signer() *cms.Signer {
+	if i.Key == nil {
+		return nil
+	}
 	return &cms.Signer{Cert: i.Cert, Chain: i.Chain, Key: i.Key}
 }
 
@@ -34,6 +41,10 @@ func (i Identity) Signer() *cms.Signer {
 // a key that cannot.
 func (i Identity) Recipient() (r cms.Recipient, ok bool) {
 	r.Cert = i.Cert
+	if i.Agree != nil {
+		r.Agree = i.Agree
+		return r, true
+	}
 	switch k := i.Key.(type) {
 	case *ecdsa.PrivateKey:
 		agree, err := k.ECDH()
@@ -87,17 +98,31 @@ func ParseIdentity(certs, key []byte) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	public, ok := private.Public().(interface {
+	id := Identity{Cert: list[0], Chain: list[1:]}
+	var own stdcrypto.PublicKey
+	switch k := private.(type) {
+	case stdcrypto.Signer:
+		id.Key, own = k, k.Public()
+	case *ecdh.PrivateKey:
+		id.Agree, own = k, k.PublicKey()
+	default:
+		return Identity{}, errors.New("private key: of an unknown kind")
+	}
+	theirs, err := cms.PublicKey(list[0])
+	if err != nil {
+		return Identity{}, fmt.Errorf("certificate: %w", err)
+	}
+	public, ok := own.(interface {
 		Equal(stdcrypto.PublicKey) bool
 	})
-	if !ok || !public.Equal(list[0].PublicKey) {
+	if !ok || !public.Equal(theirs) {
 		return Identity{}, errors.New("private key: does not belong to the first certificate")
 	}
-	return Identity{Cert: list[0], Chain: list[1:], Key: private}, nil
+	return id, nil
 }
 
 // parseKey never puts anything of the file into an error.
-func parseKey(data []byte) (stdcrypto.Signer, error) {
+func parseKey(data []byte) (stdcrypto.PrivateKey, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		var key any
 		var err error
@@ -116,10 +141,7 @@ func parseKey(data []byte) (stdcrypto.Signer, error) {
 		if err != nil {
 			return nil, errors.New("private key: not readable")
 		}
-		if signer, ok := key.(stdcrypto.Signer); ok {
-			return signer, nil
-		}
-		return nil, errors.New("private key: of a kind that cannot sign")
+		return key, nil
 	}
 	return nil, errors.New("private key: no PEM block PRIVATE KEY")
 }
@@ -149,7 +171,11 @@ func Addresses(c *x509.Certificate) []message.Address {
 // who puts a certificate into the configuration trusts it.
 func CheckRecipient(c *x509.Certificate, to message.Address, at time.Time) error {
 	usage := x509.KeyUsageKeyEncipherment
-	switch k := c.PublicKey.(type) {
+	key, err := cms.PublicKey(c)
+	if err != nil {
+		return entity.ErrWeakKey
+	}
+	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < 2048 {
 			return entity.ErrWeakKey
@@ -158,6 +184,8 @@ func CheckRecipient(c *x509.Certificate, to message.Address, at time.Time) error
 		if k.Curve == elliptic.P224() {
 			return entity.ErrWeakKey
 		}
+		usage = x509.KeyUsageKeyAgreement
+	case *ecdh.PublicKey:
 		usage = x509.KeyUsageKeyAgreement
 	default:
 		return entity.ErrWeakKey
@@ -168,7 +196,19 @@ func CheckRecipient(c *x509.Certificate, to message.Address, at time.Time) error
 // CheckSigner reports whether the certificate may sign for that address at that
 // time. A null address is not compared: an authority's seal may stand for many.
 func CheckSigner(c *x509.Certificate, from message.Address, at time.Time) error {
-	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() < 2048 {
+	key, err := cms.PublicKey(c)
+	if err != nil {
+		return entity.ErrWeakKey
+	}
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		if k.N.BitLen() < 2048 {
+			return entity.ErrWeakKey
+		}
+	case *ecdsa.PublicKey, ed25519.PublicKey:
+	case *ecdh.PublicKey:
+		return entity.ErrWrongUse
+	default:
 		return entity.ErrWeakKey
 	}
 	return check(c, x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment, from, at)

@@ -193,8 +193,8 @@ func TestForms(t *testing.T) {
 		{"by its name", "application/octet-stream; name=SMIME.P7M", opaque, entity.NotEncrypted, entity.Good},
 		{"sealed by its name", "application/octet-stream; name=smime.p7m", sealed, entity.Malleable, entity.NotSigned},
 		{"another name", "application/octet-stream; name=a.bin", sealed, entity.NotEncrypted, entity.NotSigned},
-		{"wrong type", "application/pkcs7-mime; smime-type=enveloped-data", opaque, entity.Unreadable, entity.NotSigned},
-		{"compressed", "application/pkcs7-mime; smime-type=compressed-data", opaque, entity.NotEncrypted, entity.NotSigned},
+		{"wrong type", "application/pkcs7-mime; smime-type=enveloped-data", opaque, entity.NotEncrypted, entity.Good},
+		{"another wrong type", "application/pkcs7-mime; smime-type=signed-data", sealed, entity.Malleable, entity.NotSigned},
 		{"signature without content", "application/pkcs7-mime; smime-type=signed-data", certs, entity.NotEncrypted, entity.Broken},
 		{"nothing", "application/pkcs7-mime", nil, entity.Unreadable, entity.NotSigned},
 	} {

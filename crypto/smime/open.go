@@ -22,19 +22,24 @@ type Opener struct {
 	Certificates []*x509.Certificate // further certificates: intermediates, signers that send none
 }
 
-// Open implements entity.Opener.
+// Open implements entity.Opener. What a part is, its own octets say: the
+// smime-type parameter is often missing and sometimes wrong.
 func (o Opener) Open(e *entity.Entity, w entity.Work) *entity.Layer {
-	switch kind := e.Root.Params["smime-type"]; {
-	case e.Root.Type == "multipart/signed" && isSignature(e.Protocol()):
+	if e.Root.Type == "multipart/signed" && isSignature(e.Protocol()) {
 		return o.openDetached(e, w)
-	case !isMIME(e.Root):
-		return nil
-	case strings.EqualFold(kind, "signed-data"):
-		return o.openOpaque(e, w)
-	case strings.EqualFold(kind, "certs-only") || strings.EqualFold(kind, "compressed-data"):
+	}
+	if !isMIME(e.Root) {
 		return nil
 	}
-	return o.openEnveloped(e, w)
+	switch cms.KindOf(e.Decoded(e.Root)) {
+	case cms.Signed:
+		return o.openOpaque(e, w)
+	case cms.Sealed:
+		return o.openSealed(e, w)
+	case cms.Compressed:
+		return o.openCompressed(e, w)
+	}
+	return &entity.Layer{Technique: entity.SMIME, Encryption: entity.Unreadable, Detail: "broken syntax, or an object outside our profile"}
 }
 
 func isSignature(protocol string) bool {
@@ -58,26 +63,51 @@ func (o Opener) limits(w entity.Work) ber.Limits {
 	return ber.Limits{Size: w.Size + 4<<20} // certificates, recipients and the bones of the object beside the content
 }
 
-// openEnveloped decrypts. Where no type was named it may turn out to be signed.
-func (o Opener) openEnveloped(e *entity.Entity, w entity.Work) *entity.Layer {
-	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.Malleable}
+// openSealed decrypts (RFC 8551 sections 3.3 and 3.4).
+func (o Opener) openSealed(e *entity.Entity, w entity.Work) *entity.Layer {
+	l := &entity.Layer{Technique: entity.SMIME}
 	out := w.Out()
 	opened, err := cms.Decrypt(out, e.Decoded(e.Root), o.Keys, o.limits(w))
+	if opened.Cipher != "" {
+		l.Algorithms = []string{opened.Cipher, opened.KeyEncryption}
+	}
 	switch {
 	case err == nil:
-		l.Inner, l.Key = out.Whole(), fingerprint(opened.Recipient)
+		l.Encryption, l.Inner, l.Key = worth(opened), out.Whole(), fingerprint(opened.Recipient)
 	case errors.Is(err, cms.ErrNoRecipient):
 		l.Encryption, l.Detail = entity.NotForUs, "encrypted for certificates that we have no key of"
 	case errors.Is(err, cms.ErrDecrypt):
 		l.Encryption, l.Detail = entity.Damaged, "the content does not fit the key: damaged, or not meant for us"
-	case errors.Is(err, cms.ErrNotSealed) && e.Root.Params["smime-type"] == "":
-		return o.openOpaque(e, w)
 	case errors.Is(err, cms.ErrUnsupported):
 		l.Encryption, l.Detail = entity.Unreadable, "an algorithm outside our profile"
-	case errors.Is(err, cms.ErrNotSealed):
-		l.Encryption, l.Detail = entity.Unreadable, "a form of encryption outside our profile"
 	default:
 		l.Encryption, l.Detail = entity.Unreadable, "broken syntax"
+	}
+	return l
+}
+
+// worth says what the encryption of an opened object is worth.
+func worth(opened cms.Opened) entity.Encryption {
+	switch {
+	case opened.Weak:
+		return entity.WeakCipher
+	case opened.Authenticated:
+		return entity.Decrypted
+	}
+	return entity.Malleable
+}
+
+// openCompressed unpacks (RFC 8551 section 3.6).
+func (o Opener) openCompressed(e *entity.Entity, w entity.Work) *entity.Layer {
+	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.NotEncrypted, Compressed: true}
+	out := w.Out()
+	switch err := cms.Decompress(out, e.Decoded(e.Root), w.Size, o.limits(w)); {
+	case err == nil:
+		l.Inner = out.Whole()
+	case errors.Is(err, cms.ErrBomb):
+		l.Detail = "packed content that is too long"
+	default:
+		l.Detail = "packed content that cannot be read"
 	}
 	return l
 }
@@ -125,7 +155,7 @@ func judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, str
 	}
 	var list []entity.Signature
 	for _, s := range result.Signatures {
-		v := entity.Signature{Time: s.SigningTime}
+		v := entity.Signature{Time: s.SigningTime, Algorithm: s.Algorithm}
 		if s.Cert != nil {
 			v.Signer, v.KeyID, v.Addresses = s.Cert.Subject.String(), fingerprint(s.Cert), Addresses(s.Cert)
 		}
