@@ -54,13 +54,25 @@ func (m messageInspectCmd) Run(c console) error {
 	return beyond
 }
 
-// readBounce reads a report of failed or late delivery.
+// readBounce reads a report of failed or late delivery. Of a mailbox file with
+// several, it gives the recipients of all; the rest is told by the first.
 func readBounce(raw []byte) (bounce.Report, bool) {
-	sections, err := mailparts.Sections(bytes.NewReader(raw), int64(len(raw)))
-	if err != nil {
-		return bounce.Report{}, false
+	var all bounce.Report
+	found := false
+	for _, one := range mailparts.Messages(raw) {
+		sections, err := mailparts.Sections(bytes.NewReader(one), int64(len(one)))
+		if err != nil {
+			return bounce.Report{}, false
+		}
+		report, ok := bounce.Read(sections)
+		switch {
+		case ok && !found:
+			all, found = report, true
+		case ok:
+			all.Recipients = append(all.Recipients, report.Recipients...)
+		}
 	}
-	return bounce.Read(sections)
+	return all, found
 }
 
 func printBounce(c console, r bounce.Report, asJSON bool) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,11 +41,24 @@ func TestInspect(t *testing.T) {
 		}
 		return path
 	}
-	dsn := write("dsn.eml", "From: MAILER-DAEMON@x.example\r\nSubject: Undelivered\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nno\r\n"+
-		"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x.example\r\n\r\nFinal-Recipient: rfc822; k@example.ch\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n")
+	const report = "From: MAILER-DAEMON@x.example\r\nSubject: Undelivered\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nno\r\n" +
+		"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x.example\r\n\r\nFinal-Recipient: rfc822; k@example.ch\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
+	dsn := write("dsn.eml", report)
 	out, code = inside("receipts", "inspect", dsn, "--json")
 	if code != 0 || !strings.Contains(out, `"status": "5.1.1"`) || !strings.Contains(out, `"permanent": true`) {
 		t.Errorf("bounce: exit %d\n%s", code, out)
+	}
+	const line = "From MAILER-DAEMON Thu Jul  2 12:05:05 2020\r\n"
+	late := strings.NewReplacer("k@", "l@", "failed", "delayed", "5.1.1", "4.4.1").Replace(report)
+	out, code = inside("receipts", "inspect", write("mbox", line+report+line+late), "--json")
+	var both struct {
+		Recipients []struct {
+			Address, Action, Status string
+			Permanent               bool
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &both); code != 0 || err != nil || fmt.Sprint(both.Recipients) != "[{k@example.ch failed 5.1.1 true} {l@example.ch delayed 4.4.1 false}]" {
+		t.Errorf("mailbox: exit %d, %v, %v\n%s", code, err, both, out)
 	}
 	var deep bytes.Buffer
 	if err := nested(&deep, 10_000); err != nil {

@@ -17,9 +17,11 @@ const (
 
 // Sections returns the leaves of a message that are text or tell about
 // delivery, in their order, for package mail/bounce. A message whose lines end
-// with a bare CR is read as if they were whole. Errors are those of reading.
+// with a bare CR is read as if they were whole, and blank lines before its
+// header, which web mail puts there when a message is saved, are skipped.
+// Errors are those of reading.
 func Sections(r io.ReaderAt, size int64) ([]mail.Section, error) {
-	r, err := wholeLines(r, size)
+	r, size, err := plainStart(r, size)
 	if err != nil {
 		return nil, err
 	}
@@ -63,17 +65,26 @@ func legible(typ string) bool {
 	return strings.HasPrefix(typ, "text/") || strings.HasPrefix(typ, "message/")
 }
 
-// wholeLines looks at the start of the message: with CR but no LF in it, each
-// CR is read as LF.
-func wholeLines(r io.ReaderAt, size int64) (io.ReaderAt, error) {
+// plainStart looks at the start of the message: blank lines before its first
+// field are left out, and with CR but no LF in it, each CR is read as LF.
+func plainStart(r io.ReaderAt, size int64) (io.ReaderAt, int64, error) {
 	head, err := io.ReadAll(io.NewSectionReader(r, 0, min(size, 4096)))
 	if err != nil {
-		return nil, fmt.Errorf("read message: %w", err)
+		return nil, 0, fmt.Errorf("read message: %w", err)
 	}
-	if bytes.IndexByte(head, '\r') >= 0 && bytes.IndexByte(head, '\n') < 0 {
-		return loneCR{r}, nil
+	if onlyCR(head) {
+		r = loneCR{r}
 	}
-	return r, nil
+	if begun := bytes.TrimLeft(head, " \t\r\n"); len(begun) < len(head) && fieldStart.Match(begun) {
+		blank := int64(len(head) - len(begun))
+		return io.NewSectionReader(r, blank, size-blank), size - blank, nil
+	}
+	return r, size, nil
+}
+
+// onlyCR tells text whose lines end with a bare CR.
+func onlyCR(head []byte) bool {
+	return bytes.IndexByte(head, '\r') >= 0 && bytes.IndexByte(head, '\n') < 0
 }
 
 type loneCR struct{ r io.ReaderAt }

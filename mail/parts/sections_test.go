@@ -32,6 +32,8 @@ func TestSections(t *testing.T) {
 		{"message inside", mixed + "--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\ninner\r\n--b--", "multipart/mixed[]false message/rfc822[Subject: x||inner]false text/plain[inner]true"},
 		{"boundary lost", "Content-Type: multipart/mixed\r\n\r\n--b\r\n\r\none", "text/plain[--b||one]false"},
 		{"no line feeds", "From: a\rContent-Type: multipart/mixed; boundary=b\r\r--b\r\rone\r--b--\r", "multipart/mixed[]false text/plain[one]false"},
+		{"blank lines first", "\r\n \r\nFrom: a\r\n\r\nhello", "text/plain[hello]false"},
+		{"blank lines and no header", "\r\n\r\nhello", "text/plain[|hello]false"},
 		{"attachment without text", "Content-Type: image/png\r\n\r\nx", "image/png[]false"},
 	}
 	for _, tt := range tests {
