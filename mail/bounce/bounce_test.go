@@ -3,6 +3,8 @@ package bounce_test
 import (
 	"bufio"
 	"bytes"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -79,6 +81,14 @@ func TestFields(t *testing.T) {
 		{"upper case", "FINAL-RECIPIENT: RFC822;<a@b.ch>\nACTION: Failed\nSTATUS: 5.1.1\n", "a@b.ch failed 5.1.1 0 user_unknown"},
 		{"delayed", addr + "Action: delayed\nStatus: 4.4.1\nDiagnostic-Code: smtp; connection timed out\n", "a@b.ch delayed 4.4.1 0 network"},
 		{"delayed, permanent status", addr + "Action: delayed\nStatus: 5.0.0\n", "a@b.ch delayed 4.0.0 0 undefined"},
+		{"lowered to try other hosts", addr + "Action: failed\nStatus: 4.7.1\nDiagnostic-Code: smtp; 554 5.7.1 refused\n", "a@b.ch failed 5.7.1 554 policy"},
+		{"lowered, still tried", addr + "Action: delayed\nStatus: 4.7.1\nDiagnostic-Code: smtp; 554 5.7.1 refused\n", "a@b.ch delayed 4.7.1 554 policy"},
+		{"other codes", addr + "Action: failed\nStatus: 4.4.1\nDiagnostic-Code: smtp; 554 5.7.1 refused\n", "a@b.ch failed 4.4.1 554 policy"},
+		{"raised by the reporter", addr + "Action: failed\nStatus: 5.2.2\nDiagnostic-Code: smtp; 452 4.2.2 full\n", "a@b.ch failed 5.2.2 452 mailbox_full"},
+		{"delayed, but expired", addr + "Action: delayed\nStatus: 4.4.7\nDiagnostic-Code: x; Envelope expired\n", "a@b.ch failed 5.4.7 0 expired"},
+		{"delayed, expires later", addr + "Action: delayed\nStatus: 4.4.7\nDiagnostic-Code: smtp;400 4.4.7 Message delayed\n", "a@b.ch delayed 4.4.7 0 expired"},
+		{"no action, but will retry", addr + "Status: 4.4.1\nWill-Retry-Until: Thu, 26 Nov 2026 14:05:06 +0100\n", "a@b.ch delayed 4.4.1 0 network"},
+		{"no code, but words", addr + "Action: failed\nDiagnostic-Code: smtp; temporary failure in name resolution\n", "a@b.ch failed 4.0.0 0 system"},
 		{"gave up on a temporary cause", addr + "Action: failed\nStatus: 4.4.7\n", "a@b.ch failed 4.4.7 0 expired"},
 		{"delivered", addr + "Action: delivered\nStatus: 2.0.0\n", "a@b.ch delivered 2.0.0 0 "},
 		{"relayed", addr + "Action: relayed\n", "a@b.ch relayed 2.0.0 0 "},
@@ -116,6 +126,7 @@ func TestNoBounce(t *testing.T) {
 		{"automatic reply", "From: Mail Delivery <a@b.ch>\nSubject: Automatic reply: Letter\n", "Your message was not delivered to a person. c@d.ch\n"},
 		{"letter of the postmaster", "From: postmaster@b.ch\nSubject: Maintenance on Sunday\n", "Mail will arrive late. Questions: help@b.ch\n"},
 		{"quota warning", "From: postmaster@b.ch\nSubject: Your mailbox\n", "The mailbox is full to 90 %: a@b.ch\n"},
+		{"trouble of the administrator", "From: Mail Delivery System <Mailer-Daemon@b.ch>\nSubject: error(s) in forwarding or filtering\nReturn-Path: <>\n", "References: <E10@b.ch>\nA router encountered errors:\n\n  domain missing or malformed\n\nNo valid addresses were generated: delivery failed.\n"},
 		{"bounce without recipient", "From: MAILER-DAEMON@b.ch\nSubject: failure notice\n", "Your message could not be delivered.\n"},
 		{"read receipt", "From: a@b.ch\nSubject: Read: x\nContent-Type: multipart/report; report-type=disposition-notification; boundary=b\n", "--b\n\nread\n--b\nContent-Type: message/disposition-notification\n\nFinal-Recipient: rfc822; a@b.ch\nDisposition: manual-action/MDN-sent-manually; displayed\n--b--\n"},
 		{"complaint", "From: a@b.ch\nSubject: x\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\n", "--b\n\nabuse\n--b\nContent-Type: message/feedback-report\n\nFeedback-Type: abuse\n--b\nContent-Type: message/delivery-status\n\nFinal-Recipient: rfc822; a@b.ch\nAction: failed\nStatus: 5.0.0\n--b--\n"},
@@ -140,6 +151,7 @@ func TestNotification(t *testing.T) {
 		{"transient", `{"notificationType":"Bounce","bounce":{"bounceType":"Transient","bouncedRecipients":[{"emailAddress":"x@r.example"}]}}`, "x@r.example failed 4.0.0 0 undefined"},
 		{"delivery", `{"eventType":"Delivery","delivery":{"recipients":["x@r.example"],"smtpResponse":"250 2.6.0 Message received"}}`, "x@r.example delivered 2.6.0 250 "},
 		{"wrapped", `{"Type":"Notification","Message":"{\"notificationType\":\"Bounce\",\"bounce\":{\"bouncedRecipients\":[{\"emailAddress\":\"x@r.example\",\"status\":\"5.2.2\"}]}}"} and more`, "x@r.example failed 5.2.2 0 mailbox_full"},
+		{"delay", `{"eventType":"DeliveryDelay","deliveryDelay":{"delayedRecipients":[{"emailAddress":"x@r.example","status":"4.4.1","diagnosticCode":"smtp; 421 4.4.1 Unable to connect"}]}}`, "x@r.example delayed 4.4.1 421 network"},
 		{"bad json", `{"notificationType":"Bounce",`, ""},
 		{"bad address", `{"notificationType":"Bounce","bounce":{"bouncedRecipients":[{"emailAddress":"nobody"}]}}`, ""},
 	}
@@ -196,6 +208,16 @@ func FuzzRead(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(raw)
+	systems, err := filepath.Glob(filepath.Join("testdata", "systems", "*.eml"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range systems {
+		if raw, err = os.ReadFile(path); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
 	f.Add([]byte("Content-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\nFinal-Recipient: utf-8; \\x{E4}@b.ch\nAction: failed (x)\nStatus: 5.0.0 (y)\n\n\n\nAction: x\n"))
 	f.Add([]byte("From: MAILER-DAEMON@x\nSubject: failure notice\n\n<a@b.ch>:\nRemote host said: 550 5.1.1 User Unknown\n\n--- Below this line is a copy of the message.\n\nReceived: x\nFrom: a@b\nTo: c@d\n"))
 	f.Add([]byte("From: <>\nX-Failed-Recipients: a@b.ch\n\n>>> RCPT TO:<a@b.ch>\n<<< 451 later\n"))

@@ -1,14 +1,15 @@
 package bounce_test
 
 import (
+	"bufio"
 	"bytes"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"gatewayd/mail"
 	"gatewayd/mail/bounce"
 	"gatewayd/mail/parts"
 )
@@ -42,73 +43,93 @@ func readFile(t testing.TB, path string) (bounce.Report, bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sections, err := parts.Sections(bytes.NewReader(raw), int64(len(raw)))
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
+	var all bounce.Report
+	found := false
+	for _, one := range parts.Messages(raw) { // a few are mailboxes of several reports
+		sections, err := parts.Sections(bytes.NewReader(one), int64(len(one)))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if rep, ok := bounce.Read(sections); ok {
+			rep.Recipients = append(all.Recipients, rep.Recipients...)
+			all, found = rep, true
+		}
 	}
-	return bounce.Read(sections)
+	return all, found
 }
 
-// agrees compares one recipient with its label. A label of the form x.0.9nn is
-// no code of the report but derived by the labeller; where the report itself
-// says "delayed", its word counts, and that is told apart.
-func agrees(rep bounce.Report, i int, l label) (right, contradicted bool) {
-	if i >= len(rep.Recipients) {
-		return false, false
+// agrees compares the recipient of a label: there is one, and the cause is
+// permanent or temporary as the status of the label says; "feedback" is none.
+func agrees(rep bounce.Report, ok bool, i int, l label) bool {
+	if l.reason == "feedback" {
+		return !ok
+	}
+	if i >= len(rep.Recipients) || rep.Recipients[i].Address.IsNull() {
+		return false
 	}
 	r := rep.Recipients[i]
-	if r.Address.IsNull() {
-		return false, false
-	}
-	derived := strings.HasPrefix(l.status, "5.0.9") && r.Action == bounce.Delayed
-	return r.Status[0] == l.status[0] && r.Permanent == (l.status[0] == '5'), derived
+	return r.Status[0] == l.status[0] && r.Permanent == (l.status[0] == '5')
 }
 
-// The bounces of real systems, against the labels. Every sixth was never
-// looked at while the rules were written.
+// isStandard tells the reports of RFC 3464: multipart/report, with the type
+// that section 2 demands.
+func isStandard(path string) bool {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	h, err := mail.ReadHeader(bufio.NewReader(bytes.NewReader(bytes.TrimLeft(raw, "\r\n"))), len(raw)+2)
+	if err != nil {
+		return false
+	}
+	typ, params := mail.ParseParams(h.Get("Content-Type"))
+	return strings.EqualFold(typ, "multipart/report") && strings.EqualFold(params["report-type"], "delivery-status")
+}
+
+// The bounces of real systems against their labels, every row counted. At
+// least 98 in 100 must be right, of those in the form of RFC 3464 all.
+//
+// Two labels are not met, on purpose: the reports (OpenSMTPD) say that the
+// message is delayed and still tried, the labels give the 5.0.9xx that the
+// labeller derives where he found no code. Who believed them would call
+// permanent what the mail system will yet deliver.
 func TestRealBounces(t *testing.T) {
-	type score struct{ rows, right, contradicted, replies, sameReply int }
-	scores := map[string]*score{"known": {}, "held out": {}}
+	type score struct{ rows, right int }
+	var all, standard, replies score
 	for name, want := range labels(t) {
-		s := scores["known"]
-		if crc32.ChecksumIEEE([]byte(name))%6 == 0 {
-			s = scores["held out"]
-		}
 		path := filepath.Join(corpora, "dsn-sisimai", "maildir", "bsd", name)
 		if _, err := os.Stat(path); err != nil {
 			continue // labelled, but kept elsewhere
 		}
+		scores := []*score{&all}
+		if isStandard(path) {
+			scores = append(scores, &standard)
+		}
 		rep, ok := readFile(t, path)
 		for i, l := range want {
-			s.rows++
-			if l.reason == "feedback" {
-				if !ok {
-					s.right++
-				}
-				continue
-			}
-			right, contradicted := agrees(rep, i, l)
-			switch {
-			case right:
-				s.right++
-			case contradicted:
-				s.contradicted++
-			case s == scores["known"]:
+			right := agrees(rep, ok, i, l)
+			if !right {
 				t.Logf("%s: want %+v, got %s", name, l, tell(rep))
 			}
-			if right && l.reply != "" {
-				s.replies++
+			for _, s := range scores {
+				s.rows++
+				if right {
+					s.right++
+				}
+			}
+			if right && ok && l.reply != "" {
+				replies.rows++
 				if l.reply == itoa(rep.Recipients[i].Reply) {
-					s.sameReply++
+					replies.right++
 				}
 			}
 		}
 	}
-	for name, s := range scores {
-		t.Logf("%s: %d rows, %d right, %d where the label contradicts the report, reply code %d of %d", name, s.rows, s.right, s.contradicted, s.sameReply, s.replies)
-		if float64(s.right+s.contradicted) < 0.94*float64(s.rows) || float64(s.sameReply) < 0.9*float64(s.replies) {
-			t.Errorf("%s: too few", name)
-		}
+	percent := func(s score) float64 { return 100 * float64(s.right) / float64(s.rows) }
+	t.Logf("strict: %d of %d rows right (%.1f %%); RFC 3464: %d of %d (%.1f %%); reply codes: %d of %d (%.1f %%)",
+		all.right, all.rows, percent(all), standard.right, standard.rows, percent(standard), replies.right, replies.rows, percent(replies))
+	if all.rows < 200 || percent(all) < 98 || percent(standard) < 100 || percent(replies) < 95 {
+		t.Error("too few")
 	}
 }
 

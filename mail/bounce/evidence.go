@@ -10,7 +10,7 @@ import (
 // Signs of a report written for people. No one alone is enough: colleagues
 // forward bounces, postmasters write letters, subjects are borrowed.
 var (
-	daemonName = regexp.MustCompile(`(?i)mailer.?daemon|post_?master|mail[-._ ]?deliver|mail (?:system|server|administrator)|delivery (?:sub)?system|system administrator|mdaemon|maildaemon|mmdf|mail[-_. ]?router|non.?deliver|メール配信`)
+	daemonName = regexp.MustCompile(`(?i)mailer.?daemon|post_?master|mail[-._ ]?deliver|mail (?:system|server|administrator)|delivery (?:sub)?system|system administrator|mdaemon|maildaemon|mmdf|mail[-_. ]?router|non.?deliver|microsoftexchange[0-9a-f]{32}|メール配信`)
 	subjects   = regexp.MustCompile(`(?i)undeliver|deliver[a-z]* (?:status|fail|has fail|notif|problem|report|error|incomplete|delay|subsystem)|fail(?:ure|ed)? (?:notice|deliver|report|mail)|` +
 		`return(?:ed|ing) (?:e-?)?(?:mail|message|to sender)|(?:mail|message)(?: \S+)? (?:fail|delay|error|reject|return|system error|not deliver|non.?deliver|could not|undeliver|delivery|status)|` +
 		`could ?n[o']t (?:be )?(?:deliver|send|sent)|cannot (?:be )?(?:deliver|send)|not (?:be )?deliver|non.?deliver|user unknown|warning: (?:could not|message)|permanent delivery|error sending|rejected|bounce|` +
@@ -25,8 +25,10 @@ var (
 		`non (?:è stato|e' stato|è stata|sono stat|può|è possibile)|no (?:se )?(?:pudo|ha podido|puede|fue) |n[ãa]o (?:p[ôo]de|foi|pode)|niet (?:\S+ ){0,4}?(?:bezorgd|afgeleverd)|не может быть|не удалось|не доставлен|не был|` +
 		`送信できません|配信できません|配送できません|配信に失敗|送信に失敗|送信されません|送れません|届けられません|届きません|お届けできません|配達できません|見つかりません|エラー|無法|无法|退信|失败`)
 	autoReply = regexp.MustCompile(`(?i)out of (?:the )?office|auto(?:matic|matische)?[- ]?(?:reply|response|antwort|respuesta)|vacation|abwesen|on (?:annual )?leave|ferien|absence|réponse automatique|risposta automatica|thank you for (?:your|contacting)|read:|gelesen:|ticket (?:received|created|opened)|challenge`)
-	delayed   = regexp.MustCompile(`(?i)delay|warning|still being retried|will (?:be )?(?:retr|keep trying|continue)|verzöger|retard|遅延`)
-	trying    = regexp.MustCompile(`(?:not|n't) (?:need to |have to )?re-?send|still (?:trying|being retried|queued)|will (?:be retried|keep trying|continue (?:to|trying)|retry|be re-?attempted|try again)|delayed for|has been delayed|temporary (?:failure report|problem)|warning message only|this is (?:only )?a warning|not yet been delivered|delivery attempts will continue|wird weiter versucht|weitere zustellversuche|sera réessayée|再送を試み|попытки доставки будут`)
+	delayed   = regexp.MustCompile(`(?i)delay|warning|still being retried|will (?:be )?(?:retr|keep trying|continue)|verzöger|retard|ritard|遅延`)
+	late      = regexp.MustCompile(`delay|verzöger|retard|ritard|遅延`)
+	pastHours = regexp.MustCompile(`(?i)could not (?:be )?sen[dt] (?:\S+ )?for (?:the )?past [\d.]+ (?:minute|hour|day)`)
+	trying    = regexp.MustCompile(`(?:not|n't) (?:need to |have to )?re-?send|still (?:trying|being retried|queued)|will (?:be retried|keep trying|continue (?:to|trying)|retry|be re-?attempted|try again)|delayed for|has been delayed|temporary (?:failure report|problem)|transient non-fatal errors|warning message only|this is (?:only )?a warning|not yet been delivered|delivery attempts will continue|(?:has not|hasn't) been delivered yet|noch nicht zugestellt|wird weiter(?:hin)? versucht|weitere zustellversuche|sera réessayée|pas encore été (?:remis|distribu)|non è (?:stato )?ancora (?:stat[oa] )?(?:recapitat|consegnat)|再送を試み|попытки доставки будут`)
 	gaveUp    = regexp.MustCompile(`giv(?:en|ing) up|not going to try|no further (?:delivery )?attempts|permanent (?:error|failure)|failed permanently|has been returned|no longer|will not be (?:retried|delivered)|could not be delivered for \d`)
 )
 
@@ -98,5 +100,5 @@ func saysDelayed(subject, text string) bool {
 	if gaveUp.MatchString(said) {
 		return false
 	}
-	return trying.MatchString(said) || delayed.MatchString(subject) && strings.Contains(said, "delay")
+	return trying.MatchString(said) || pastHours.MatchString(subject) || delayed.MatchString(subject) && late.MatchString(said)
 }

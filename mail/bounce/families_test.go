@@ -63,6 +63,22 @@ The address to which the message has not yet been delivered is:
 No action is required on your part. Delivery attempts will continue for
 some time, and this warning may be repeated at intervals.
 `, "x@r.example delayed 4.0.0 0 network"},
+		{"exim to a third party", "Mail Delivery System <Mailer-Daemon@e.example>", "Mail delivery failed", `This message was created automatically by mail delivery software.
+
+A message sent by
+
+  <list-bounces@l.example>
+
+could not be delivered to one or more of its recipients. The following
+address(es) failed:
+
+  x@r.example
+    (ultimately generated from y@r.example)
+    all hosts have been failing for a long time and were last tried after this message arrived
+
+------ This is a copy of the message, including all the headers. ------
+
+` + returned, "x@r.example failed 4.0.0 0 undefined"},
 		{"exchange 2003", "System Administrator <postmaster@x.example>", "Undeliverable: Letter", `Your message
 
   To:      x@r.example
@@ -290,6 +306,22 @@ x@r.example   (User unknown <x@r.example>)
 		rep, ok := read(t, msg)
 		if got := tell(rep); !ok || got != tt.want {
 			t.Errorf("%s:\ngot  %v %s\nwant %s", tt.name, ok, got, tt.want)
+		}
+	}
+}
+
+// The address that the sender wrote, where another one failed.
+func TestMadeFrom(t *testing.T) {
+	for text, want := range map[string]string{
+		"  x@r.example\n    (generated from y@r.example)\n    no such user\n": "y@r.example",
+		"<x@r.example> (expanded from\n    <y@r.example>): unknown user\n":    "y@r.example",
+		"<x@r.example> (expanded from <y@r.example>): unknown user\n":         "y@r.example",
+		"<x@r.example>: unknown user (expanded from <root>)\n":                "",
+		"<x@r.example>: unknown user\n":                                       "",
+	} {
+		rep, ok := read(t, "From: MAILER-DAEMON@x.example\nSubject: Mail delivery failed\n\ncould not be delivered:\n\n"+text)
+		if !ok || rep.Recipients[0].Address.String() != "x@r.example" || rep.Recipients[0].Original.String() != want {
+			t.Errorf("%q: %v %+v, want %q", text, ok, rep.Recipients, want)
 		}
 	}
 }

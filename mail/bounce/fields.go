@@ -111,7 +111,7 @@ func (g group) recipient() Recipient {
 	}
 	r := Recipient{
 		Address: address(g["final-recipient"]), Original: address(g["original-recipient"]),
-		Action: action(g["action"]), RemoteMTA: untyped(g["remote-mta"]), Diagnostic: oneLine(untyped(g["diagnostic-code"])), At: at,
+		Action: g.action(), RemoteMTA: untyped(g["remote-mta"]), Diagnostic: oneLine(untyped(g["diagnostic-code"])), At: at,
 	}
 	for _, other := range []string{"x-actual-recipient", "original-recipient", "x-actual-final-recipient", "x-display-name"} {
 		if r.Address.IsNull() {
@@ -127,6 +127,16 @@ func (g group) recipient() Recipient {
 var finalField = regexp.MustCompile(`(?im)^final-recipient[ \t]*:`)
 
 var plainStatus = regexp.MustCompile(`[245]\.\d{1,3}\.\d{1,3}`)
+
+// action reads what became of the message; "" if it is not told. Who names the
+// time until which he will try has not given up (RFC 3464 section 2.3.8).
+func (g group) action() string {
+	a := action(g["action"])
+	if a == "" && g["will-retry-until"] != "" {
+		return Delayed
+	}
+	return a
+}
 
 // action reads the Action field, tolerant of what is written around the word.
 func action(s string) string {
@@ -186,20 +196,21 @@ func about(text string, a message.Address, only bool) string {
 // fields that are set and what is said.
 func (r *Recipient) settle(said, assumed string) {
 	reply, status := codes(said)
-	if r.Status != "" && status != "" && vague(r.Status) && (r.Status[0] == status[0] || status[0] != '2') {
-		r.Status = ""
-	}
-	if r.Status == "" {
-		r.Status = status
-	}
+	r.weigh(status)
 	r.Reply = reply
 	if r.Action == "" {
 		if r.Action = assumed; class(r.Status, r.Reply) == '2' {
 			r.Action = Delivered
 		}
 	}
+	if r.Action == Delayed && outOfTime.MatchString(said) {
+		r.Action = Failed
+		if r.Status != "" {
+			r.Status = "5" + r.Status[1:]
+		}
+	}
 	c := class(r.Status, r.Reply)
-	if c == 0 && tooLong.MatchString(said) {
+	if c == 0 && (tooLong.MatchString(said) || passing.MatchString(said)) {
 		c = '4'
 	}
 	switch r.Action {
@@ -220,6 +231,31 @@ func (r *Recipient) settle(said, assumed string) {
 		r.Reason = reasonOf(said, r.Status, r.Reply)
 	}
 }
+
+// weigh takes the status that the text names instead of the one that the field
+// tells, where that one names a class only, or is the same but for a class that
+// was lowered: a mail system that tries other hosts after a permanent reply
+// (Postfix, smtp_skip_5xx_greeting) files it as temporary, and says so still
+// when it has given up. What the last host replied is the cause then.
+func (r *Recipient) weigh(said string) {
+	own := r.Status
+	switch {
+	case said == "":
+	case own == "",
+		vague(own) && (own[0] == said[0] || said[0] != '2'),
+		r.Action == Failed && own[0] == '4' && said[0] == '5' && own[1:] == said[1:]:
+		r.Status = said
+	}
+}
+
+// outOfTime contradicts "delayed": what has expired is in no queue any more.
+// Older OpenSMTPD called its last word so, with a class to match; newer ones
+// say "failed" and 5.4.7. The class of such a report only follows its
+// action (RFC 3464 section 2.3.3) and tells nothing of its own.
+var outOfTime = regexp.MustCompile(`(?i)\b(?:envelope|message) (?:has )?expired\b|\bqueue\.expired\b`)
+
+// passing are the words for a cause that may pass, where no code tells.
+var passing = regexp.MustCompile(`(?i)\btemporar|\btemp_?fail|\btransient`)
 
 // tooLong is what Exim says when it stopped trying: the cause may have passed.
 var tooLong = regexp.MustCompile(`(?m)(?:^|: )[ \t]*retry time(?:out exceeded| not reached)|hosts have been failing for a long time`)

@@ -25,6 +25,17 @@ var (
 		`\s*(?:\([^)]{0,30}\))?\s*[:=]\s*(?:rfc822;\s*)?[<"'(\[]{0,2}(` + `(?:` + localChars + `|"[^"\s]{1,64}")@` + hostChars + `)`)
 )
 
+// sentBy ends the line before an address that is not the failed one: the
+// sender's, or that from which it was made.
+var sentBy = regexp.MustCompile(`(?i)\b(?:sent by|sent from|message from|mail from|sender(?: is| was)?|(?:generated|expanded) from)\s*:?$`)
+
+// madeFrom names the address that the sender wrote, where the reporter names
+// the one that became of it (Exim, Postfix).
+var madeFrom = regexp.MustCompile(`(?i)\((?:ultimately )?(?:generated|expanded) from:?\s*<?([^\s()<>]{3,320})>?\)`)
+
+// idLine is a field that holds no address, in the text.
+var idLine = regexp.MustCompile(`(?im)^[ \t]*(?:references|message-id|in-reply-to)[ \t]*:.*$`)
+
 // place is a recipient and the text about it.
 type place struct {
 	address message.Address
@@ -47,6 +58,9 @@ func (rep *Report) readFreeText(m *material) bool {
 	wholeReply, wholeStatus := codes(m.text)
 	for i, p := range places {
 		r := Recipient{Address: p.address, Action: assumed, Diagnostic: oneLine(p.block)}
+		if from := madeFrom.FindStringSubmatch(p.block); from != nil {
+			r.Original, _ = parse(from[1]) // zero if it is no address
+		}
 		said := p.block
 		if reply, status := codes(said); reply == 0 && status == "" {
 			own := ""
@@ -126,13 +140,13 @@ func (m *material) byLine(form *regexp.Regexp) []place {
 	lines := strings.Split(m.text, "\n")
 	var list []place
 	index := map[string]int{}
-	at := -1
+	at, before := -1, ""
 	for _, line := range lines {
 		trimmed := strings.TrimSpace(line)
 		if found := form.FindStringSubmatch(trimmed); found != nil {
 			a, ok := parse(found[1])
 			switch i, seen := index[a.Key()]; {
-			case !ok:
+			case !ok, sentBy.MatchString(before[max(0, len(before)-80):]):
 			case form == labelled && m.sender[a.Key()]:
 			case seen:
 				at = i
@@ -144,6 +158,9 @@ func (m *material) byLine(form *regexp.Regexp) []place {
 		}
 		if at >= 0 && len(list[at].block) < maxBlock {
 			list[at].block += line + "\n"
+		}
+		if trimmed != "" {
+			before = trimmed
 		}
 	}
 	return list
@@ -170,7 +187,7 @@ func (m *material) byMention() []place {
 	for _, paragraph := range strings.Split(m.text, "\n\n") {
 		var list []place
 		seen := map[string]bool{}
-		for _, text := range addressForm.FindAllString(paragraph, 20) {
+		for _, text := range addressForm.FindAllString(idLine.ReplaceAllString(paragraph, ""), 20) {
 			a, ok := parse(text)
 			if !ok || m.sender[a.Key()] || seen[a.Key()] || isDaemon(a.Local) {
 				continue

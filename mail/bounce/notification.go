@@ -14,22 +14,30 @@ type notification struct {
 	Type    string `json:"notificationType"`
 	Event   string `json:"eventType"`
 	Bounce  struct {
-		Kind       string    `json:"bounceType"` // "Permanent", "Transient", "Undetermined"
-		At         time.Time `json:"timestamp"`
-		MTA        string    `json:"reportingMTA"`
-		Recipients []struct {
-			Address    string `json:"emailAddress"`
-			Action     string `json:"action"`
-			Status     string `json:"status"`
-			Diagnostic string `json:"diagnosticCode"`
-		} `json:"bouncedRecipients"`
+		Kind       string     `json:"bounceType"` // "Permanent", "Transient", "Undetermined"
+		At         time.Time  `json:"timestamp"`
+		MTA        string     `json:"reportingMTA"`
+		Recipients []notified `json:"bouncedRecipients"`
 	} `json:"bounce"`
+	Delay struct {
+		At         time.Time  `json:"timestamp"`
+		MTA        string     `json:"reportingMTA"`
+		Recipients []notified `json:"delayedRecipients"`
+	} `json:"deliveryDelay"`
 	Delivery struct {
 		Recipients []string  `json:"recipients"`
 		At         time.Time `json:"timestamp"`
 		Reply      string    `json:"smtpResponse"`
 		MTA        string    `json:"reportingMTA"`
 	} `json:"delivery"`
+}
+
+// notified is one recipient of a bounce or delay.
+type notified struct {
+	Address    string `json:"emailAddress"`
+	Action     string `json:"action"`
+	Status     string `json:"status"`
+	Diagnostic string `json:"diagnosticCode"`
 }
 
 // readNotification reads a message whose whole text is such a notification.
@@ -47,7 +55,13 @@ func (rep *Report) readNotification(m *material) bool {
 	}
 	switch n.Type + n.Event {
 	case "Bounce":
-		n.bounced(rep)
+		missing := ""
+		if n.Bounce.Kind == "Transient" {
+			missing = "4.0.0"
+		}
+		rep.notified(n.Bounce.MTA, n.Bounce.At, n.Bounce.Recipients, Failed, missing)
+	case "DeliveryDelay":
+		rep.notified(n.Delay.MTA, n.Delay.At, n.Delay.Recipients, Delayed, "")
 	case "Delivery":
 		n.delivered(rep)
 	}
@@ -68,18 +82,20 @@ func parseNotification(text string) (notification, bool) {
 	return n, err == nil
 }
 
-func (n *notification) bounced(rep *Report) {
-	rep.ReportingMTA = untyped(n.Bounce.MTA)
-	for _, b := range n.Bounce.Recipients {
+// notified takes the recipients of a bounce or delay; missing is the status of
+// those that have none.
+func (rep *Report) notified(mta string, at time.Time, list []notified, assumed, missing string) {
+	rep.ReportingMTA = untyped(mta)
+	for _, b := range list {
 		a, err := message.ParseAddress(strings.Trim(b.Address, "<> "))
 		if err != nil || len(rep.Recipients) >= maxRecipients {
 			continue
 		}
-		r := Recipient{Address: a, Action: action(b.Action), Status: plainStatus.FindString(b.Status), Diagnostic: oneLine(untyped(b.Diagnostic)), At: n.Bounce.At}
-		if r.Status == "" && n.Bounce.Kind == "Transient" {
-			r.Status = "4.0.0"
+		r := Recipient{Address: a, Action: action(b.Action), Status: plainStatus.FindString(b.Status), Diagnostic: oneLine(untyped(b.Diagnostic)), At: at}
+		if r.Status == "" {
+			r.Status = missing
 		}
-		r.settle(r.Diagnostic, Failed)
+		r.settle(r.Diagnostic, assumed)
 		rep.Recipients = append(rep.Recipients, r)
 	}
 }

@@ -45,7 +45,7 @@ var phrases = []struct {
 		"mailbox full", "mailbox is full", "mail box is full", "mail box full", "over quota", "overquota", "quota exceeded", "exceeded quota", "quota exceed", "exceeded storage", "exceeds allowed size", "exceed mailbox quota",
 		"mailfolder is full", "mailbox exceeded", "disk quota", "inbox is full", "too full", "storage limit", "out of storage", "mailbox size limit", "insufficient mailbox space", "user's disk space",
 		"maildir over", "mailbox over", "out of disk space", "postfach ist voll", "postfach voll", "speicherplatz", "boîte pleine", "boite pleine", "boîte aux lettres pleine", "quota dépassé", "buzón lleno", "casella piena", "caixa cheia",
-		"ящик переполнен", "почтовый ящик заполнен", "満杯", "容量を超え", "容量オーバー", "容量制限", "郵箱已滿", "邮箱已满", "空间不足", "容量を超過", "full mailbox", "user has exceeded", "mail quota", "quotacheck",
+		"ящик переполнен", "почтовый ящик заполнен", "満杯", "容量を超え", "容量オーバー", "容量制限", "郵箱已滿", "邮箱已满", "空间不足", "容量を超過", "full mailbox", "user has exceeded", "mail quota", "quotacheck", "quota usage", "diskspace quota", "storage quota", "enough storage", "allowed storage", "speichervolumen",
 	}},
 	{TooLarge, []string{
 		"message size exceeds", "message too large", "message is too large", "message too big", "message file too big", "exceeds size limit", "maximum message size", "size limit exceeded", "exceeds the maximum", "too large",
