@@ -16,7 +16,7 @@ type File struct {
 	TLS       Certificate `toml:"tls" doc:"Certificate of this gateway for both ports." default:"{ cert = \"gateway.crt\", key = \"gateway.key\" }"`
 	ClientCA  string      `toml:"client_ca" doc:"PEM file: issuers of client certificates accepted at the submission port. Empty: passwords only."`
 
-	Keyring string `toml:"keyring" doc:"Folder of keys for S/MIME and OpenPGP: partners/<address>.crt|.asc, own/<authority>/…, roots/…; reloaded on SIGHUP." default:"keyring"`
+	Keyring string `toml:"keyring" doc:"Folder of keys for S/MIME and OpenPGP: partners/<address>.crt|.asc|.method, own/<authority>/…, roots/…; reloaded on SIGHUP." default:"keyring"`
 
 	API       API                  `toml:"api" doc:"HTTP API for the programs of authorities."`
 	Listen    Listen               `toml:"listen" doc:"Where the doors listen."`

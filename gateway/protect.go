@@ -86,7 +86,7 @@ func (g *Gateway) protected(env message.Envelope, item message.Item, body *vault
 	switch {
 	case item.Decision.Via == policy.ViaSMIME && theirs.Certificate != nil:
 		return smime.Protect(body, body.Size(), smime.Options{
-			Class: item.Decision.Class, Signer: ours.SMIME, Recipients: []*x509.Certificate{theirs.Certificate}, PKCS1v15: true, Time: now,
+			Class: item.Decision.Class, Signer: ours.SMIME, Recipients: []*x509.Certificate{theirs.Certificate}, Method: theirs.Method, Time: now,
 		})
 	case item.Decision.Via == policy.ViaOpenPGP && theirs.OpenPGP != nil:
 		return openpgp.Protect(body, body.Size(), openpgp.Options{

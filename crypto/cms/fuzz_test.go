@@ -36,7 +36,7 @@ var fixed = sync.OnceValue(func() identity {
 // signed.
 func FuzzVerify(f *testing.F) {
 	id := fixed()
-	f.Add(must(Sign(strings.NewReader(text), id.signer(), SignOptions{Attached: true, Time: now})), false)
+	f.Add(must(attach(strings.NewReader(text), id.signer(), SignOptions{Time: now})), false)
 	f.Add(must(Sign(strings.NewReader(text), id.signer(), SignOptions{Time: now})), true)
 	f.Add(must(Sign(strings.NewReader(text), id.signer(), SignOptions{Hash: 0})), true)
 	f.Add(bytes.Repeat([]byte{0x30, 0x80}, 100), false)

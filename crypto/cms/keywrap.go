@@ -22,11 +22,15 @@ func wrapRSA(public *rsa.PublicKey, key []byte, pkcs1 bool) (method, wrapped []b
 		return ber.Wrap(ber.Sequence, oid(oidRSA), null()), wrapped, err
 	}
 	wrapped, err = rsa.EncryptOAEP(sha256.New(), rand.Reader, public, key, nil)
+	return oaepIdentifier(), wrapped, err
+}
+
+// oaepIdentifier names RSAES-OAEP with SHA-256 for both (RFC 4055 section 4.1).
+func oaepIdentifier() []byte {
 	hash := ber.Wrap(ber.Sequence, oid(oidSHA256), null())
-	method = ber.Wrap(ber.Sequence, oid(oidOAEP), ber.Wrap(ber.Sequence, // RFC 4055 section 4.1
+	return ber.Wrap(ber.Sequence, oid(oidOAEP), ber.Wrap(ber.Sequence,
 		ber.Wrap(ber.Context0, hash),
 		ber.Wrap(ber.Context1, ber.Wrap(ber.Sequence, oid(oidMGF1), hash))))
-	return method, wrapped, err
 }
 
 // oaepParameters are RSAES-OAEP-params of RFC 4055 section 4.1. Absent fields

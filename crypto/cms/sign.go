@@ -26,55 +26,70 @@ type Signer struct {
 	Key   stdcrypto.Signer
 }
 
-// SignOptions say how to sign. The zero value makes a detached signature with
-// the digest that fits the key, without signing time.
+// SignOptions say how to sign. The zero value uses the digest that fits the
+// key, and tells neither time nor capabilities.
 type SignOptions struct {
-	Attached bool           // the content goes into the object, and so into memory
 	Hash     stdcrypto.Hash // zero: SHA-256, or what the curve asks for
 	PSS      bool           // RSA: PSS with a salt as long as the digest instead of PKCS #1 v1.5
 	Time     time.Time      // signing-time attribute; zero: none (CAdES puts it elsewhere)
+	Announce bool           // S/MIME capabilities: what this package can decrypt
 }
 
 // Sign reads content to its end and returns the DER of a ContentInfo with a
-// SignedData (RFC 5652 section 5) of one signer. Signed attributes always
-// stand: content type, message digest, ESS signing-certificate-v2 (RFC 5035).
+// SignedData (RFC 5652 section 5) of one signer, without the content. Signed
+// attributes always stand: content type, message digest, ESS
+// signing-certificate-v2 (RFC 5035).
 func Sign(content io.Reader, s Signer, o SignOptions) ([]byte, error) {
-	scheme, err := schemeFor(s, o)
+	info, scheme, _, err := signContent(content, s, o)
 	if err != nil {
 		return nil, err
 	}
-	digest := scheme.hash.New()
-	var encap bytes.Buffer
-	into := io.Writer(digest)
-	if o.Attached {
-		into = io.MultiWriter(digest, &encap)
-	}
-	if _, err := copyAll(into, content); err != nil {
-		return nil, fmt.Errorf("read content to sign: %w", err)
-	}
-	attributes := signedAttributes(s.Cert, digest.Sum(nil), o.Time)
-	signature, err := scheme.sign(s.Key, ber.Wrap(ber.Set, attributes))
+	signed := ber.Wrap(ber.Sequence, version(1), ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)),
+		ber.Wrap(ber.Sequence, oid(oidData)), ber.Wrap(ber.Context0, certificates(s)), ber.Wrap(ber.Set, info))
+	return ber.Wrap(ber.Sequence, oid(oidSignedData), ber.Wrap(ber.Context0, signed)), nil
+}
+
+// SignAround is Sign for an object that holds its content: the DER before and
+// after the octets that were read. They need not lie in memory: the caller
+// writes them in between once more.
+func SignAround(content io.Reader, s Signer, o SignOptions) (before, after []byte, err error) {
+	info, scheme, size, err := signContent(content, s, o)
 	if err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
+		return nil, nil, err
 	}
-	info := ber.Wrap(ber.Sequence,
+	ahead := slices.Concat(version(1), ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)))
+	after = slices.Concat(ber.Wrap(ber.Context0, certificates(s)), ber.Wrap(ber.Set, info))
+	kind, outer := oid(oidData), oid(oidSignedData)
+	encapsulated := int64(len(kind)) + full(full(size))
+	signed := int64(len(ahead)) + full(encapsulated) + int64(len(after))
+	before = append(ber.AppendHeader(nil, ber.Sequence, int64(len(outer))+full(full(signed))), outer...)
+	before = append(ber.AppendHeader(ber.AppendHeader(before, ber.Context0, full(signed)), ber.Sequence, signed), ahead...)
+	before = append(ber.AppendHeader(before, ber.Sequence, encapsulated), kind...)
+	before = ber.AppendHeader(ber.AppendHeader(before, ber.Context0, full(size)), ber.OctetString, size)
+	return before, after, nil
+}
+
+// signContent digests the content and returns the SignerInfo over it.
+func signContent(content io.Reader, s Signer, o SignOptions) (info []byte, how scheme, size int64, err error) {
+	if how, err = schemeFor(s, o); err != nil {
+		return nil, how, 0, err
+	}
+	digest := how.hash.New()
+	if size, err = copyAll(digest, content); err != nil {
+		return nil, how, 0, fmt.Errorf("read content to sign: %w", err)
+	}
+	attributes := signedAttributes(s.Cert, digest.Sum(nil), o)
+	signature, err := how.sign(s.Key, ber.Wrap(ber.Set, attributes))
+	if err != nil {
+		return nil, how, 0, fmt.Errorf("sign: %w", err)
+	}
+	return ber.Wrap(ber.Sequence,
 		version(1),
 		ber.Wrap(ber.Sequence, s.Cert.RawIssuer, serial(s.Cert)),
-		digestAlgorithm(scheme.hash),
+		digestAlgorithm(how.hash),
 		ber.Wrap(ber.Context0, attributes),
-		scheme.identifier,
-		ber.Wrap(ber.OctetString, signature))
-	encapsulated := oid(oidData)
-	if o.Attached {
-		encapsulated = slices.Concat(encapsulated, ber.Wrap(ber.Context0, ber.Wrap(ber.OctetString, encap.Bytes())))
-	}
-	signed := ber.Wrap(ber.Sequence,
-		version(1),
-		ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)),
-		ber.Wrap(ber.Sequence, encapsulated),
-		ber.Wrap(ber.Context0, certificates(s)),
-		ber.Wrap(ber.Set, info))
-	return ber.Wrap(ber.Sequence, oid(oidSignedData), ber.Wrap(ber.Context0, signed)), nil
+		how.identifier,
+		ber.Wrap(ber.OctetString, signature)), how, size, nil
 }
 
 // scheme is a signature algorithm made ready.
@@ -151,7 +166,7 @@ func (s scheme) sign(key stdcrypto.Signer, message []byte) ([]byte, error) {
 
 // signedAttributes returns the sorted content of the SET (RFC 5652 section
 // 11; DER, X.690 section 11.6).
-func signedAttributes(cert *x509.Certificate, digest []byte, at time.Time) []byte {
+func signedAttributes(cert *x509.Certificate, digest []byte, o SignOptions) []byte {
 	hash := sha256.Sum256(cert.Raw) // the default hash of ESSCertIDv2, so it is not named
 	essCert := ber.Wrap(ber.Sequence, ber.Wrap(ber.OctetString, hash[:]))
 	set := [][]byte{
@@ -159,8 +174,11 @@ func signedAttributes(cert *x509.Certificate, digest []byte, at time.Time) []byt
 		attribute(oidMessageDigest, ber.Wrap(ber.OctetString, digest)),
 		attribute(oidSigningCertV2, ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, essCert))),
 	}
-	if !at.IsZero() {
-		set = append(set, attribute(oidSigningTime, utcOrGeneralized(at)))
+	if !o.Time.IsZero() {
+		set = append(set, attribute(oidSigningTime, utcOrGeneralized(o.Time)))
+	}
+	if o.Announce {
+		set = append(set, attribute(oidCapabilities, ownCapabilities()))
 	}
 	slices.SortFunc(set, bytes.Compare)
 	return slices.Concat(set...)

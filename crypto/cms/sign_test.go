@@ -8,10 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"gatewayd/crypto/ber"
 )
 
 const text = "Verfügung\r\n\r\nSehr geehrte Damen und Herren\r\n"
@@ -19,13 +22,12 @@ const text = "Verfügung\r\n\r\nSehr geehrte Damen und Herren\r\n"
 func TestSignVerify(t *testing.T) {
 	w := testWorld()
 	for name, id := range w.keys {
-		for _, o := range []SignOptions{
+		for i, o := range []SignOptions{
 			{},
-			{Attached: true},
 			{Time: now},
-			{PSS: true, Time: now},
+			{PSS: true, Time: now, Announce: true},
 			{PSS: true, Hash: stdcrypto.SHA512},
-			{Hash: stdcrypto.SHA384, Attached: true},
+			{Hash: stdcrypto.SHA384, Announce: true},
 		} {
 			if name == "rsa1024" && o.PSS && o.Hash == stdcrypto.SHA512 {
 				continue // salt and digest do not fit into such a key
@@ -33,12 +35,17 @@ func TestSignVerify(t *testing.T) {
 			what := fmt.Sprintf("%s %+v", name, o)
 			s := id.signer()
 			s.Chain = []*x509.Certificate{w.middle.cert, w.root.cert, w.middle.cert}
-			der, err := Sign(iotest.OneByteReader(strings.NewReader(text)), s, o)
+			attached := i%2 == 0
+			sign := map[bool]func(io.Reader, Signer, SignOptions) ([]byte, error){false: Sign, true: attach}[attached]
+			der, err := sign(iotest.OneByteReader(strings.NewReader(text)), s, o)
 			if err != nil {
 				t.Errorf("%s: %v", what, err)
 				continue
 			}
-			r := checkGood(t, what, der, o.Attached, VerifyOptions{Roots: w.roots, At: now})
+			r := checkGood(t, what, der, attached, VerifyOptions{Roots: w.roots, At: now})
+			if c, err := ParseCapabilities(r.Signatures[0].Capabilities); (err == nil) != o.Announce || c.GCM != o.Announce || c.OAEP != o.Announce {
+				t.Errorf("%s: capabilities %+v, %v", what, c, err)
+			}
 			if got := r.Signatures[0]; !got.SigningTime.Equal(o.Time) || !got.ESS || got.Weak != (name == "rsa1024") {
 				t.Errorf("%s: %+v", what, got)
 			}
@@ -48,6 +55,15 @@ func TestSignVerify(t *testing.T) {
 			checkDER(t, what, der)
 		}
 	}
+}
+
+// attach signs text and puts it in between.
+func attach(content io.Reader, s Signer, o SignOptions) ([]byte, error) {
+	before, after, err := SignAround(content, s, o)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(before, []byte(text), after), nil
 }
 
 // checkGood verifies der over text and wants a chain of three.
@@ -112,12 +128,73 @@ func TestSignRefuses(t *testing.T) {
 		{"SHA-1", w.rsa.signer(), SignOptions{Hash: stdcrypto.SHA1}, strings.NewReader(text)},
 		{"MD5", w.rsa.signer(), SignOptions{Hash: stdcrypto.MD5}, strings.NewReader(text)},
 		{"broken content", w.rsa.signer(), SignOptions{}, iotest.ErrReader(boom)},
-		{"cut content", w.rsa.signer(), SignOptions{Attached: true}, iotest.ErrReader(io.ErrUnexpectedEOF)},
+		{"cut content", w.rsa.signer(), SignOptions{}, iotest.ErrReader(io.ErrUnexpectedEOF)},
 		{"broken key", Signer{Cert: w.rsa.cert, Key: brokenKey{w.rsa.key}}, SignOptions{}, strings.NewReader(text)},
 	} {
 		if der, err := Sign(c.content, c.s, c.o); err == nil || der != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+	if before, after, err := SignAround(iotest.ErrReader(boom), w.rsa.signer(), SignOptions{}); !errors.Is(err, boom) || before != nil || after != nil {
+		t.Errorf("around broken content: %v", err)
+	}
+}
+
+// TestSignAround: the lengths in front are right for every length of content.
+func TestSignAround(t *testing.T) {
+	w := testWorld()
+	for _, n := range []int{0, 1, 100, 127, 128, 255, 256, 65535, 65536, 1 << 20} {
+		content := bytes.Repeat([]byte("x"), n)
+		before, after, err := SignAround(bytes.NewReader(content), w.p256.signer(), SignOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		der := slices.Concat(before, content, after)
+		checkDER(t, fmt.Sprint(n), der)
+		var out bytes.Buffer
+		if _, err := Verify(bytes.NewReader(der), nil, VerifyOptions{Out: &out}); err != nil || !bytes.Equal(out.Bytes(), content) {
+			t.Errorf("%d octets: %d back, %v", n, out.Len(), err)
+		}
+	}
+}
+
+// TestCapabilities reads what others announce.
+func TestCapabilities(t *testing.T) {
+	aes := ber.Wrap(ber.Sequence, oid(oidAES128CBC))
+	oaep1 := ber.Wrap(ber.Sequence, oid(oidOAEP), ber.Wrap(ber.Sequence)) // the defaults: SHA-1
+	for _, c := range []struct {
+		name string
+		der  []byte
+		want Capabilities
+		bad  bool
+	}{
+		{"ours", ownCapabilities(), Capabilities{true, true}, false},
+		{"old", ber.Wrap(ber.Sequence, aes, ber.Wrap(ber.Sequence, oid(oidTripleDES))), Capabilities{}, false},
+		{"OAEP, SHA-1", ber.Wrap(ber.Sequence, oaep1), Capabilities{}, false},
+		{"OAEP without parameters", ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, oid(oidOAEP))), Capabilities{}, false},
+		{"GCM", ber.Wrap(ber.Sequence, aes, ber.Wrap(ber.Sequence, oid(oidAES256GCM))), Capabilities{GCM: true}, false},
+		{"empty", ber.Wrap(ber.Sequence), Capabilities{}, false},
+		{"nothing", nil, Capabilities{}, true},
+		{"text", []byte("text"), Capabilities{}, true},
+		{"endless", ber.Wrap(ber.Sequence, bytes.Repeat(aes, maxCapabilities+1)), Capabilities{}, true},
+	} {
+		if got, err := ParseCapabilities(c.der); got != c.want || errors.Is(err, ErrCapabilities) != c.bad || (err != nil) != c.bad {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		}
+	}
+}
+
+// TestCapabilitiesOpenSSL: what OpenSSL announces is found.
+func TestCapabilitiesOpenSSL(t *testing.T) {
+	need(t, "openssl", "openssl")
+	dir := files(t, map[string]identity{"rsa": testWorld().rsa})
+	put(t, dir, "content", []byte(text))
+	if out, err := openssl(t, dir, "cms -sign -binary -in content -outform DER -out signed -signer rsa.pem -inkey rsa.key"); err != nil {
+		t.Fatal(out)
+	}
+	r := must(Verify(bytes.NewReader(get(t, dir, "signed")), strings.NewReader(text), VerifyOptions{}))
+	if c, err := ParseCapabilities(r.Signatures[0].Capabilities); err != nil || c != (Capabilities{}) {
+		t.Errorf("%+v, %v", c, err) // AES-CBC and Triple-DES, as of 3.0
 	}
 }
 
@@ -152,12 +229,14 @@ func TestOpenSSLVerifies(t *testing.T) {
 		if name == "ed25519" || name == "rsa1024" {
 			continue // OpenSSL 3.0 has no Ed25519 CMS and refuses short keys
 		}
-		for _, o := range []SignOptions{{}, {Attached: true, Time: now}, {PSS: true}, {Hash: stdcrypto.SHA512, PSS: true, Attached: true}} {
+		for i, o := range []SignOptions{{}, {Time: now, Announce: true}, {PSS: true, Announce: true}, {Hash: stdcrypto.SHA512, PSS: true}} {
 			s := id.signer()
 			s.Chain = []*x509.Certificate{w.middle.cert}
-			put(t, dir, "signed", must(Sign(strings.NewReader(text), s, o)))
+			attached := i%2 == 1
+			sign := map[bool]func(io.Reader, Signer, SignOptions) ([]byte, error){false: Sign, true: attach}[attached]
+			put(t, dir, "signed", must(sign(strings.NewReader(text), s, o)))
 			line := fmt.Sprintf("cms -verify -cades -binary -inform DER -in signed -out got -CAfile root.pem -purpose any -attime %d", now.Unix())
-			if !o.Attached {
+			if !attached {
 				line += " -content content"
 			}
 			if out, err := openssl(t, dir, line); err != nil || !strings.Contains(out, "CAdES Verification successful") {

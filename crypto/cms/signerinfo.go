@@ -120,6 +120,7 @@ type signedValues struct {
 	contentType  asn1.ObjectIdentifier
 	digest       []byte
 	signingTime  time.Time
+	capabilities []byte // DER
 	certificate  []byte // hash of the signer's certificate (RFC 5035); nil: not named
 	certHash     stdcrypto.Hash
 	seen         []string
@@ -163,6 +164,11 @@ func (v *signedValues) take(a attributeValue) error {
 		into = &v.digest
 	case a.Type.Equal(oidSigningTime):
 		into = &v.signingTime
+	case a.Type.Equal(oidCapabilities):
+		if len(a.Values) > 0 && v.capabilities == nil {
+			v.capabilities = a.Values[0].FullBytes
+		}
+		return nil
 	case a.Type.Equal(oidSigningCert), a.Type.Equal(oidSigningCertV2):
 	default:
 		return nil
@@ -234,7 +240,7 @@ func (v *verifier) check(info signerInfo) Signature {
 	if values, s.Err = readAttributes(info.attributes); s.Err != nil {
 		return s
 	}
-	s.SigningTime, s.ESS = values.signingTime, values.certificate != nil
+	s.SigningTime, s.ESS, s.Capabilities = values.signingTime, values.certificate != nil, values.capabilities
 	if s.SigningTime.IsZero() {
 		s.SigningTime = v.o.Claimed
 	}

@@ -44,7 +44,9 @@ type Signature struct {
 	Algorithm   string              // for people: "RSASSA-PSS, SHA-256"; "" if unknown
 	Hash        stdcrypto.Hash      // digest of content and attributes
 	Weak        bool                // SHA-1, or RSA with fewer than 2048 bits
-	ESS         bool                // the signed attributes name the certificate (RFC 5035)
+
+	Capabilities []byte // what the signer's program reads, for ParseCapabilities; nil: not said
+	ESS          bool   // the signed attributes name the certificate (RFC 5035)
 }
 
 // Verify reads a ContentInfo with a SignedData (RFC 5652 section 5) and checks

@@ -99,17 +99,31 @@ func TestWriters(t *testing.T) {
 			t.Errorf("CRLFReader(%q) = %q, %v", c.in, got, err)
 		}
 	}
-	for _, n := range []int{0, 1, 56, 57, 58, 113, 114, 1000} {
+	for _, n := range []int{0, 1, 56, 57, 58, 113, 114, 1000, 57 * 256, 57*256 + 1} {
 		var b bytes.Buffer
 		w := NewBase64(&b)
 		_, _ = w.Write(make([]byte, n))
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
+		if Base64Size(int64(n)) != int64(b.Len()) {
+			t.Errorf("%d octets: size %d, is %d", n, Base64Size(int64(n)), b.Len())
+		}
+		if got, err := io.ReadAll(Base64Reader(iotest.HalfReader(bytes.NewReader(make([]byte, n))))); err != nil || string(got) != b.String() {
+			t.Errorf("%d octets: reader %q, %v", n, got, err)
+		}
 		lines := strings.SplitAfter(b.String(), "\r\n")
 		if len(lines) != (n+56)/57+1 || lines[len(lines)-1] != "" || n > 57 && len(lines[0]) != 78 {
 			t.Errorf("%d octets: %q", n, lines)
 		}
+	}
+}
+
+// TestBase64Broken: a source that breaks off is not one that ended.
+func TestBase64Broken(t *testing.T) {
+	boom := errors.New("boom")
+	if _, err := io.ReadAll(Base64Reader(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(boom)))); !errors.Is(err, boom) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"io"
 )
 
@@ -13,6 +14,41 @@ import (
 func NewBase64(w io.Writer) io.WriteCloser {
 	lines := &lineWriter{w: w}
 	return &base64Writer{base64.NewEncoder(base64.StdEncoding, lines), lines}
+}
+
+// Base64Size returns how many octets NewBase64 makes of n.
+func Base64Size(n int64) int64 {
+	chars := (n + 2) / 3 * 4
+	return chars + (chars+lineLength-1)/lineLength*2
+}
+
+// Base64Reader returns a reader of what NewBase64 makes of what r holds.
+func Base64Reader(r io.Reader) io.Reader { return &base64Reader{r: r} }
+
+// base64Reader encodes whole lines ahead.
+type base64Reader struct {
+	r    io.Reader
+	text bytes.Buffer
+	err  error
+}
+
+// Read implements io.Reader.
+func (b *base64Reader) Read(p []byte) (int, error) {
+	for b.text.Len() == 0 {
+		if b.err != nil {
+			return 0, b.err
+		}
+		raw := make([]byte, lineLength/4*3*256)
+		n, err := io.ReadFull(b.r, raw)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		b.err = err
+		w := NewBase64(&b.text)
+		_, _ = w.Write(raw[:n]) // to a buffer
+		_ = w.Close()
+	}
+	return b.text.Read(p)
 }
 
 type base64Writer struct {

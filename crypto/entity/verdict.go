@@ -77,6 +77,7 @@ type Signature struct {
 	Algorithm string            // for a person: "ECDSA P-256, SHA-256"; "" if unknown
 	KeyID     string            // fingerprint in hexadecimal: SHA-256 of the certificate, or of the OpenPGP key
 	Time      time.Time         // of signing as the signer claims; zero: not said
+	Announced []byte            // S/MIME capabilities of the signer's program, for smime.MethodFor; nil: not said
 	LineEnds  bool              // fits only after bare line feeds were read as CRLF (RFC 8551 section 3.1.1)
 }
 

@@ -4,6 +4,7 @@
 //
 //	partners/<address>.crt   certificates of a recipient, PEM or DER
 //	partners/<address>.asc   OpenPGP keys of a recipient, armored or binary
+//	partners/<address>.method  how to encrypt for him, in words (smime.ParseMethod)
 //	own/<authority>/*.crt    an authority's certificate with its chain, PEM …
 //	own/<authority>/*.key    … and its private key (PKCS #8, PEM) under the same name
 //	own/<authority>/*.asc    an authority's OpenPGP keys, with their private parts
@@ -35,8 +36,9 @@ const maxFile = 1 << 20
 // Ring is the content of a key folder at the time of loading. It never
 // changes and may be shared; a new key takes a new Load.
 type Ring struct {
-	partners map[string][]partner // by message.Address.Key
-	own      map[string][]own     // by authority
+	partners map[string][]partner    // by message.Address.Key
+	methods  map[string]smime.Method // likewise
+	own      map[string][]own        // by authority
 	roots    []*x509.Certificate
 }
 
@@ -62,7 +64,7 @@ type Problem struct {
 // Load reads a key folder. Files with problems are left out and told, all at
 // once; a folder that does not exist is an empty one.
 func Load(dir string) (*Ring, []Problem) {
-	l := loader{dir: dir, ring: &Ring{partners: map[string][]partner{}, own: map[string][]own{}}}
+	l := loader{dir: dir, ring: &Ring{partners: map[string][]partner{}, methods: map[string]smime.Method{}, own: map[string][]own{}}}
 	l.each("partners", l.partner)
 	l.each("roots", l.root)
 	entries, err := os.ReadDir(filepath.Join(dir, "own"))
@@ -143,7 +145,7 @@ func (l *loader) root(file string) error {
 	return err
 }
 
-// partner loads partners/<address>[.<word>].crt or .asc.
+// partner loads partners/<address>[.<word>].crt, .asc or .method.
 func (l *loader) partner(file string) error {
 	name, ext := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)), filepath.Ext(file)
 	data, err := l.read(file)
@@ -169,8 +171,10 @@ func (l *loader) partner(file string) error {
 			}
 			found = append(found, partner{file: file, pgp: &k})
 		}
+	case ".method":
+		return l.method(name, string(data))
 	default:
-		return errors.New("unknown kind of file: .crt and .asc are read")
+		return errors.New("unknown kind of file: .crt, .asc and .method are read")
 	}
 	addresses := namedAddresses(name)
 	if len(addresses) == 0 {
@@ -179,6 +183,19 @@ func (l *loader) partner(file string) error {
 	for _, a := range addresses {
 		l.ring.partners[a.Key()] = append(l.ring.partners[a.Key()], found...)
 	}
+	return nil
+}
+
+func (l *loader) method(name, text string) error {
+	m, err := smime.ParseMethod(text)
+	if err != nil {
+		return err
+	}
+	a, err := message.ParseAddress(name)
+	if err != nil || a.IsNull() {
+		return errors.New("the file's name is not an address")
+	}
+	l.ring.methods[a.Key()] = m
 	return nil
 }
 

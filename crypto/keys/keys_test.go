@@ -105,6 +105,7 @@ func folder(t *testing.T) string {
 	c, k := certificate("amt@bl.example", now.AddDate(-3, 0, 0), now.AddDate(-1, 0, 0), false)
 	put(t, dir, "own/amt/old.crt", c, 0o644)
 	put(t, dir, "own/amt/old.key", k, 0o600)
+	put(t, dir, "partners/bob@partner.example.method", []byte("AES-256-GCM RSAES-OAEP\n"), 0o644)
 	put(t, dir, "partners/.swp", []byte("junk"), 0o600)
 	return dir
 }
@@ -121,6 +122,9 @@ func load(t *testing.T, dir string) *Ring {
 func TestSelect(t *testing.T) {
 	r := load(t, folder(t))
 	s := r.Select(addr("BOB@partner.example"), now)
+	if s.Method != (smime.Method{GCM: true, OAEP: true}) {
+		t.Errorf("method %v", s.Method)
+	}
 	if s.Certificate == nil || s.Certificate.NotAfter.Year() != 2028 || s.OpenPGP == nil || s.OpenPGP.Created.Year() != 2025 {
 		t.Fatalf("%+v", s)
 	}
@@ -254,6 +258,8 @@ func TestProblems(t *testing.T) {
 	put(t, dir, "partners/c@y.example.asc", private, 0o644)
 	put(t, dir, "partners/d@y.example.txt", cert, 0o644)
 	put(t, dir, "partners/noaddress.crt", cert, 0o644)
+	put(t, dir, "partners/f@y.example.method", []byte("junk"), 0o644)
+	put(t, dir, "partners/noaddress.method", []byte("RSAES-OAEP"), 0o644)
 	put(t, dir, "partners/e@y.example.crt", make([]byte, maxFile+1), 0o644)
 	put(t, dir, "roots/x.crt", []byte("junk"), 0o644)
 	put(t, dir, "own/x/lonely.crt", cert, 0o644)
@@ -269,7 +275,7 @@ func TestProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, problems := Load(dir)
-	if len(problems) != 15 {
+	if len(problems) != 17 {
 		t.Errorf("%d problems: %+v", len(problems), problems)
 	}
 	for _, p := range problems {

@@ -29,6 +29,7 @@ type Reason struct {
 // Selection is what can be used for a recipient, at most one of each kind.
 type Selection struct {
 	Certificate *x509.Certificate // nil: none for S/MIME
+	Method      smime.Method      // how to use it
 	OpenPGP     *openpgp.Key      // nil: none
 	Reasons     []Reason          // every key that was looked at
 }
@@ -36,7 +37,7 @@ type Selection struct {
 // Select says with which keys mail to that address may be encrypted at that
 // time. Of several good ones that counts which is good for longest.
 func (r *Ring) Select(to message.Address, at time.Time) Selection {
-	var s Selection
+	s := Selection{Method: r.methods[to.Key()]}
 	cert, pgp := -1, -1
 	for i, p := range r.partners[to.Key()] {
 		reason := Reason{File: p.file, Technique: entity.SMIME}

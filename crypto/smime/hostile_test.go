@@ -35,6 +35,15 @@ func join(head string, der []byte) []byte {
 	return b.Bytes()
 }
 
+// attach returns an object with its content inside.
+func attach(by Identity, content string) []byte {
+	before, after, err := cms.SignAround(strings.NewReader(content), *by.Signer(), cms.SignOptions{Time: now})
+	if err != nil {
+		panic(err)
+	}
+	return slices.Concat(before, []byte(content), after)
+}
+
 // TestTampered: whatever is changed in a message that was signed and then
 // encrypted, no changed content is ever given out as decrypted or as good, and
 // none at all when the signature inside is seen broken.
@@ -178,7 +187,7 @@ func TestOwnTrouble(t *testing.T) {
 // TestForms reads the forms of RFC 8551 that others write.
 func TestForms(t *testing.T) {
 	w := testWorld()
-	opaque := must(cms.Sign(strings.NewReader(inside()), *w.amt.Signer(), cms.SignOptions{Attached: true, Time: now}))
+	opaque := attach(w.amt, inside())
 	_, sealed := cut(t, protect(t, letter, Options{Recipients: []*x509.Certificate{w.rsa.Cert}}))
 	certs := must(cms.Sign(strings.NewReader(""), *w.amt.Signer(), cms.SignOptions{Time: now}))
 	for _, c := range []struct {
@@ -242,7 +251,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(seed(Options{Signer: id.Signer()}))
 	f.Add(seed(Options{Signer: id.Signer(), Recipients: []*x509.Certificate{published(f).Cert}}))
-	opaque := must(cms.Sign(strings.NewReader(text), *id.Signer(), cms.SignOptions{Attached: true}))
+	opaque := attach(id, text)
 	f.Add(join("Content-Type: application/pkcs7-mime; smime-type=signed-data\r\nContent-Transfer-Encoding: base64\r\n\r\n", opaque))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		op, err := entity.Open(bytes.NewReader(raw), int64(len(raw)), o)

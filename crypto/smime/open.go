@@ -155,7 +155,7 @@ func judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, str
 	}
 	var list []entity.Signature
 	for _, s := range result.Signatures {
-		v := entity.Signature{Time: s.SigningTime, Algorithm: s.Algorithm}
+		v := entity.Signature{Time: s.SigningTime, Algorithm: s.Algorithm, Announced: s.Capabilities}
 		if s.Cert != nil {
 			v.Signer, v.KeyID, v.Addresses = s.Cert.Subject.String(), fingerprint(s.Cert), Addresses(s.Cert)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"gatewayd/crypto/cms"
@@ -28,7 +29,7 @@ type Options struct {
 	Class      message.Class
 	Signer     *cms.Signer         // nil: no signature. Never used for class private (Benutzungsreglement BL § 12 Abs. 1)
 	Recipients []*x509.Certificate // of the one recipient, or of him and the authority itself; none: sign only
-	PKCS1v15   bool                // wrap keys for RSA recipients by PKCS #1 v1.5 instead of OAEP
+	Method     Method              // that all of them read
 	Time       time.Time           // of signing; the certificates must be good then
 }
 
@@ -58,6 +59,16 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	eightBit, err := m.Inspect()
 	if err != nil {
 		return nil, err
+	}
+	if o.Method.Opaque {
+		signed, err := signOpaque(m, o)
+		if err != nil {
+			return nil, err
+		}
+		if len(o.Recipients) > 0 {
+			return m.Around(enveloped(signed.reader, o))
+		}
+		return m.Around(signed.content())
 	}
 	signed, err := sign(m, o)
 	if err != nil {
@@ -92,18 +103,18 @@ func (o Options) check() error {
 	return nil
 }
 
+func (o Options) signing() cms.SignOptions {
+	return cms.SignOptions{Hash: stdcrypto.SHA256, Time: o.Time, PSS: o.Method.PSS, Announce: true}
+}
+
 // sign makes a multipart/signed (RFC 8551 section 3.5.3).
 func sign(m *entity.Message, o Options) (*entity.Signed, error) {
-	der, err := cms.Sign(m.Entity(), *o.Signer, cms.SignOptions{Hash: stdcrypto.SHA256, Time: o.Time})
+	der, err := cms.Sign(m.Entity(), *o.Signer, o.signing())
 	if err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
-	var text bytes.Buffer
-	b := entity.NewBase64(&text)
-	if _, err := b.Write(der); err != nil {
-		return nil, fmt.Errorf("sign message: %w", err)
-	}
-	if err := b.Close(); err != nil {
+	text, err := io.ReadAll(entity.Base64Reader(bytes.NewReader(der)))
+	if err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
 	kind := "multipart/signed; protocol=\"application/pkcs7-signature\";\r\n micalg=sha-256"
@@ -111,21 +122,67 @@ func sign(m *entity.Message, o Options) (*entity.Signed, error) {
 		`Content-Type: application/pkcs7-signature; name="smime.p7s"`,
 		"Content-Transfer-Encoding: base64",
 		`Content-Disposition: attachment; filename="smime.p7s"`,
-	}, text.Bytes())
+	}, text)
 }
 
-// enveloped makes an application/pkcs7-mime (RFC 8551 section 3.3).
+// opaque is a signed-data object (RFC 8551 section 3.5.2) around a message's
+// entity, which is read where it lies.
+type opaque struct {
+	m             *entity.Message
+	before, after []byte
+}
+
+func signOpaque(m *entity.Message, o Options) (opaque, error) {
+	before, after, err := cms.SignAround(m.Entity(), *o.Signer, o.signing())
+	if err != nil {
+		return opaque{}, fmt.Errorf("sign message: %w", err)
+	}
+	return opaque{m, before, after}, nil
+}
+
+func (s opaque) body() io.Reader {
+	return entity.Base64Reader(io.MultiReader(bytes.NewReader(s.before), s.m.Entity(), bytes.NewReader(s.after)))
+}
+
+func (s opaque) content() entity.Content {
+	return entity.Content{Fields: wrapping("signed-data"), Write: func(w io.Writer) error {
+		_, err := io.Copy(w, s.body())
+		return err
+	}}
+}
+
+// reader returns the object as an entity of its own, header included, and its
+// size: what is encrypted after signing.
+func (s opaque) reader() (io.Reader, int64) {
+	head := []byte(strings.Join(wrapping("signed-data"), "\r\n") + "\r\n\r\n")
+	size := int64(len(head)) + entity.Base64Size(int64(len(s.before)+len(s.after))+s.m.Size())
+	return io.MultiReader(bytes.NewReader(head), s.body()), size
+}
+
+// wrapping returns the fields of an application/pkcs7-mime (RFC 8551 section
+// 3.2).
+func wrapping(kind string) []string {
+	return []string{
+		`Content-Type: application/pkcs7-mime; smime-type=` + kind + `;` + "\r\n" + ` name="smime.p7m"`,
+		"Content-Transfer-Encoding: base64",
+		`Content-Disposition: attachment; filename="smime.p7m"`,
+	}
+}
+
+// enveloped makes an enveloped-data (RFC 8551 section 3.3) or an
+// authEnveloped-data (section 3.4).
 func enveloped(plain func() (io.Reader, int64), o Options) entity.Content {
+	kind := "enveloped-data"
+	if o.Method.GCM {
+		kind = "authEnveloped-data"
+	}
 	return entity.Content{
-		Fields: []string{
-			`Content-Type: application/pkcs7-mime; smime-type=enveloped-data;` + "\r\n" + ` name="smime.p7m"`,
-			"Content-Transfer-Encoding: base64",
-			`Content-Disposition: attachment; filename="smime.p7m"`,
-		},
+		Fields: wrapping(kind),
 		Write: func(w io.Writer) error {
 			r, size := plain()
 			b := entity.NewBase64(w)
-			if err := cms.Encrypt(b, r, size, cms.EncryptOptions{Recipients: o.Recipients, PKCS1v15: o.PKCS1v15}); err != nil {
+			how := cms.EncryptOptions{Recipients: o.Recipients, Cipher: o.Method.cipher(), PKCS1v15: !o.Method.OAEP}
+			if err := cms.Encrypt(b, r, size, how); err != nil {
 				return err
 			}
 			return b.Close()

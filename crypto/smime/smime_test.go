@@ -71,7 +71,12 @@ func TestRoundTrip(t *testing.T) {
 		{"sign, RSA", Options{Signer: w.amt.Signer()}, nil, entity.NotEncrypted, entity.Good},
 		{"sign, EC", Options{Signer: w.amtEC.Signer()}, nil, entity.NotEncrypted, entity.Good},
 		{"both, RSA", Options{Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.rsa.Cert}}, []Identity{w.ec, w.rsa}, entity.Decrypted, entity.Good},
-		{"both, PKCS #1", Options{Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.rsa.Cert}, PKCS1v15: true}, []Identity{w.rsa}, entity.Decrypted, entity.Good},
+		{"both, OAEP", Options{Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.rsa.Cert}, Method: Method{OAEP: true}}, []Identity{w.rsa}, entity.Decrypted, entity.Good},
+		{"both, GCM", Options{Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.rsa.Cert}, Method: Method{GCM: true}}, []Identity{w.rsa}, entity.Decrypted, entity.Good},
+		{"GCM", Options{Recipients: []*x509.Certificate{w.ec.Cert}, Method: Method{GCM: true}}, []Identity{w.ec}, entity.Decrypted, entity.NotSigned},
+		{"PSS", Options{Signer: w.amt.Signer(), Method: Method{PSS: true}}, nil, entity.NotEncrypted, entity.Good},
+		{"opaque", Options{Signer: w.amt.Signer(), Method: Method{Opaque: true}}, nil, entity.NotEncrypted, entity.Good},
+		{"opaque, both", Options{Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}, Method: Method{Opaque: true, GCM: true}}, []Identity{w.ec}, entity.Decrypted, entity.Good},
 		{"both, EC", Options{Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}, Class: message.Confidential}, []Identity{w.ec}, entity.Decrypted, entity.Good},
 		{"two recipients", Options{Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.ec.Cert, w.rsa.Cert}}, []Identity{w.rsa}, entity.Decrypted, entity.Good},
 		{"private", Options{Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}, Class: message.Private}, []Identity{w.ec}, entity.Malleable, entity.NotSigned},
@@ -82,7 +87,7 @@ func TestRoundTrip(t *testing.T) {
 	} {
 		out := protect(t, letter, c.o)
 		checkForm(t, c.name, out)
-		if bytes.Contains(out, []byte("JVBERi0=")) != (len(c.o.Recipients) == 0) {
+		if bytes.Contains(out, []byte("JVBERi0=")) != (len(c.o.Recipients) == 0 && !c.o.Method.Opaque) {
 			t.Errorf("%s: plain text outside, or not where it should be", c.name)
 		}
 		op := open(t, out, w.by(c.by...))
@@ -103,6 +108,29 @@ func TestRoundTrip(t *testing.T) {
 		if _, err := op.WriteMessage(&whole, "X-Verdict: yes"); err != nil || whole.String() != "X-Verdict: yes\r\n"+letter {
 			t.Errorf("%s: opened message: %v\n%s", c.name, err, whole.String())
 		}
+	}
+}
+
+// TestMethod: words and back; the best that was announced, and no more.
+func TestMethod(t *testing.T) {
+	for _, m := range []Method{{}, {GCM: true}, {OAEP: true}, {PSS: true, Opaque: true}, {true, true, true, true}} {
+		if got, err := ParseMethod(m.String()); err != nil || got != m {
+			t.Errorf("%v: %v, %v", m, got, err)
+		}
+	}
+	if m, err := ParseMethod(" AES-256-GCM\n"); err != nil || m != (Method{GCM: true}) {
+		t.Errorf("%v, %v", m, err)
+	}
+	if _, err := ParseMethod("ROT13"); !errors.Is(err, ErrMethod) {
+		t.Errorf("%v", err)
+	}
+	w := testWorld()
+	op := open(t, protect(t, letter, Options{Signer: w.amt.Signer()}), w.by())
+	if got := MethodFor(op.Layers[0].Signatures[0].Announced); got != (Method{GCM: true, OAEP: true}) {
+		t.Errorf("our own announcement: %v", got)
+	}
+	if got := MethodFor([]byte("nonsense")); got != (Method{}) {
+		t.Errorf("nonsense: %v", got)
 	}
 }
 
@@ -199,7 +227,7 @@ func TestOpenSSLReads(t *testing.T) {
 		for _, who := range []string{"rsa", "ec"} {
 			for _, pkcs1 := range []bool{false, true} {
 				to := map[string]Identity{"rsa": w.rsa, "ec": w.ec}[who]
-				o := Options{Signer: signer.Signer(), Time: now, Recipients: []*x509.Certificate{to.Cert}, PKCS1v15: pkcs1}
+				o := Options{Signer: signer.Signer(), Time: now, Recipients: []*x509.Certificate{to.Cert}, Method: Method{OAEP: !pkcs1, Opaque: pkcs1}}
 				put(t, dir, "sealed.eml", protect(t, letter, o))
 				out, err := run(t, dir, "openssl cms -decrypt -in sealed.eml -recip "+who+".pem -inkey "+who+".key -out signed.eml")
 				if err != nil {
@@ -300,7 +328,7 @@ func TestGpgsmReads(t *testing.T) {
 	if out, err := sh("echo x | gpgsm --batch --pinentry-mode loopback --passphrase-fd 0 --import rsa.p12"); err != nil {
 		t.Skipf("gpgsm does not import here: %v\n%s", err, out)
 	}
-	put(t, dir, "sealed.eml", protect(t, letter, Options{Recipients: []*x509.Certificate{w.rsa.Cert}, PKCS1v15: true}))
+	put(t, dir, "sealed.eml", protect(t, letter, Options{Recipients: []*x509.Certificate{w.rsa.Cert}}))
 	out, err := sh("sed '1,/^\r$/d' sealed.eml | gpgsm --batch --pinentry-mode loopback --passphrase-fd 3 --assume-base64 --decrypt 3<pw >content")
 	if err != nil || string(get(t, dir, "content")) != inside() {
 		t.Errorf("gpgsm: %v\n%s", err, out)
