@@ -482,3 +482,39 @@ func BenchmarkDrain(b *testing.B) {
 		}
 	}
 }
+
+// TestVerifyWhileWriting: who verifies while a sealed day is opened again for
+// late lines, and sealed anew, takes none for missing.
+func TestVerifyWhileWriting(t *testing.T) {
+	s := newSource(t)
+	l := open(t, t.TempDir(), s.keys)
+	next := noon().AddDate(0, 0, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 15 {
+			for range 5 {
+				s.add(noon(), message.ID{1})
+				s.add(next, message.ID{1})
+			}
+			_, err := l.Drain(t.Context(), s)
+			if err == nil {
+				_, err = l.Rotate(next)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for writing := true; writing; {
+		select {
+		case <-ended:
+			writing = false
+		default:
+		}
+		if r, err := l.Verify(nil); err != nil || !r.OK() {
+			t.Fatalf("while writing: %v %v", err, r.Bad)
+		}
+	}
+}

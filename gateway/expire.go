@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatewayd/calendar"
@@ -89,20 +90,17 @@ func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.T
 
 // Due implements retention.Messages.
 func (m sweepMessages) Due(ctx context.Context, day calendar.Day, fn func(retention.Object) error) error {
+	exported, err := m.r.exportedOn(day)
+	if err != nil {
+		return err
+	}
 	for after := ""; ; {
-		ids, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), after, dueBatch)
+		due, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), after, dueBatch)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			env, items, err := m.r.g.o.Store.Message(ctx, id)
-			if errors.Is(err, queue.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if err := fn(m.object(env, items)); err != nil {
+		for _, d := range due {
+			if err := fn(object(d.Envelope, d.Items, exported[d.Envelope.ID])); err != nil {
 				return err
 			}
 		}
@@ -113,10 +111,25 @@ func (m sweepMessages) Due(ctx context.Context, day calendar.Day, fn func(retent
 	}
 }
 
-func (m sweepMessages) object(env message.Envelope, items []message.Item) retention.Object {
+// exportedOn lists what was exported of an erase-by day.
+func (r *Retention) exportedOn(day calendar.Day) (map[message.ID]bool, error) {
+	names, err := filepath.Glob(filepath.Join(r.g.o.Data, "export", "*", day.String(), "*.p7m"))
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[message.ID]bool, len(names))
+	for _, name := range names {
+		if id, err := message.ParseID(strings.TrimSuffix(filepath.Base(name), ".p7m")); err == nil {
+			all[id] = true
+		}
+	}
+	return all, nil
+}
+
+func object(env message.Envelope, items []message.Item, exported bool) retention.Object {
 	o := retention.Object{
 		ID: env.ID.String(), Authority: env.Authority, Size: env.Content.Size, Start: env.Received, SHA256: env.Content.Digest.String(),
-		Confirmed: true, NoRecord: true,
+		Confirmed: true, NoRecord: true, Exported: exported,
 	}
 	for _, i := range items {
 		o.Class = string(i.Decision.Class)
@@ -125,8 +138,6 @@ func (m sweepMessages) object(env message.Envelope, items []message.Item) retent
 		o.NoRecord = o.NoRecord && i.Decision.Keep == message.KeepUntilDone && i.State.Final()
 		o.Erased = i.Erased
 	}
-	_, err := os.Stat(m.r.exportPath(env))
-	o.Exported = err == nil
 	return o
 }
 

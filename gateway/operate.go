@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"gatewayd/audit"
@@ -175,7 +174,7 @@ func (g *Gateway) VerifyAudit(ctx context.Context) (audit.Report, error) {
 	if _, err := g.o.Audit.Drain(ctx, g.o.Store); err != nil && !errors.Is(err, audit.ErrBroken) {
 		return audit.Report{}, err
 	}
-	report, err := audit.Verify(filepath.Join(g.o.Data, "audit"), nil)
+	report, err := g.o.Audit.Verify(nil)
 	if err == nil && report.OK() && (report.Last < seq || report.Last == seq && report.Head != hash) {
 		report.Bad = &audit.Bad{Seq: report.Last, Reason: fmt.Sprintf("the day files end at link %d, the ledger's chain at %d", report.Last, seq)}
 	}

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"gatewayd/audit"
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -147,7 +146,7 @@ func (f *office) checkWhole(all []planted) {
 	if _, err := f.g.VerifyAudit(ctx); err != nil { // drains
 		f.t.Error(err)
 	}
-	rep, err := audit.Verify(filepath.Join(f.dir, "audit"), f.keys)
+	rep, err := f.audit.Verify(f.keys)
 	if err != nil || !rep.OK() || rep.Erased == 0 {
 		f.t.Errorf("audit: %v %v %+v", err, rep.Bad, rep)
 	}

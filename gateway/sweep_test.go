@@ -37,6 +37,7 @@ type office struct {
 	keys  *seal.Keyring
 	ret   *gateway.Retention
 	bolt  *bolt.Store
+	audit *audit.Log
 	start time.Time
 	hook  func(string) error
 	over  bool
@@ -110,11 +111,10 @@ func (f *office) open(t testing.TB, w *world, dir string) {
 		t.Fatal(err)
 	}
 	r.store = f.bolt
-	log, err := audit.Open(filepath.Join(dir, "audit"), f.keys)
-	if err != nil {
+	if f.audit, err = audit.Open(filepath.Join(dir, "audit"), f.keys); err != nil {
 		t.Fatal(err)
 	}
-	if r.g, err = gateway.New(w.options(t, r, log, windows)); err != nil {
+	if r.g, err = gateway.New(w.options(t, r, f.audit, windows)); err != nil {
 		t.Fatal(err)
 	}
 	r.g.Sooner()
@@ -342,7 +342,7 @@ func (f *office) checkAudit(n int) {
 	if n%30 == 0 {
 		keys = f.keys
 	}
-	rep, err := audit.Verify(filepath.Join(f.dir, "audit"), keys)
+	rep, err := f.audit.Verify(keys)
 	if err != nil || !rep.OK() || rep.First != 1 {
 		f.t.Fatalf("audit on day %d: %v %v %+v", n, err, rep.Bad, rep)
 	}

@@ -212,47 +212,48 @@ func (s *Sweeper) exportOnce(ctx context.Context, day calendar.Day, r *Result) e
 	if r.Clock.Now.Before(s.exported[day.String()]) {
 		return nil
 	}
-	failed, err := s.export(ctx, day, r)
+	failed := r.Failed
+	err := s.o.Messages.Due(ctx, day, func(o Object) error { return s.exportOne(ctx, o, r) })
 	if err != nil {
 		return err
 	}
 	next := day.End() // nothing new can come
-	if len(failed) > 0 {
+	if r.Failed > failed {
 		next = r.Clock.Now.Add(time.Hour)
 	}
 	s.exported[day.String()] = next
 	return nil
 }
 
-// export returns the messages that could not be exported, with the reason.
-func (s *Sweeper) export(ctx context.Context, day calendar.Day, r *Result) (map[string]string, error) {
-	failed := map[string]string{}
-	err := s.o.Messages.Due(ctx, day, func(o Object) error {
-		if o.Confirmed || o.Exported || o.NoRecord || !o.Erased.IsZero() {
-			return ctx.Err()
-		}
-		if err := s.step("export"); err != nil {
-			return err
-		}
-		if err := s.o.Messages.Export(ctx, o, r.Clock.Now); err != nil {
-			failed[o.ID] = "export: " + err.Error()
-			s.o.Log.Error("a message cannot be exported before its content goes", "message", o.ID, "error", err)
-			r.Failed++
-			return ctx.Err()
-		}
-		r.Exported++
+// exportOne exports one message unless that is done or not needed. What cannot
+// be exported is named in the protocol.
+func (s *Sweeper) exportOne(ctx context.Context, o Object, r *Result) error {
+	if o.Confirmed || o.Exported || o.NoRecord || !o.Erased.IsZero() {
 		return ctx.Err()
-	})
-	return failed, err
-}
-
-// doom lets what is still open expire and makes the key refuse. Nothing blocks a
-// day key: what cannot be exported or expired is named in the protocol.
-func (s *Sweeper) doom(ctx context.Context, plan Schedule, day calendar.Day, r *Result) error {
-	if _, err := s.export(ctx, day, r); err != nil {
+	}
+	if err := s.step("export"); err != nil {
 		return err
 	}
-	if err := s.expire(ctx, day, r); err != nil {
+	if err := s.o.Messages.Export(ctx, o, r.Clock.Now); err != nil {
+		s.o.Log.Error("a message cannot be exported before its content goes", "message", o.ID, "error", err)
+		r.Failed++
+		return ctx.Err()
+	}
+	r.Exported++
+	return ctx.Err()
+}
+
+// doom exports what is not confirmed, lets what is still open expire, and makes
+// the key refuse. Nothing blocks a day key: what cannot be exported or expired is
+// named in the protocol.
+func (s *Sweeper) doom(ctx context.Context, plan Schedule, day calendar.Day, r *Result) error {
+	err := s.o.Messages.Due(ctx, day, func(o Object) error {
+		if err := s.exportOne(ctx, o, r); err != nil {
+			return err
+		}
+		return s.expire(ctx, o, r)
+	})
+	if err != nil {
 		return err
 	}
 	if err := s.step("doom"); err != nil {
@@ -265,29 +266,25 @@ func (s *Sweeper) doom(ctx context.Context, plan Schedule, day calendar.Day, r *
 	return s.o.Logs.Note(ctx, r.Clock.Now, "doomed", map[string]string{"day": plan.Day})
 }
 
-func (s *Sweeper) expire(ctx context.Context, day calendar.Day, r *Result) error {
-	return s.o.Messages.Due(ctx, day, func(o Object) error {
-		if !o.Open {
-			return ctx.Err()
-		}
-		if err := s.step("expire"); err != nil {
-			return err
-		}
-		if err := s.o.Messages.Expire(ctx, o, r.Clock.Now); err != nil {
-			s.o.Log.Error("an item cannot expire; its content goes all the same", "message", o.ID, "error", err)
-			return ctx.Err()
-		}
-		r.Expired++
+// expire ends what is open of one message.
+func (s *Sweeper) expire(ctx context.Context, o Object, r *Result) error {
+	if !o.Open {
 		return ctx.Err()
-	})
+	}
+	if err := s.step("expire"); err != nil {
+		return err
+	}
+	if err := s.o.Messages.Expire(ctx, o, r.Clock.Now); err != nil {
+		s.o.Log.Error("an item cannot expire; its content goes all the same", "message", o.ID, "error", err)
+		return ctx.Err()
+	}
+	r.Expired++
+	return ctx.Err()
 }
 
 // destroyContent writes down what goes, destroys the key, unlinks the folder and
 // closes the protocol.
 func (s *Sweeper) destroyContent(ctx context.Context, plan Schedule, day calendar.Day, doomed time.Time, r *Result) error {
-	if err := s.expire(ctx, day, r); err != nil {
-		return err
-	}
 	if err := s.step("list"); err != nil {
 		return err
 	}
@@ -295,7 +292,12 @@ func (s *Sweeper) destroyContent(ctx context.Context, plan Schedule, day calenda
 	if err != nil {
 		return err
 	}
-	err = s.o.Messages.Due(ctx, day, func(o Object) error { return p.add(o, destroyed(o)) })
+	err = s.o.Messages.Due(ctx, day, func(o Object) error {
+		if err := s.expire(ctx, o, r); err != nil {
+			return err
+		}
+		return p.add(o, destroyed(o))
+	})
 	if err = errors.Join(err, p.sync()); err != nil {
 		return err
 	}

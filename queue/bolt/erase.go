@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,30 +52,61 @@ func (s *Store) LetGo(ctx context.Context, after message.ID, max int) (ids []mes
 	return ids, next, err
 }
 
+// Due is a message whose content must go, with its items.
+type Due struct {
+	Envelope message.Envelope
+	Items    []message.Item
+}
+
 // DueBetween returns messages with an item whose erase-by instant lies behind
 // from and not behind to, in that order, each once; the cursor goes on behind
-// the last one, "" at the end.
-func (s *Store) DueBetween(ctx context.Context, from, to time.Time, after string, max int) (ids []message.ID, next string, err error) {
+// the last one, "" at the end. What does not open any more, because its log
+// window is over as well, is left out.
+func (s *Store) DueBetween(ctx context.Context, from, to time.Time, after string, max int) (due []Due, next string, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
 		start, limit := stamp(from.Add(1)), stamp(to.Add(1))
 		if after != "" {
 			start = []byte(after)
 		}
+		var last message.ID
 		c := tx.Bucket([]byte(inErase)).Cursor()
 		for k, _ := c.Seek(start); len(k) == 8+itemLen && bytes.Compare(k, limit) < 0; k, _ = c.Next() {
 			id := parseItemKey(k).Message
-			if len(ids) > 0 && ids[len(ids)-1] == id {
+			if id == last {
 				continue
 			}
-			if len(ids) == max {
+			if len(due) == max {
 				next = string(k)
 				return nil
 			}
-			ids = append(ids, id)
+			last = id
+			d, err := s.due(tx, id)
+			if errors.Is(err, seal.ErrDestroyed) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			due = append(due, d)
 		}
 		return nil
 	})
-	return ids, next, err
+	return due, next, err
+}
+
+func (s *Store) due(tx *bbolt.Tx, id message.ID) (d Due, err error) {
+	day := s.dayOf(tx, id)
+	if d.Envelope, err = s.envelope(tx, day, id); err != nil {
+		return d, err
+	}
+	for _, key := range itemsOf(tx, day, id) {
+		r, err := s.record(tx, day, key)
+		if err != nil {
+			return d, err
+		}
+		d.Items = append(d.Items, r.Item)
+	}
+	return d, nil
 }
 
 // Window is what the ledger holds under one log day.

@@ -109,7 +109,12 @@ func TestDueBetween(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got = append(got, ids...); next == "" {
+		for _, d := range ids {
+			if got = append(got, d.Envelope.ID); len(d.Items) != 2 {
+				t.Errorf("%d items", len(d.Items))
+			}
+		}
+		if next == "" {
 			break
 		}
 		after = next

@@ -41,18 +41,9 @@ func (s *Store) Due(ctx context.Context, now time.Time, max int) ([]message.Item
 // Message implements queue.Store.
 func (s *Store) Message(ctx context.Context, id message.ID) (env message.Envelope, items []message.Item, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		day := s.dayOf(tx, id)
-		if env, err = s.envelope(tx, day, id); err != nil {
-			return err
-		}
-		for _, key := range itemsOf(tx, day, id) {
-			r, err := s.record(tx, day, key)
-			if err != nil {
-				return err
-			}
-			items = append(items, r.Item)
-		}
-		return nil
+		d, err := s.due(tx, id)
+		env, items = d.Envelope, d.Items
+		return err
 	})
 	return env, items, err
 }
