@@ -29,8 +29,8 @@ func verdicts(rep bounce.Report, ok bool) string {
 	return strings.Join(list, "; ")
 }
 
-// Reports in the forms of widespread mail systems, composed after their
-// public documentation and sources, and mails that only resemble reports.
+// 70 reports in the forms of 36 widespread mail systems, composed after their
+// public documentation and sources, and 12 mails that only resemble reports.
 func TestSystems(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("testdata", "systems", "want.tsv"))
 	if err != nil {
