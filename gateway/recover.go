@@ -28,6 +28,9 @@ func (g *Gateway) recover(ctx context.Context) error {
 	if err := g.replay(ctx); err != nil {
 		return fmt.Errorf("replay vault: %w", err)
 	}
+	if err := g.tellDamage(ctx); err != nil {
+		return fmt.Errorf("damage: %w", err)
+	}
 	if err := g.reopenSending(ctx); err != nil {
 		return fmt.Errorf("open attempts: %w", err)
 	}

@@ -40,6 +40,7 @@ const (
 	EventClock      EventKind = "clock"       // the clock went back or jumped; or a person set the mark
 	EventPaused     EventKind = "paused"      // nothing goes to a destination until it is resumed
 	EventResumed    EventKind = "resumed"
+	EventDamaged    EventKind = "damaged" // a stretch of the vault does not read; it was set aside
 	EventStarted    EventKind = "started"
 	EventCheckpoint EventKind = "checkpoint"
 )

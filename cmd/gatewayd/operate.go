@@ -128,10 +128,21 @@ func local(t time.Time) string {
 type queueCheckCmd struct {
 	configFlag
 	jsonFlag
+	Repair bool `help:"First make a new ledger out of everything that opens, and take what it lost from the vault; the gateway must be stopped. The old file is kept under corrupt/."`
+}
+
+// Help shows examples.
+func (queueCheckCmd) Help() string {
+	return "Examples:\n  gatewayd queue check\n  systemctl stop gatewayd && gatewayd queue check --repair && systemctl start gatewayd"
 }
 
 // Run checks and reports.
 func (q queueCheckCmd) Run(c console) error {
+	if q.Repair {
+		if err := q.repair(c); err != nil {
+			return err
+		}
+	}
 	return q.operate(c, func(ctx context.Context, op api.Operator) error {
 		problems, err := op.Check(ctx)
 		if err != nil {

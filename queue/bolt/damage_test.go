@@ -86,8 +86,8 @@ func flip(v []byte) []byte {
 	return v
 }
 
-// TestCheckFinds: Check names every kind of damage.
-func TestCheckFinds(t *testing.T) {
+// damages is every kind of damage that a row can have.
+func damages() map[string]func(*bbolt.Tx) error {
 	first := func(path string, change func(b *bbolt.Bucket, k, v []byte) error) func(*bbolt.Tx) error {
 		return func(tx *bbolt.Tx) error {
 			b := bucketAt(tx, path)
@@ -101,7 +101,7 @@ func TestCheckFinds(t *testing.T) {
 		return errors.Join(b.Delete(k), b.Put(flip(k), v))
 	}
 	short := func(b *bbolt.Bucket, k, _ []byte) error { return b.Put(k, []byte("x")) }
-	for name, change := range map[string]func(*bbolt.Tx) error{
+	return map[string]func(*bbolt.Tx) error{
 		"envelope flipped": first("days//messages", flipped),
 		"envelope removed": first("days//messages", removed),
 		"envelope short":   first("days//messages", short),
@@ -142,7 +142,12 @@ func TestCheckFinds(t *testing.T) {
 			b := tx.Bucket([]byte("meta"))
 			return b.Put([]byte("counts"), flip(b.Get([]byte("counts"))))
 		},
-	} {
+	}
+}
+
+// TestCheckFinds: Check names every kind of damage.
+func TestCheckFinds(t *testing.T) {
+	for name, change := range damages() {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			filled(t, dir)
