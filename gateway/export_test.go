@@ -7,3 +7,6 @@ func (g *Gateway) Sooner() { g.retryPause = 5 * time.Millisecond }
 
 // MaxTail is how many records the ledger may lag behind.
 const MaxTail = maxTail
+
+// Contains is the search for armour in a text.
+var Contains = contains

@@ -94,7 +94,7 @@ type filed struct {
 // recognise reads what a platform says. Only the first recipient's item looks:
 // one mail is one proof, to however many mailboxes it was addressed.
 func (g *Gateway) recognise(ctx context.Context, env message.Envelope, item message.Item) ([]filed, error) {
-	if env.Direction != message.Inbound || item.Key.N != 1 {
+	if env.Direction != message.Inbound || item.Key.N != 1 || !g.o.Recogniser.Claims(env) {
 		return nil, nil
 	}
 	body, err := g.o.Vault.OpenBody(env.Body)

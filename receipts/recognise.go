@@ -106,6 +106,13 @@ type carrier struct {
 	subject  facts // from Subject and the other header fields: not sealed
 }
 
+// Claims reports whether a mail can claim at all to come from a platform, by its
+// envelope: one that cannot need not be opened.
+func (r *Recogniser) Claims(env message.Envelope) bool {
+	author := env.HeaderFrom[strings.LastIndexByte(env.HeaderFrom, '@')+1:]
+	return slices.ContainsFunc(r.platforms, func(p platform) bool { return p.sends(env.From.Domain) || p.sends(author) })
+}
+
 // claimed says whose mail this claims to be.
 func (r *Recogniser) claimed(from message.Address, head *mail.Header) (platform, bool) {
 	author, _, _ := mail.HeaderFrom(head)
