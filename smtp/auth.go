@@ -12,10 +12,10 @@ import (
 	"gatewayd/message"
 )
 
-// AuthMechanisms implements gosmtp.AuthSession. go-smtp offers them under TLS
-// only.
+// AuthMechanisms implements gosmtp.AuthSession. A password is taken under TLS
+// only (RFC 4954 section 4).
 func (s *session) AuthMechanisms() []string {
-	if s.server.o.Kind != message.Outbound {
+	if s.server.o.Kind != message.Outbound || s.tls == "" {
 		return nil
 	}
 	return []string{sasl.Plain}
@@ -27,6 +27,8 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	switch {
 	case s.server.o.Kind != message.Outbound:
 		return nil, s.answer("auth", &errAuthNone)
+	case s.tls == "":
+		return nil, s.answer("auth", &errNeedTLS)
 	case mechanism != sasl.Plain:
 		return nil, s.answer("auth", &errAuthMech)
 	case open != nil:

@@ -14,7 +14,7 @@ import (
 const (
 	maxReceived   = 30       // trace fields beyond which a message is going round in circles (RFC 5321 section 6.3)
 	maxTraceBytes = 64 << 10 // how far into the message trace fields are counted
-	maxLine       = 64 << 10 // octets in one line; RFC 5321 promises 1000, real mail has more
+	maxLine       = 64 << 10 // octets in one line, with its end; RFC 5321 promises 1000, real mail has more
 )
 
 // bodyReader passes a message body on, unchanged, as long as every line ends in
@@ -27,12 +27,12 @@ const (
 type bodyReader struct {
 	r        io.Reader
 	trace    traceCounter
-	read     int64       // octets passed on
-	cr       bool        // the last octet was CR
-	complete bool        // the end was reached and everything was regular
-	err      error       // why it ended, io.EOF included
-	cut      func() bool // asked at the end: was it the connection that ended?
-	reset    bool        // the client gave the transfer up
+	read     int64 // octets passed on
+	line     int   // octets of the line that has not ended yet
+	cr       bool  // the last octet was CR
+	complete bool  // the end was reached and everything was regular
+	err      error // why it ended, io.EOF included
+	reset    bool  // the client gave the transfer up
 }
 
 func newBodyReader(r io.Reader) *bodyReader {
@@ -63,13 +63,9 @@ func (b *bodyReader) end(err error) error {
 		b.reset = true
 	case err == io.EOF && b.cr:
 		return irregular("carriage return without line feed (bare CR)", b.read-1)
-	case err == io.EOF && b.cut != nil && b.cut():
-		return &errAborted
 	case err == io.EOF:
 		b.complete = true
 		return io.EOF
-	case errors.Is(err, gosmtp.ErrTooLongLine):
-		return &message.Refusal{Code: 554, Enhanced: "5.6.0", Text: fmt.Sprintf("the message has a line longer than %d octets", maxLine)}
 	case known(err):
 		return err // go-smtp's own: too large, too slow
 	}
@@ -113,6 +109,12 @@ func (b *bodyReader) checkLineEnds(p []byte) error {
 		}
 		if i := bytes.IndexByte(text, '\r'); i >= 0 {
 			return irregular("carriage return without line feed (bare CR)", at+int64(i))
+		}
+		if b.line += len(line); b.line > maxLine {
+			return &message.Refusal{Code: 554, Enhanced: "5.6.0", Text: fmt.Sprintf("the message has a line longer than %d octets", maxLine)}
+		}
+		if ended {
+			b.line = 0
 		}
 		b.cr = !ended && line[len(line)-1] == '\r'
 		at += int64(len(line))

@@ -4,8 +4,50 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 )
+
+// handover is a listener for connections that have gone over to TLS.
+type handover struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newHandover() *handover {
+	return &handover{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// hand gives a connection to whoever serves the listener; false if nobody does
+// any more.
+func (h *handover) hand(c net.Conn) bool {
+	select {
+	case h.conns <- c:
+		return true
+	case <-h.done:
+		return false
+	}
+}
+
+// Accept implements net.Listener.
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (h *handover) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (h *handover) Addr() net.Addr { return &net.UnixAddr{Name: "STARTTLS", Net: "unix"} }
 
 // listener hands go-smtp only connections within the limits.
 type listener struct {
@@ -26,9 +68,9 @@ func (l *listener) Accept() (net.Conn, error) {
 			continue
 		}
 		if l.server.o.ImplicitTLS {
-			return tls.Server(w, l.server.tls), nil
+			return newConn(l.server, w, tls.Server(w, l.server.tls)), nil
 		}
-		return w, nil
+		return newConn(l.server, w, nil), nil
 	}
 }
 

@@ -21,7 +21,6 @@ var (
 	errTimeout     = gosmtp.SMTPError{Code: 421, EnhancedCode: gosmtp.EnhancedCode{4, 4, 2}, Message: "too slow, or the server is stopping; nothing was accepted, please try again"}
 	errAborted     = message.Refusal{Code: 451, Enhanced: "4.4.2", Text: "the connection or the transfer broke off before the end of the message; nothing was accepted"}
 	errBroken      = gosmtp.SMTPError{Code: 421, EnhancedCode: gosmtp.EnhancedCode{4, 4, 2}, Message: "the connection broke off; nothing was accepted"}
-	errSpoilt      = message.Refusal{Code: 421, Enhanced: "4.3.2", Text: "please send further messages over a new connection"}
 	errNested      = message.Refusal{Code: 503, Enhanced: "5.5.1", Text: "a transaction is open already; send RSET first"}
 	errNoMail      = message.Refusal{Code: 503, Enhanced: "5.5.1", Text: "send MAIL and RCPT first"}
 	errNeedTLS     = message.Refusal{Code: 530, Enhanced: "5.7.0", Text: "must issue a STARTTLS command first"}

@@ -69,15 +69,18 @@ type Options struct {
 
 // Server is one door. It can serve several listeners.
 type Server struct {
-	o      Options
-	in     Intake
-	auth   Authenticator
-	smtp   *gosmtp.Server
-	tls    *tls.Config
-	brake  *brake
-	ctx    context.Context // ends when Shutdown gives up waiting
-	cancel context.CancelFunc
+	o       Options
+	in      Intake
+	auth    Authenticator
+	clear   *gosmtp.Server // serves connections without TLS
+	secure  *gosmtp.Server // serves those that are under TLS, by STARTTLS or from the start
+	secured *handover      // from one to the other
+	tls     *tls.Config
+	brake   *brake
+	ctx     context.Context // ends when Shutdown gives up waiting
+	cancel  context.CancelFunc
 
+	once     sync.Once // begins to serve secured
 	mu       sync.Mutex
 	wires    map[*wire]struct{}
 	perIP    map[netip.Prefix]int
@@ -109,7 +112,9 @@ func New(o Options, in Intake, auth Authenticator) (*Server, error) {
 	}
 	s := &Server{o: o, in: in, auth: auth, tls: config, brake: newBrake(o.Now), wires: map[*wire]struct{}{}, perIP: map[netip.Prefix]int{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.smtp = s.newSMTP()
+	s.clear, s.secure, s.secured = s.newSMTP(), s.newSMTP(), newHandover()
+	s.clear.TLSConfig = config        // offers STARTTLS; conn does it
+	s.secure.AllowInsecureAuth = true // go-smtp does not see the TLS above it
 	return s, nil
 }
 
@@ -131,10 +136,9 @@ func withDefaults(l Limits) Limits {
 func (s *Server) newSMTP() *gosmtp.Server {
 	g := gosmtp.NewServer(gosmtp.BackendFunc(s.newSession))
 	g.Domain = s.o.Hostname
-	g.TLSConfig = s.tls
 	g.MaxRecipients = s.o.Limits.Recipients
 	g.MaxMessageBytes = s.o.Limits.MessageSize
-	g.MaxLineLength = maxLine // go-smtp counts a chunk that it has read ahead as part of the command line
+	g.MaxLineLength = maxCommand - 1 // what conn cannot give it whole is too long
 	g.ReadTimeout = s.o.Limits.Idle
 	g.WriteTimeout = s.o.Limits.Idle
 	g.EnableSMTPUTF8 = true
@@ -179,7 +183,11 @@ func (s *Server) Serve(l net.Listener) error {
 	if stopped {
 		return l.Close()
 	}
-	return s.smtp.Serve(&listener{Listener: l, server: s})
+	if s.o.ImplicitTLS {
+		return s.secure.Serve(&listener{Listener: l, server: s})
+	}
+	s.once.Do(func() { go s.secure.Serve(s.secured) })
+	return s.clear.Serve(&listener{Listener: l, server: s})
 }
 
 // Shutdown stops the door: no new connections, 421 to those that wait for a
@@ -192,9 +200,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, w := range s.stopAdmitting() {
 		w.drain()
 	}
-	err := s.smtp.Shutdown(ctx)
 	defer s.cancel()
-	if err == nil || errors.Is(err, net.ErrClosed) || errors.Is(err, gosmtp.ErrServerClosed) {
+	err := cmp.Or(stopServing(ctx, s.clear), stopServing(ctx, s.secure))
+	s.secured.Close() // also if nobody has begun to serve it yet
+	if err == nil {
 		return nil
 	}
 	left := s.stopAdmitting()
@@ -202,6 +211,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		w.Close()
 	}
 	return fmt.Errorf("smtp door: %d connections cut off at shutdown: %w", len(left), err)
+}
+
+func stopServing(ctx context.Context, g *gosmtp.Server) error {
+	if err := g.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, gosmtp.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 func (s *Server) stopAdmitting() []*wire {

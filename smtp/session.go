@@ -21,30 +21,27 @@ import (
 // still be ending while the next transaction begins.
 type session struct {
 	server *Server
-	conn   *gosmtp.Conn
-	wire   *wire
+	smtp   *gosmtp.Conn
+	conn   *conn
 	remote string
-	secure *tls.Conn // nil in the clear
-	tls    string    // "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
-	names  []string  // of the verified client certificate
+	tls    string   // "TLS1.3 TLS_AES_128_GCM_SHA256"; "" in the clear
+	names  []string // of the verified client certificate
 
 	mu       sync.Mutex
 	account  string
 	open     *message.Submission // the transaction that MAIL began
 	errors   int
-	failures int  // of AUTH
-	spoilt   bool // the stream of commands has a hole: no more mail here
+	failures int // of AUTH
 }
 
-func (s *Server) newSession(c *gosmtp.Conn) (gosmtp.Session, error) {
-	w := wireOf(c)
-	if w == nil {
+func (s *Server) newSession(g *gosmtp.Conn) (gosmtp.Session, error) {
+	c := connOf(g)
+	if c == nil {
 		return nil, reply(errors.New("connection without limits"))
 	}
-	sess := &session{server: s, conn: c, wire: w, remote: remoteIP(w)}
-	if t, ok := c.Conn().(*tls.Conn); ok {
-		state := t.ConnectionState()
-		sess.secure = t
+	sess := &session{server: s, smtp: g, conn: c, remote: remoteIP(c)}
+	if c.secure != nil {
+		state := c.secure.ConnectionState()
 		sess.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
 		sess.certificate(state)
 	}
@@ -80,8 +77,6 @@ func (s *session) mail(from string, opts *gosmtp.MailOptions) error {
 	defer s.mu.Unlock()
 	submission := s.server.o.Kind == message.Outbound
 	switch {
-	case s.spoilt:
-		return &errSpoilt
 	case s.open != nil:
 		return &errNested
 	case submission && s.tls == "":
@@ -101,14 +96,14 @@ func (s *session) mail(from string, opts *gosmtp.MailOptions) error {
 		return &errNotYours
 	}
 	s.open = s.submission(sender, opts)
-	s.wire.setOpen(true)
+	s.conn.setOpen(true)
 	return nil
 }
 
 func (s *session) submission(from message.Address, opts *gosmtp.MailOptions) *message.Submission {
 	sub := &message.Submission{
 		Door: s.server.o.Kind, From: from,
-		Helo: helloName(s.conn.Hostname()), RemoteAddr: s.remote, TLS: s.tls, PeerNames: s.names,
+		Helo: helloName(s.smtp.Hostname()), RemoteAddr: s.remote, TLS: s.tls, PeerNames: s.names,
 		EnvID: opts.EnvelopeID, Ret: string(opts.Return),
 		UTF8: opts.UTF8, EightBit: opts.Body == gosmtp.Body8BitMIME,
 	}
@@ -116,11 +111,14 @@ func (s *session) submission(from message.Address, opts *gosmtp.MailOptions) *me
 		sub.Account, sub.Authority = s.account, s.server.auth.Authority(s.account)
 	}
 	sub.Protocol = protocol(opts.UTF8, s.tls != "", s.account != "")
+	if s.conn.helo && sub.Protocol == "ESMTP" {
+		sub.Protocol = "SMTP"
+	}
 	return sub
 }
 
 // protocol returns the "with" keyword of the trace line (RFC 3848, RFC 6531
-// section 3.7.3). HELO and EHLO cannot be told apart here.
+// section 3.7.3) after EHLO.
 func protocol(utf8, tls, auth bool) string {
 	name := "ESMTP"
 	if utf8 {
@@ -182,20 +180,21 @@ func (s *session) isOpen(tx *message.Submission) bool {
 	return tx != nil && s.open == tx
 }
 
-// Data implements gosmtp.Session, for DATA and BDAT. What it leaves unread
-// go-smtp skips up to the end of the body, and the session goes on.
+// Data implements gosmtp.Session, for DATA and BDAT. A chunk of BDAT comes
+// through go-smtp, a body of DATA past it (conn). What is left unread is skipped
+// up to the end of the body, and the session goes on.
 func (s *session) Data(r io.Reader) error {
+	_, chunked := r.(*io.PipeReader)
+	if !chunked { // before anything else: it also keeps the body from being taken for commands
+		r = s.conn.body(s.server.o.Limits.MessageSize)
+	}
 	open, sub := s.transaction()
 	if sub == nil || len(sub.To) == 0 {
 		return s.answer("data", &errNoMail)
 	}
-	clock := s.wire.beginBody()
-	defer s.wire.endBody(clock)
+	clock := s.conn.beginBody()
+	defer s.conn.endBody(clock)
 	body := newBodyReader(r)
-	_, chunked := r.(*io.PipeReader)
-	if chunked && s.secure != nil {
-		body.cut = s.cut
-	}
 	id, err := s.server.in.Accept(s.server.ctx, *sub, body)
 	switch {
 	case chunked && (body.reset || !s.isOpen(open)):
@@ -216,19 +215,6 @@ func (s *session) Data(r io.Reader) error {
 	return &gosmtp.SMTPError{Code: 250, EnhancedCode: gosmtp.EnhancedCode{2, 0, 0}, Message: "accepted as " + id.String()}
 }
 
-// cut reports whether a body sent by BDAT over TLS ended because the client
-// ended TLS. go-smtp waits for Data to return at that moment, so nobody reads.
-func (s *session) cut() bool {
-	closed, spoilt := s.wire.closedByTLS(s.secure)
-	if spoilt {
-		s.wire.hangUp()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.spoilt = true
-	}
-	return closed
-}
-
 // answer turns the outcome of a command into its reply, and ends the session
 // after too many refusals.
 func (s *session) answer(command string, err error) error {
@@ -242,7 +228,7 @@ func (s *session) answer(command string, err error) error {
 		s.server.o.Log.Error("smtp command failed", "command", command, "error", err, "remote", s.remote)
 	}
 	if e.Code == 421 || e.Code >= 500 && s.oneErrorMore() {
-		s.wire.hangUp()
+		s.conn.hangUp()
 		if e.Code != 421 {
 			return reply(&errTooMany)
 		}
@@ -262,7 +248,7 @@ func (s *session) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = nil
-	s.wire.setOpen(false)
+	s.conn.setOpen(false)
 }
 
 // Logout implements gosmtp.Session.

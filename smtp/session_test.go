@@ -252,67 +252,6 @@ func TestSmallLastRecord(t *testing.T) {
 	}
 }
 
-// corked collects writes until it is told to send them at once.
-type corked struct {
-	net.Conn
-	on  bool
-	buf []byte
-}
-
-func (c *corked) Write(p []byte) (int, error) {
-	if c.on {
-		c.buf = append(c.buf, p...)
-		return len(p), nil
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *corked) send() {
-	c.on = false
-	go c.Conn.Write(c.buf)
-}
-
-// TestSpoilt: when asking for the end of TLS swallowed an octet of the commands
-// that follow, no mail is taken from what is left of them. It needs a chunk and
-// commands in one record, and a tiny record right behind.
-func TestSpoilt(t *testing.T) {
-	d := open(t, message.Inbound, nil)
-	c := d.client(t)
-	c.want("220 ")
-	c.do("EHLO client.example", "250-")
-	c.do("STARTTLS", "220 ")
-	cork := &corked{Conn: c.conn}
-	config := d.trust()
-	config.DynamicRecordSizingDisabled = true
-	c.conn = cork
-	c.startTLS(config)
-	c.do("EHLO client.example", "250-")
-	c.transaction()
-	body := "x: " + strings.Repeat("y", 9000) + "\r\n"
-	next := "MAIL FROM:<c@sender.example>\r\nRCPT TO:<b@bl.example>\r\nBDAT 4 LAST\r\n\r\n\r\n"
-	c.send(fmt.Sprintf("BDAT %d LAST\r\n", len(body)))
-	time.Sleep(10 * time.Millisecond) // the command alone is read ahead
-	cork.on = true
-	c.send(body + next + next + "NOOP")
-	c.send("\r\n")
-	cork.send()
-	c.want("250 2.0.0 accepted as ")
-	var rest []string
-	for {
-		got, err := c.reply()
-		if err != nil {
-			break
-		}
-		rest = append(rest, got)
-	}
-	if n := len(d.intake.all()); n != 1 {
-		t.Errorf("%d mails, want 1; replies %q", n, rest)
-	}
-	if !slices.ContainsFunc(rest, func(s string) bool { return strings.HasPrefix(s, "421 4.3.2 ") }) {
-		t.Errorf("replies %q, want a 421 to the next MAIL", rest)
-	}
-}
-
 func TestConnectionLimits(t *testing.T) {
 	d := open(t, message.Inbound, func(o *Options) { o.Limits.Connections, o.Limits.ConnectionsPerIP = 5, 3 })
 	l, err := net.Listen("tcp", "127.0.0.1:0")

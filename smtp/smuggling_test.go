@@ -83,13 +83,13 @@ func TestSmuggling(t *testing.T) {
 				if testing.Short() && cut%7 != 0 {
 					continue
 				}
-				d.smuggle(t, id+" "+way.name, payload, before, rest, cut)
+				d.smuggle(t, id+" "+way.name, before, rest, cut)
 			}
 		}
 	}
 }
 
-func (d *door) smuggle(t *testing.T, name, payload, before, rest string, cut int) {
+func (d *door) smuggle(t *testing.T, name, before, rest string, cut int) {
 	t.Helper()
 	c := d.client(t)
 	defer c.conn.Close()
@@ -107,24 +107,9 @@ func (d *door) smuggle(t *testing.T, name, payload, before, rest string, cut int
 	}
 	c.do("NOOP", "250 ") // the very next reply: nothing of the body was executed
 	mails := d.intake.all()[earlier:]
-	switch {
-	case lostByLibrary(payload, before):
-		if len(mails) > 1 {
-			t.Errorf("%s, cut %d: %d mails", name, cut, len(mails))
-		}
-	case len(mails) != 0 || !strings.HasPrefix(answer, "550 5.6.0 "):
+	if len(mails) != 0 || !strings.HasPrefix(answer, "550 5.6.0 ") {
 		t.Errorf("%s, cut %d: %d mails, answer %q; want none and 550 5.6.0", name, cut, len(mails), answer)
 	}
-	if len(mails) == 1 && !strings.Contains(mails[0].body, "Subject: smuggled") {
-		t.Errorf("%s, cut %d: the mail was cut short", name, cut)
-	}
-}
-
-// lostByLibrary names the one payload whose irregular octets go-smtp drops
-// before anybody sees them: CRLF . CR, sent by DATA without doubling the dot
-// (TestPinDotCR).
-func lostByLibrary(payload, before string) bool {
-	return payload == "\r\n.\r" && before == "DATA\r\n"
 }
 
 // TestSmugglingStandardEnd: where the payload is the standard end of a mail,

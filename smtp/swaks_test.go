@@ -31,7 +31,7 @@ func swaks(t *testing.T) string {
 	return path
 }
 
-func (d *door) listen(t *testing.T) string {
+func (d *door) listen(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

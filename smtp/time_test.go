@@ -95,9 +95,7 @@ func TestSlowBody(t *testing.T) {
 						if _, err := io.WriteString(c.conn, tc.chunk); err != nil {
 							return
 						}
-						if !bdat {
-							io.WriteString(c.conn, "\r\n")
-						}
+						io.WriteString(c.conn, "\r\n")
 						time.Sleep(tc.pause)
 					}
 				}()

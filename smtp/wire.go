@@ -1,15 +1,12 @@
 package smtp
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
-
-	gosmtp "github.com/emersion/go-smtp"
 )
 
 // Times that are not worth a key in the configuration.
@@ -37,10 +34,6 @@ type wire struct {
 	body     *bodyClock // a body is on its way
 	draining bool       // the server stops: only bodies are still read
 	dead     error      // answers every further read
-	greeted  bool
-	promised bool // we said 220 to STARTTLS: only TLS records may follow
-	held     bool // reads answer at once that there is nothing
-	records  recordTracker
 }
 
 // bodyClock measures one body. Only the time spent waiting for the peer counts
@@ -54,16 +47,6 @@ type bodyClock struct {
 
 func newWire(c net.Conn, limits Limits, release func()) *wire {
 	return &wire{Conn: c, limits: limits, release: release, command: time.Now().Add(handshakeTime)}
-}
-
-// wireOf finds the wire below a connection of go-smtp.
-func wireOf(c *gosmtp.Conn) *wire {
-	conn := c.Conn()
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	w, _ := conn.(*wire)
-	return w
 }
 
 // Read implements net.Conn.
@@ -80,14 +63,8 @@ func (w *wire) Read(p []byte) (int, error) {
 func (w *wire) arm(now time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.dead != nil {
-		return w.dead
-	}
-	if w.held {
-		return os.ErrDeadlineExceeded
-	}
-	if w.draining && w.body == nil {
-		return w.expire()
+	if err := w.gone(); err != nil {
+		return err
 	}
 	deadline := w.command
 	if w.body != nil {
@@ -97,6 +74,14 @@ func (w *wire) arm(now time.Time) error {
 		return w.expire()
 	}
 	return w.Conn.SetReadDeadline(deadline)
+}
+
+// gone says why nothing more is read.
+func (w *wire) gone() error {
+	if w.dead == nil && w.draining && w.body == nil {
+		return w.expire()
+	}
+	return w.dead
 }
 
 func (b *bodyClock) deadline(now time.Time, l Limits) time.Time {
@@ -113,22 +98,16 @@ func earliest(first time.Time, others ...time.Time) time.Time {
 	return first
 }
 
-// settle books what a read brought. Inside a transaction the end of the
-// connection is an error, not io.EOF: go-smtp takes io.EOF in the middle of a
-// chunk for the end of the chunk, and would have a cut message accepted.
+// settle books what a read brought.
 func (w *wire) settle(p []byte, took time.Duration, err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.records.see(p)
 	if w.body != nil {
 		w.body.waited += took
 		w.body.octets += int64(len(p))
 	}
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return w.expire()
-	case err == io.EOF && (w.open || w.body != nil):
-		return &errBroken
 	}
 	return err
 }
@@ -154,39 +133,6 @@ func (w *wire) SetReadDeadline(t time.Time) error {
 		w.body = nil
 	}
 	return nil
-}
-
-// Write implements net.Conn. After 220 to STARTTLS it lets only TLS records
-// out: when the handshake fails go-smtp would go on in the clear, and the
-// connection is closed instead (RFC 3207 section 4.1 leaves it to us).
-func (w *wire) Write(p []byte) (int, error) {
-	if w.plainAfterPromise(p) {
-		w.Close()
-		return 0, net.ErrClosed
-	}
-	return w.Conn.Write(p)
-}
-
-// plainAfterPromise tells replies from TLS records by their first octet: a
-// digit is no TLS content type. 220 is said twice in the clear: as greeting,
-// and to STARTTLS.
-func (w *wire) plainAfterPromise(p []byte) bool {
-	if len(p) == 0 || p[0] < '0' || p[0] > '9' {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.promised {
-		return true
-	}
-	if string(p[:min(3, len(p))]) == "220" {
-		w.promised, w.greeted = w.greeted, true
-		if w.promised {
-			w.command = time.Now().Add(handshakeTime)
-			w.records = recordTracker{} // what the peer sends from here on is TLS
-		}
-	}
-	return false
 }
 
 // Close implements net.Conn.
@@ -227,32 +173,29 @@ func (w *wire) hangUp() {
 	w.dead = io.EOF
 }
 
-// closedByTLS reports whether the peer has ended TLS (close_notify). That end
-// is invisible to wire, and go-smtp takes it for the end of the chunk that was
-// being sent. t may be asked only while nobody else reads from it; spoilt is
-// true if asking has swallowed an octet of what follows.
-func (w *wire) closedByTLS(t *tls.Conn) (closed, spoilt bool) {
-	if !w.hold(t.ConnectionState().Version) {
-		return false, false
-	}
-	defer w.unhold()
-	n, err := t.Read(make([]byte, 1))
-	return n == 0 && !errors.Is(err, os.ErrDeadlineExceeded), n > 0
-}
-
-// hold stops reading if the last record may have been an alert, and says
-// whether it did.
-func (w *wire) hold(version uint16) bool {
+// ended says why no further command is taken, though some may have been
+// received; nil if there is no reason.
+func (w *wire) ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held = w.records.mayBeAlert(version)
-	return w.held
+	return w.gone()
 }
 
-func (w *wire) unhold() {
+// busy reports whether the end of the connection would cut something short.
+func (w *wire) busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held = false
+	return w.open || w.body != nil
+}
+
+// beginTLS forgets what was going on in the clear, and gives the handshake its
+// time.
+func (w *wire) beginTLS() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open, w.body = false, nil
+	w.command = time.Now().Add(handshakeTime)
+	w.Conn.SetWriteDeadline(w.command)
 }
 
 // drain wakes a connection that waits for a command, so that it is told 421;
