@@ -21,19 +21,18 @@ const viaMailbox = "mailbox"
 // deliverLoop leases what is due and hands it to workers. While the audit log
 // cannot be written nothing leaves.
 func (g *Gateway) deliverLoop(ctx context.Context) {
-	doubt := false // a lease failed: the ledger may hold attempts that nobody makes
 	for ctx.Err() == nil {
 		if g.auditDown.Load() {
 			g.pause(ctx, nil, g.retryPause)
 			continue
 		}
-		if doubt {
-			doubt = !g.reclaim(ctx)
+		if g.doubt.Load() && g.reclaim(ctx) {
+			g.doubt.Store(false)
 		}
 		n, err := g.leaseSome(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			doubt = true
+			g.doubt.Store(true)
 			g.o.Log.Error("ledger does not lease; will be tried again", "error", err)
 			g.pause(ctx, nil, g.retryPause)
 		case n == 0:
@@ -62,13 +61,20 @@ func (g *Gateway) leaseSome(ctx context.Context) (int, error) {
 	leased, err := g.o.Store.Lease(ctx, now, free, func(destination string) queue.Room { return g.inFlight.room(destination, now) })
 	for _, l := range leased {
 		g.inFlight.begin(l.Item)
+	}
+	g.start(ctx, leased)
+	return len(leased), err
+}
+
+// start makes the attempts that were opened; targets has counted them.
+func (g *Gateway) start(ctx context.Context, leased []queue.Leased) {
+	for _, l := range leased {
 		g.workers.Go(func() {
 			recorded := g.work(ctx, l.Envelope, l.Item)
 			g.inFlight.end(l.Item, recorded)
 			g.Wake()
 		})
 	}
-	return len(leased), err
 }
 
 // reclaim returns attempts to the queue that the ledger has opened without

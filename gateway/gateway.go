@@ -90,7 +90,10 @@ type Gateway struct {
 	indexed    chan struct{} // there may be records to index
 	guard      func() error  // refuses mail while the clock is wrong; nil: nobody watches it
 	inFlight   *targets
-	pauseMu    sync.Mutex // one change of what is paused at a time
+	opening    sync.RWMutex // held while attempts are opened; then ended says that none may be any more
+	ended      bool
+	doubt      atomic.Bool // a lease failed: the ledger may hold attempts that nobody makes
+	pauseMu    sync.Mutex  // one change of what is paused at a time
 	workers    sync.WaitGroup
 	auditDown  atomic.Bool   // the day files cannot be written: nothing is accepted, nothing leaves
 	retryPause time.Duration // first pause after the ledger or the audit log has failed
@@ -150,13 +153,16 @@ func (g *Gateway) Run(ctx context.Context, ready chan<- struct{}) error {
 	// while we drain must not be lost from sight.
 	indexCtx, stopIndex := context.WithCancel(context.WithoutCancel(ctx))
 	var index sync.WaitGroup
-	index.Go(func() { g.indexLoop(indexCtx) })
+	index.Go(func() { g.indexLoop(indexCtx, ctx) })
 	<-ctx.Done()
 	loops.Wait()
+	g.opening.Lock()
+	g.ended = true
+	g.opening.Unlock()
 	g.workers.Wait()
 	stopIndex()
 	index.Wait()
-	if _, err := g.indexOnce(context.WithoutCancel(ctx)); err != nil {
+	if _, err := g.indexOnce(context.WithoutCancel(ctx), ctx); err != nil {
 		g.o.Log.Warn("accepted mail stays in the vault until the next start", "error", err)
 	}
 	_, err := g.o.Audit.Drain(context.WithoutCancel(ctx), g.o.Store)

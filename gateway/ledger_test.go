@@ -46,7 +46,7 @@ func (f *failCommit) hooks() bolt.Hooks {
 func TestCommitFails(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
-		for n := int64(1); n <= 20; n++ {
+		for n := int64(1); n <= 16; n++ {
 			t.Run(fmt.Sprintf("after=%v/%d", after, n), func(t *testing.T) {
 				t.Parallel()
 				f := &failCommit{after: after}
@@ -157,6 +157,11 @@ type stuckStore struct {
 func (s stuckStore) Index(ctx context.Context, batch []queue.Accepted, marks map[uint64]int64) error {
 	<-s.open
 	return s.Store.Index(ctx, batch, marks)
+}
+
+func (s stuckStore) IndexAndLease(ctx context.Context, batch []queue.Accepted, marks map[uint64]int64, now time.Time, take func(message.Item) bool) ([]queue.Leased, error) {
+	<-s.open
+	return s.Store.IndexAndLease(ctx, batch, marks, now, take)
 }
 
 // TestTailIsBounded: however fast the clients are.

@@ -224,6 +224,13 @@ func (s *waitingStore) Index(ctx context.Context, batch []queue.Accepted, marks 
 	return s.Store.Index(ctx, batch, marks)
 }
 
+func (s *waitingStore) IndexAndLease(ctx context.Context, batch []queue.Accepted, marks map[uint64]int64, now time.Time, take func(message.Item) bool) ([]queue.Leased, error) {
+	if s.stuck.Load() {
+		return nil, fmt.Errorf("stuck")
+	}
+	return s.Store.IndexAndLease(ctx, batch, marks, now, take)
+}
+
 func TestIdempotency(t *testing.T) {
 	d := newDoor(t, newRig(t, rigOptions{}))
 	attachment := file{"plan.pdf", "application/pdf", strings.Repeat("%PDF", 5000)}

@@ -118,10 +118,11 @@ func (t *tail) get(id message.ID) (queue.Accepted, bool) {
 	return *a, true
 }
 
-// indexLoop fills the ledger behind the acknowledgement.
-func (g *Gateway) indexLoop(ctx context.Context) {
+// indexLoop fills the ledger behind the acknowledgement. attempts ends when no
+// more may be opened.
+func (g *Gateway) indexLoop(ctx, attempts context.Context) {
 	for ctx.Err() == nil {
-		n, err := g.indexOnce(ctx)
+		n, err := g.indexOnce(ctx, attempts)
 		switch {
 		case err != nil:
 			g.pause(ctx, nil, g.retryPause)
@@ -133,7 +134,7 @@ func (g *Gateway) indexLoop(ctx context.Context) {
 
 // indexOnce moves one batch into the ledger and returns how many records it
 // has taken.
-func (g *Gateway) indexOnce(ctx context.Context) (int, error) {
+func (g *Gateway) indexOnce(ctx, attempts context.Context) (int, error) {
 	entries := g.tail.batch()
 	if len(entries) == 0 {
 		return 0, nil
@@ -144,13 +145,46 @@ func (g *Gateway) indexOnce(ctx context.Context) (int, error) {
 		batch[i] = *e.accepted
 		marks[e.ref.Segment] = max(marks[e.ref.Segment], e.ref.End)
 	}
-	if err := g.o.Store.Index(ctx, batch, marks); err != nil {
+	leased, err := g.indexAndLease(ctx, attempts, batch, marks)
+	if err != nil {
 		if !errors.Is(err, context.Canceled) {
 			g.o.Log.Error("ledger does not take accepted mail; it is safe in the vault and will be tried again", "records", len(batch), "error", err)
 		}
 		return 0, err
 	}
 	g.tail.indexed(len(entries))
-	g.Wake()
+	if len(leased) == 0 {
+		g.Wake()
+	}
 	return len(entries), nil
+}
+
+// indexAndLease takes a batch over and opens attempts for what there is room for
+// in the same commit: most mail leaves at once, and needs no second one.
+func (g *Gateway) indexAndLease(ctx, attempts context.Context, batch []queue.Accepted, marks map[uint64]int64) ([]queue.Leased, error) {
+	g.opening.RLock()
+	defer g.opening.RUnlock()
+	if g.ended || attempts.Err() != nil || g.auditDown.Load() {
+		return nil, g.o.Store.Index(ctx, batch, marks)
+	}
+	now := g.now()
+	var taken []message.Item
+	leased, err := g.o.Store.IndexAndLease(ctx, batch, marks, now, func(item message.Item) bool {
+		ok := g.inFlight.take(item, now, g.o.Delivery.Concurrency)
+		if ok {
+			taken = append(taken, item)
+		}
+		return ok
+	})
+	if err != nil {
+		for _, item := range taken {
+			g.inFlight.end(item, true) // nobody makes it; reclaim finds it if the ledger has it all the same
+		}
+		if len(taken) > 0 {
+			g.doubt.Store(true)
+		}
+		return nil, err
+	}
+	g.start(attempts, leased)
+	return leased, nil
 }

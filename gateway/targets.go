@@ -49,6 +49,10 @@ func newTargets(limit int) *targets {
 func (t *targets) room(name string, now time.Time) queue.Room {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.roomOf(name, now)
+}
+
+func (t *targets) roomOf(name string, now time.Time) queue.Room {
 	if t.pausedBy(name) != nil {
 		return queue.Room{Again: now.Add(askAgain)}
 	}
@@ -121,6 +125,21 @@ func (t *targets) list(now time.Time) []message.Destination {
 func (t *targets) begin(item message.Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.add(item)
+}
+
+// take begins an attempt if there is room for it.
+func (t *targets) take(item message.Item, now time.Time, all int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all >= all || t.roomOf(queue.Destination(item), now).Free <= 0 {
+		return false
+	}
+	t.add(item)
+	return true
+}
+
+func (t *targets) add(item message.Item) {
 	t.all++
 	t.items[item.Key] = true
 	name := queue.Destination(item)

@@ -80,6 +80,11 @@ type Store interface {
 	// the offset of the next record to replay. It is idempotent by message ID.
 	// Marks only ever grow.
 	Index(ctx context.Context, batch []Accepted, marks map[uint64]int64) error
+	// IndexAndLease is Index that opens attempts in the same commit: an item that
+	// is due at now, and that take says yes to, becomes Sending at once, as Lease
+	// would make it. take is asked once per item, inside the commit; after an
+	// error what it took was not leased, or will be found as after a crash.
+	IndexAndLease(ctx context.Context, batch []Accepted, marks map[uint64]int64, now time.Time, take func(message.Item) bool) ([]Leased, error)
 	// Marks returns, per vault segment, where replay must begin.
 	Marks(ctx context.Context) (map[uint64]int64, error)
 

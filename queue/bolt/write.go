@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
@@ -15,23 +16,55 @@ import (
 
 // Index implements queue.Store.
 func (s *Store) Index(ctx context.Context, accepted []queue.Accepted, marks map[uint64]int64) error {
-	return s.commit(ctx, func(b *batch) error {
-		for _, a := range accepted {
-			if err := b.accept(a); err != nil {
-				return fmt.Errorf("index message %s: %w", a.Envelope.ID, err)
-			}
-		}
-		for segment, offset := range marks {
-			if err := b.mark(segment, offset); err != nil {
-				return fmt.Errorf("mark of segment %d: %w", segment, err)
-			}
-		}
-		return nil
-	})
+	return s.commit(ctx, func(b *batch) error { return b.index(accepted, marks, nil) })
 }
 
-// accept takes a message over, unless the ledger has it.
-func (b *batch) accept(a queue.Accepted) error {
+// IndexAndLease implements queue.Store.
+func (s *Store) IndexAndLease(ctx context.Context, accepted []queue.Accepted, marks map[uint64]int64, now time.Time, take func(message.Item) bool) ([]queue.Leased, error) {
+	l := leaser{now: now, take: take}
+	err := s.commit(ctx, func(b *batch) error { return b.index(accepted, marks, &l) })
+	if err != nil {
+		return nil, err
+	}
+	return l.leased, nil
+}
+
+// leaser opens attempts while messages are taken over.
+type leaser struct {
+	now    time.Time
+	take   func(message.Item) bool
+	leased []queue.Leased
+}
+
+// open makes an open attempt of an item that is due, if it is taken.
+func (l *leaser) open(env message.Envelope, item *message.Item) *message.Event {
+	if l == nil || item.State != message.Waiting || item.NextTry.After(l.now) || !l.take(*item) {
+		return nil
+	}
+	item.State = message.Sending
+	item.Attempts++
+	l.leased = append(l.leased, queue.Leased{Item: *item, Envelope: env})
+	event := attempt(env, *item, l.now)
+	return &event
+}
+
+func (b *batch) index(accepted []queue.Accepted, marks map[uint64]int64, l *leaser) error {
+	for _, a := range accepted {
+		if err := b.accept(a, l); err != nil {
+			return fmt.Errorf("index message %s: %w", a.Envelope.ID, err)
+		}
+	}
+	for segment, offset := range marks {
+		if err := b.mark(segment, offset); err != nil {
+			return fmt.Errorf("mark of segment %d: %w", segment, err)
+		}
+	}
+	return nil
+}
+
+// accept takes a message over, unless the ledger has it. l, which may be nil,
+// opens attempts.
+func (b *batch) accept(a queue.Accepted, l *leaser) error {
 	id, day := a.Envelope.ID, a.Envelope.LogDay
 	if err := a.Validate(); err != nil {
 		return err
@@ -53,13 +86,17 @@ func (b *batch) accept(a queue.Accepted) error {
 		return err
 	}
 	b.put(place{day, ofMessages}, id[:], sealed)
+	events := a.Events
 	for _, item := range a.Items {
 		item.Version = 1
+		if e := l.open(a.Envelope, &item); e != nil {
+			events = append(events[:len(events):len(events)], *e)
+		}
 		if err := b.newItem(a.Envelope, item); err != nil {
 			return err
 		}
 	}
-	return b.events(a.Events)
+	return b.events(events)
 }
 
 // newItem writes an item with all its rows.
@@ -212,7 +249,7 @@ func (s *Store) Apply(ctx context.Context, c queue.Change) error {
 			}
 		}
 		for _, a := range c.New {
-			if err := b.accept(a); err != nil {
+			if err := b.accept(a, nil); err != nil {
 				return fmt.Errorf("new message %s: %w", a.Envelope.ID, err)
 			}
 		}

@@ -23,6 +23,7 @@ func Run(t *testing.T, open func(*testing.T) queue.Store) {
 		"Marks":          testMarks,
 		"Lease":          testLease,
 		"LeaseRoom":      testLeaseRoom,
+		"IndexAndLease":  testIndexAndLease,
 		"LeaseTurns":     testLeaseTurns,
 		"LeaseAtOnce":    testLeaseAtOnce,
 		"Due":            testDue,
@@ -205,6 +206,49 @@ func testLeaseRoom(t *testing.T, m must) {
 	}
 	if _, ok, err := m.NextDue(m.ctx()); ok || err != nil {
 		t.Errorf("NextDue with nothing waiting = %v, %v", ok, err)
+	}
+}
+
+// testIndexAndLease: what is taken is as if it had been indexed and leased, in
+// one commit; the rest waits.
+func testIndexAndLease(t *testing.T, m must) {
+	a, b := Accepted(1, 4), Accepted(2, 1)
+	a.Items[1].NextTry = Now().Add(time.Hour) // not due
+	a.Items[2].State = message.Held
+	var asked []message.ItemKey
+	take := func(item message.Item) bool {
+		asked = append(asked, item.Key)
+		return item.Key != a.Items[3].Key
+	}
+	now := Now().Add(time.Minute)
+	leased, err := m.IndexAndLease(m.ctx(), []queue.Accepted{a, b}, map[uint64]int64{3: 9}, now, take)
+	if err != nil || len(leased) != 2 || leased[0].Item.Key != a.Items[0].Key || leased[1].Item.Key != b.Items[0].Key {
+		t.Fatalf("leased %+v, %v", leased, err)
+	}
+	if want := []message.ItemKey{a.Items[0].Key, a.Items[3].Key, b.Items[0].Key}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %v, want %v", asked, want)
+	}
+	for _, l := range leased {
+		if got := m.item(l.Item.Key); !reflect.DeepEqual(got, l.Item) || got.State != message.Sending || got.Attempts != 1 {
+			t.Errorf("leased %+v, stored %+v", l.Item, got)
+		}
+	}
+	if !reflect.DeepEqual(leased[1].Envelope, b.Envelope) {
+		t.Errorf("leased with envelope %+v", leased[1].Envelope)
+	}
+	events, err := m.Events(m.ctx(), b.Envelope.ID)
+	if err != nil || len(events) != 3 || events[2].Kind != message.EventAttempt || events[2].Item != 1 || !events[2].At.Equal(now) || events[2].Data["attempt"] != "1" {
+		t.Errorf("events %+v, %v", events, err)
+	}
+	again, err := m.IndexAndLease(m.ctx(), []queue.Accepted{a, b}, nil, now, func(message.Item) bool { t.Error("asked for what is known"); return true })
+	if err != nil || len(again) != 0 {
+		t.Errorf("again: %d leased, %v", len(again), err)
+	}
+	if got := m.lease(now, 10, nil); len(got) != 1 || got[0].Key != a.Items[3].Key {
+		t.Errorf("then leased %v, want the one not taken", keysOf(got))
+	}
+	if counts, err := m.Counts(m.ctx()); err != nil || counts[message.Sending] != 3 || counts[message.Waiting] != 1 || counts[message.Held] != 1 {
+		t.Errorf("counts %v, %v", counts, err)
 	}
 }
 
