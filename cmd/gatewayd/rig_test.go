@@ -165,7 +165,7 @@ func (r *rig) load(listeners map[string]net.Listener) {
 	go r.sink.server.Serve(listeners["relay"])
 }
 
-// start runs the gateway and waits until its submission port answers.
+// start runs the gateway and waits until its ports answer.
 func (r *rig) start() {
 	r.t.Helper()
 	r.process = exec.Command(binary, "serve", "-c", r.file)
@@ -173,14 +173,20 @@ func (r *rig) start() {
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		c, err := net.DialTimeout("tcp", r.ports.Submission, time.Second)
-		if err == nil {
-			c.Close()
-			return
+	end := time.Now().Add(patience)
+	for _, port := range []string{r.ports.Submission, r.ports.Inbound} {
+		for {
+			c, err := net.DialTimeout("tcp", port, time.Second)
+			if err == nil {
+				c.Close()
+				break
+			}
+			if time.Now().After(end) {
+				r.t.Fatalf("the gateway does not answer:\n%s", r.log)
+			}
+			time.Sleep(5 * time.Millisecond)
 		}
 	}
-	r.t.Fatalf("the gateway does not answer:\n%s", r.log)
 }
 
 // kill ends the gateway without warning.
