@@ -87,17 +87,17 @@ func TestNobodyIsTold(t *testing.T) {
 func TestInboundIsNeverAnswered(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, rigOptions{})
-	id, err := r.inbound("fremd@example.net", "Subject: [einschreibn] <r> dump4DebugT0f!l3:\r\nSensitivity: x\r\nResent-From: a@b.ch\r\n\r\nx\r\n", "bau@bl.example", "postmaster@bl.example", "Planung@BL.example")
+	id, err := r.inbound("fremd@example.net", "Subject: [einschreibn] <r> dump4DebugT0f!l3:\r\nSensitivity: x\r\nResent-From: a@b.ch\r\n\r\nx\r\n", "bau@bl.example", "postmaster@bl.example", "postmaster@gateway.bl.example", "Planung@BL.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := 1; n <= 3; n++ {
+	for n := 1; n <= 4; n++ {
 		if item := r.itemBecomes(key(id, n), message.Done); item.Decision.Via != "mailbox" {
 			t.Errorf("recipient %d went by %s", n, item.Decision.Via)
 		}
 	}
-	if got := r.events(id, message.EventMailbox); got != 3 {
-		t.Errorf("%d mailbox events, want 3", got)
+	if got := r.events(id, message.EventMailbox); got != 4 {
+		t.Errorf("%d mailbox events, want 4", got)
 	}
 	if id, err = r.inbound("", "Subject: bounce\r\n\r\nx\r\n", "bau@bl.example"); err != nil {
 		t.Fatal(err)

@@ -128,6 +128,9 @@ func New(o Options) (*Gateway, error) {
 			g.byAccount[account] = a
 		}
 	}
+	if _, ok := g.domains[o.Hostname]; !ok && len(o.Authorities) > 0 {
+		g.domains[o.Hostname] = &o.Authorities[0] // for <postmaster> without a domain (RFC 5321 section 4.5.1)
+	}
 	return g, nil
 }
 
