@@ -3,12 +3,15 @@ package audit
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"time"
 
 	"gatewayd/calendar"
 	"gatewayd/crypto/seal"
@@ -201,11 +204,7 @@ func (l *Log) write(links []message.Link) (int, error) {
 			if err := l.continues(links[n]); err != nil {
 				broken = err
 			}
-			line, err := json.Marshal(links[n])
-			if err != nil {
-				return written, fmt.Errorf("audit link %d: %w", links[n].Seq, err)
-			}
-			text, l.last = append(append(text, line...), '\n'), links[n]
+			text, l.last = append(appendLink(text, links[n]), '\n'), links[n]
 		}
 		if err := l.append(day, text); err != nil {
 			l.last, l.doubt = last, true
@@ -216,6 +215,20 @@ func (l *Log) write(links []message.Link) (int, error) {
 	}
 	l.doubt = false
 	return written, broken
+}
+
+// appendLink appends the JSON of a link, as encoding/json writes it; that is a
+// third of the work of keeping the chain, and half of it was reflection.
+func appendLink(b []byte, link message.Link) []byte {
+	b = strconv.AppendUint(append(b, `{"seq":`...), link.Seq, 10)
+	b = append(link.At.AppendFormat(append(b, `,"at":"`...), time.RFC3339Nano), '"')
+	if !link.Message.IsZero() {
+		b = append(append(append(b, `,"message":"`...), link.Message.String()...), '"')
+	}
+	b = append(append(b, `,"day":`...), strconv.Quote(link.Day)...)
+	b = append(base64.StdEncoding.AppendEncode(append(b, `,"sealed":"`...), link.Sealed), '"')
+	b = append(hex.AppendEncode(append(b, `,"prev":"`...), link.Prev[:]), '"')
+	return append(hex.AppendEncode(append(b, `,"hash":"`...), link.Hash[:]), `"}`...)
 }
 
 func (l *Log) continues(link message.Link) error {

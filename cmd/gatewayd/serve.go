@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,11 @@ import (
 
 // drainTime is how long open sessions and attempts may take after SIGTERM.
 const drainTime = 10 * time.Second
+
+// gcPercent lets the heap, which is small, grow to three times what lives before
+// it is cleaned: half the work of the collector for some megabytes. GOGC in the
+// environment wins.
+const gcPercent = 200
 
 type serveCmd struct {
 	configFlag
@@ -47,6 +53,9 @@ func (s serveCmd) Run(c console) error {
 		return err
 	}
 	defer closeLog()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	p, err := open(cfg, log, time.Now)
