@@ -125,7 +125,7 @@ func TestThunderbird(t *testing.T) {
 	roots.AddCert(must(x509.ParseCertificate(ca.Bytes)))
 	w := walker{
 		bob: fromP12(t, filepath.Join(dir, "Bob.p12"), "nss"),
-		o:   VerifyOptions{Roots: roots, At: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)},
+		o:   VerifyOptions{Trust: TrustPool(roots), At: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)},
 	}
 	table := get(t, filepath.Join(dir, "..", "..", "..", ".."), "expected-openssl.tsv")
 	seen := 0

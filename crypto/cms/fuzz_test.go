@@ -50,7 +50,7 @@ func FuzzVerify(f *testing.F) {
 			content = strings.NewReader(text)
 			out.WriteString(text)
 		}
-		r, err := Verify(bytes.NewReader(der), content, VerifyOptions{Roots: roots, At: now, Out: &out, Limits: ber.Limits{Size: 1 << 20}})
+		r, err := Verify(bytes.NewReader(der), content, VerifyOptions{Trust: TrustPool(roots), At: now, Out: &out, Limits: ber.Limits{Size: 1 << 20}})
 		if err != nil {
 			return
 		}

@@ -139,7 +139,7 @@ func asX25519(der []byte, by stdcrypto.Signer) []byte {
 
 // trusting are the options of a verifier who has all he needs.
 func (w world) trusting() VerifyOptions {
-	return VerifyOptions{Roots: w.roots, Certificates: []*x509.Certificate{w.middle.cert}, At: now}
+	return VerifyOptions{Trust: TrustPool(w.roots), Certificates: []*x509.Certificate{w.middle.cert}, At: now}
 }
 
 // files writes certificate and key of each identity as PEM for OpenSSL.

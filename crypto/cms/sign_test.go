@@ -42,7 +42,7 @@ func TestSignVerify(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 				continue
 			}
-			r := checkGood(t, what, der, attached, VerifyOptions{Roots: w.roots, At: now})
+			r := checkGood(t, what, der, attached, VerifyOptions{Trust: TrustPool(w.roots), At: now})
 			if c, err := ParseCapabilities(r.Signatures[0].Capabilities); (err == nil) != o.Announce || c.GCM != o.Announce || c.OAEP != o.Announce {
 				t.Errorf("%s: capabilities %+v, %v", what, c, err)
 			}

@@ -263,7 +263,9 @@ func (v *verifier) check(info signerInfo) Signature {
 		return s
 	}
 	s.Weak = s.Hash == stdcrypto.SHA1 || weakKey(s.Cert)
-	s.Chain, s.ChainErr = v.chain(s.Cert, s.SigningTime)
+	var weak bool
+	s.Chain, weak, s.ChainErr = v.chain(s.Cert, s.SigningTime)
+	s.Weak = s.Weak || weak
 	return s
 }
 
@@ -327,29 +329,23 @@ func weakKey(c *x509.Certificate) bool {
 }
 
 // chain looks for a way from the signer to an anchor.
-func (v *verifier) chain(c *x509.Certificate, claimed time.Time) ([]*x509.Certificate, error) {
-	if v.o.Roots == nil {
-		return nil, ErrNoAnchor
+func (v *verifier) chain(c *x509.Certificate, claimed time.Time) ([]*x509.Certificate, bool, error) {
+	if v.o.Trust == nil {
+		return nil, false, ErrNoAnchor
 	}
 	if c.KeyUsage != 0 && c.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0 {
-		return nil, fmt.Errorf("certificate is not made for signatures")
+		return nil, false, fmt.Errorf("certificate is not made for signatures")
 	}
 	at := v.o.At
 	if at.IsZero() {
 		at = claimed
 	}
 	if at.IsZero() {
-		return nil, fmt.Errorf("no time at which the certificate should be good")
+		return nil, false, fmt.Errorf("no time at which the certificate should be good")
 	}
-	between := x509.NewCertPool()
-	for _, c := range slices.Concat(v.result.Certificates, v.o.Certificates) {
-		between.AddCert(c)
-	}
-	chains, err := c.Verify(x509.VerifyOptions{
-		Roots: v.o.Roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{v.o.Purpose},
-	})
+	chain, weak, err := v.o.Trust(c, slices.Concat(v.result.Certificates, v.o.Certificates), at)
 	if err != nil {
-		return nil, fmt.Errorf("certificate of the signer: %w", err)
+		return nil, false, fmt.Errorf("certificate of the signer: %w", err)
 	}
-	return chains[0], nil
+	return chain, weak, nil
 }

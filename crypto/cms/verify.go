@@ -17,14 +17,39 @@ import (
 // VerifyOptions say whom to trust. The zero value trusts nobody: signatures
 // are then checked, chains are not good.
 type VerifyOptions struct {
-	Roots        *x509.CertPool        // anchors; nil: none, never the system's
+	Trust        Trust                 // nil: no chain is good
 	Certificates []*x509.Certificate   // further certificates: signers', intermediates
 	At           time.Time             // chains must be good then; zero: at the claimed signing time
 	Claimed      time.Time             // signing time told elsewhere, used where the attributes tell none
-	Purpose      x509.ExtKeyUsage      // that the chain must allow; zero: any
 	ContentType  asn1.ObjectIdentifier // nil: id-data
 	Out          io.Writer             // gets attached content, which is worth nothing before Verify returns nil
 	Limits       ber.Limits            // of the object, attached content included
+}
+
+// Trust looks for a chain from a certificate to an anchor, both included, all
+// good at that time. others came along with the signature, and may be of help
+// or not. weak: there is one, but it rests on something that can be forged.
+type Trust func(c *x509.Certificate, others []*x509.Certificate, at time.Time) (chain []*x509.Certificate, weak bool, err error)
+
+// TrustPool trusts what crypto/x509 finds under these anchors, whatever it is
+// for. nil are no anchors, never the system's.
+func TrustPool(anchors *x509.CertPool) Trust {
+	if anchors == nil {
+		return nil
+	}
+	return func(c *x509.Certificate, others []*x509.Certificate, at time.Time) ([]*x509.Certificate, bool, error) {
+		between := x509.NewCertPool()
+		for _, other := range others {
+			between.AddCert(other)
+		}
+		chains, err := c.Verify(x509.VerifyOptions{
+			Roots: anchors, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		})
+		if err != nil {
+			return nil, false, err
+		}
+		return chains[0], false, nil
+	}
 }
 
 // Result is what Verify found.

@@ -59,7 +59,7 @@ func TestVerifyOpenSSL(t *testing.T) {
 		if out, err := openssl(t, dir, line); err != nil {
 			t.Fatalf("%s: %v\n%s", c.args, err, out)
 		}
-		o := VerifyOptions{Roots: w.roots, At: now}
+		o := VerifyOptions{Trust: TrustPool(w.roots), At: now}
 		if c.noCerts {
 			o.Certificates = []*x509.Certificate{w.rsa.cert, w.middle.cert}
 		}
@@ -105,16 +105,16 @@ func TestChain(t *testing.T) {
 		good bool
 		want error
 	}{
-		{"good", der, VerifyOptions{Roots: w.roots, Certificates: middle, At: now}, true, nil},
-		{"at the signing time", der, VerifyOptions{Roots: w.roots, Certificates: middle}, true, nil},
-		{"time told elsewhere", untimed, VerifyOptions{Roots: w.roots, Certificates: middle, Claimed: now}, true, nil},
-		{"no time", untimed, VerifyOptions{Roots: w.roots, Certificates: middle}, false, nil},
+		{"good", der, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle, At: now}, true, nil},
+		{"at the signing time", der, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle}, true, nil},
+		{"time told elsewhere", untimed, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle, Claimed: now}, true, nil},
+		{"no time", untimed, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle}, false, nil},
 		{"no anchors", der, VerifyOptions{Certificates: middle, At: now}, false, ErrNoAnchor},
-		{"no intermediate", der, VerifyOptions{Roots: w.roots, At: now}, false, nil},
-		{"too late", der, VerifyOptions{Roots: w.roots, Certificates: middle, At: now.AddDate(2, 0, 0)}, false, nil},
-		{"too early", der, VerifyOptions{Roots: w.roots, Certificates: middle, At: now.AddDate(-2, 0, 0)}, false, nil},
-		{"other purpose", der, VerifyOptions{Roots: w.roots, Certificates: middle, At: now, Purpose: x509.ExtKeyUsageTimeStamping}, true, nil}, // no EKU: any
-		{"mallory", forged, VerifyOptions{Roots: w.roots, Certificates: middle, At: now}, false, nil},
+		{"no intermediate", der, VerifyOptions{Trust: TrustPool(w.roots), At: now}, false, nil},
+		{"too late", der, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle, At: now.AddDate(2, 0, 0)}, false, nil},
+		{"too early", der, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle, At: now.AddDate(-2, 0, 0)}, false, nil},
+		{"other purpose", der, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle, At: now}, true, nil}, // no EKU: any
+		{"mallory", forged, VerifyOptions{Trust: TrustPool(w.roots), Certificates: middle, At: now}, false, nil},
 	} {
 		r, err := Verify(bytes.NewReader(c.der), strings.NewReader(text), c.o)
 		if err != nil {

@@ -26,6 +26,7 @@ import (
 	"strings"
 
 	"gatewayd/crypto/openpgp"
+	"gatewayd/crypto/path"
 	"gatewayd/crypto/smime"
 	"gatewayd/message"
 )
@@ -40,6 +41,10 @@ type Ring struct {
 	methods  map[string]smime.Method // likewise
 	own      map[string][]own        // by authority
 	roots    []*x509.Certificate
+
+	anchors      *path.Anchors       // roots, and the partners' own certificates
+	certificates []*x509.Certificate // of all partners
+	pgp          []openpgp.Key       // likewise
 }
 
 type partner struct {
@@ -76,6 +81,7 @@ func Load(dir string) (*Ring, []Problem) {
 			l.each(filepath.Join("own", e.Name()), func(file string) error { return l.ownKey(e.Name(), file) })
 		}
 	}
+	l.ring.verifiers()
 	return l.ring, l.problems
 }
 

@@ -13,6 +13,7 @@ import (
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/openpgp"
+	"gatewayd/crypto/path"
 	"gatewayd/crypto/smime"
 	"gatewayd/message"
 )
@@ -97,11 +98,8 @@ func (r *Ring) Signers(authority string, from message.Address, at time.Time) Sig
 // ones too (old mail must stay readable), and everybody's keys to verify. The
 // keys of other authorities are not in it.
 func (r *Ring) Openers(authority string) []entity.Opener {
-	s := smime.Opener{Roots: x509.NewCertPool()}
+	s := smime.Opener{Anchors: r.anchors, Certificates: r.certificates}
 	var p openpgp.Opener
-	for _, c := range r.roots {
-		s.Roots.AddCert(c)
-	}
 	for _, o := range r.own[authority] {
 		if o.pgp != nil {
 			p.Keys = append(p.Keys, *o.pgp)
@@ -109,23 +107,31 @@ func (r *Ring) Openers(authority string) []entity.Opener {
 			s.Keys = append(s.Keys, k)
 		}
 	}
+	p.Keys = append(p.Keys, r.pgp...)
+	return []entity.Opener{s, p}
+}
+
+// verifiers gathers what everybody's signatures are checked with. A partner's
+// certificate is trusted by itself.
+func (r *Ring) verifiers() {
+	var trusted []*x509.Certificate
 	seen := map[string]bool{}
 	for _, a := range slices.Sorted(maps.Keys(r.partners)) {
 		for _, x := range r.partners[a] {
 			switch {
 			case x.pgp != nil && !seen[x.pgp.Fingerprint]:
 				seen[x.pgp.Fingerprint] = true
-				p.Keys = append(p.Keys, *x.pgp)
+				r.pgp = append(r.pgp, *x.pgp)
 			case x.cert != nil && !seen[fingerprint(x.cert)]:
 				seen[fingerprint(x.cert)] = true
-				s.Certificates = append(s.Certificates, x.cert)
+				r.certificates = append(r.certificates, x.cert)
 				if !x.cert.IsCA {
-					s.Roots.AddCert(x.cert) // trusted itself; it cannot vouch for others
+					trusted = append(trusted, x.cert)
 				}
 			}
 		}
 	}
-	return []entity.Opener{s, p}
+	r.anchors = path.New(r.roots, trusted, r.certificates)
 }
 
 // Expiring is a key that ends soon.

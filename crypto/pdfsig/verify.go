@@ -118,7 +118,7 @@ func check(pdf []byte, f found, o VerifyOptions) Signature {
 	}
 	covered := io.MultiReader(bytes.NewReader(pdf[:s.ByteRange[1]]), bytes.NewReader(pdf[s.ByteRange[2]:s.ByteRange[2]+s.ByteRange[3]]))
 	s.take(bytes.NewReader(value), covered, cms.VerifyOptions{
-		Roots: o.Roots, At: o.At, Claimed: readTime(f.dict.get("M")), Limits: ber.Limits{Size: int64(len(value)) + 1},
+		Trust: cms.TrustPool(o.Roots), At: o.At, Claimed: readTime(f.dict.get("M")), Limits: ber.Limits{Size: int64(len(value)) + 1},
 	})
 	return s
 }

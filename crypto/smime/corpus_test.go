@@ -19,6 +19,7 @@ import (
 
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
+	"gatewayd/crypto/path"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata")
@@ -61,10 +62,10 @@ func sets() []set {
 // thunderbird are the options of the corpus' Bob.
 func thunderbird(t *testing.T, _ string) entity.Options {
 	dir := corpus(t, "smime-thunderbird", "mailnews", "test", "data", "smime")
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(get(t, dir, "TestCA.pem"))
-	roots.AppendCertsFromPEM(get(t, corpus(t, "smime-thunderbird", "mail", "test", "browser", "smime", "data"), "TestCA.pem"))
-	o := Opener{Roots: roots}
+	var roots []*x509.Certificate
+	roots = append(roots, must(ParseCertificates(get(t, dir, "TestCA.pem")))...)
+	roots = append(roots, must(ParseCertificates(get(t, corpus(t, "smime-thunderbird", "mail", "test", "browser", "smime", "data"), "TestCA.pem")))...)
+	o := Opener{Anchors: path.New(roots, nil, nil)}
 	for _, name := range []string{"Bob.p12", "Fran.p12", "Fran-ec.p12"} {
 		o.Keys = append(o.Keys, fromP12(t, filepath.Join(dir, name), "nss").recipient())
 	}
@@ -74,14 +75,14 @@ func thunderbird(t *testing.T, _ string) entity.Options {
 // notmuch are the options of the Bob of RFC 9216's drafts.
 func notmuch(t *testing.T, _ string) entity.Options {
 	top := corpus(t, "smime-pgp-notmuch", "test")
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(get(t, filepath.Join(top, "smime"), "ca.crt"))
+	var roots []*x509.Certificate
+	roots = append(roots, must(ParseCertificates(get(t, filepath.Join(top, "smime"), "ca.crt")))...)
 	p12, _ := pem.Decode(get(t, filepath.Join(top, "smime"), "bob.p12"))
 	dir := t.TempDir()
 	put(t, dir, "bob.p12", p12.Bytes)
 	bob := fromP12(t, filepath.Join(dir, "bob.p12"), "", "-legacy")
 	return entity.Options{
-		Openers: []entity.Opener{Opener{Keys: []cms.Recipient{bob.recipient()}, Roots: roots}},
+		Openers: []entity.Opener{Opener{Keys: []cms.Recipient{bob.recipient()}, Anchors: path.New(roots, nil, nil)}},
 		At:      time.Date(2021, 6, 1, 0, 0, 0, 0, time.UTC),
 	}
 }
@@ -89,9 +90,9 @@ func notmuch(t *testing.T, _ string) entity.Options {
 // rfc4134 are the options of the Bob of RFC 4134. Its certificates have names
 // without addresses.
 func rfc4134(t *testing.T, dir string) entity.Options {
-	roots := x509.NewCertPool()
-	roots.AddCert(must(x509.ParseCertificate(get(t, dir, "CarlRSASelf.cer"))))
-	o := Opener{Roots: roots, Certificates: []*x509.Certificate{must(x509.ParseCertificate(get(t, dir, "AliceRSASignByCarl.cer")))}}
+	var roots []*x509.Certificate
+	roots = append(roots, must(x509.ParseCertificate(get(t, dir, "CarlRSASelf.cer"))))
+	o := Opener{Anchors: path.New(roots, nil, nil), Certificates: []*x509.Certificate{must(x509.ParseCertificate(get(t, dir, "AliceRSASignByCarl.cer")))}}
 	bob := Identity{Cert: must(x509.ParseCertificate(get(t, dir, "BobRSASignByCarl.cer")))}
 	bob.Key = must(x509.ParsePKCS8PrivateKey(get(t, dir, "BobPrivRSAEncrypt.pri"))).(stdcrypto.Signer)
 	o.Keys = []cms.Recipient{bob.recipient()}
@@ -257,9 +258,9 @@ func TestThunderbirdArithmetic(t *testing.T) {
 // Ed25519, RSA and X25519.
 func TestRFC9216(t *testing.T) {
 	dir := corpus(t, "rfc-smime-examples", "rfc9216-pem")
-	roots := x509.NewCertPool()
+	var roots []*x509.Certificate
 	for _, name := range []string{"3.1_RSA-Certification-Authority-Root-Certificate.pem", "6.1_Ed25519-Certification-Authority-Root-Certificate.pem"} {
-		roots.AppendCertsFromPEM(get(t, dir, name))
+		roots = append(roots, must(ParseCertificates(get(t, dir, name)))...)
 	}
 	identity := func(cert, key string) Identity { return must(ParseIdentity(get(t, dir, cert), get(t, dir, key))) }
 	signers, openers := map[string]Identity{}, map[string]Identity{}
@@ -272,7 +273,7 @@ func TestRFC9216(t *testing.T) {
 		for to, opener := range openers {
 			raw := strings.Replace(letter, "amt@bl.example", strings.ToLower(from)+"@smime.example", 1)
 			out := protect(t, raw, Options{Signer: signer.Signer(), Recipients: []*x509.Certificate{opener.Cert}, Time: now})
-			o := entity.Options{Openers: []entity.Opener{Opener{Keys: []cms.Recipient{opener.recipient()}, Roots: roots}}, At: now}
+			o := entity.Options{Openers: []entity.Opener{Opener{Keys: []cms.Recipient{opener.recipient()}, Anchors: path.New(roots, nil, nil)}}, At: now}
 			if op := open(t, out, o); op.Encryption != entity.Decrypted || op.Signature != entity.Good || content(t, op) != inside() {
 				t.Errorf("%s to %s: %q, %q %+v", from, to, op.Encryption, op.Signature, op.Layers)
 			}

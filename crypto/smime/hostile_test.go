@@ -13,6 +13,7 @@ import (
 
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
+	"gatewayd/crypto/path"
 )
 
 // cut returns header and decoded body of a base64 message of ours.
@@ -184,6 +185,27 @@ func TestOwnTrouble(t *testing.T) {
 	}
 }
 
+// TestRevoked: whoever knows about revocation is asked, and heard.
+func TestRevoked(t *testing.T) {
+	w := testWorld()
+	raw := protect(t, letter, Options{Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}})
+	for answer, want := range map[error]entity.Signing{nil: entity.Good, entity.ErrRevoked: entity.Revoked, errors.New("no answer"): entity.Untrusted} {
+		asked := 0
+		o := w.by(w.ec)
+		opener := o.Openers[0].(Opener)
+		opener.Revoked = func(c, issuer *x509.Certificate) error {
+			if asked++; !c.Equal(w.amt.Cert) || !issuer.Equal(w.root.Cert) {
+				t.Errorf("asked about %s by %s", c.Subject, issuer.Subject)
+			}
+			return answer
+		}
+		o.Openers = []entity.Opener{opener}
+		if op := open(t, raw, o); op.Signature != want || asked != 1 || op.Content == nil {
+			t.Errorf("%v: %q, asked %d times", answer, op.Signature, asked)
+		}
+	}
+}
+
 // TestForms reads the forms of RFC 8551 that others write.
 func TestForms(t *testing.T) {
 	w := testWorld()
@@ -238,10 +260,9 @@ func TestForms(t *testing.T) {
 // FuzzOpen wants no panic, and Good only for what was signed.
 func FuzzOpen(f *testing.F) {
 	id := fixed()
-	roots := x509.NewCertPool()
-	roots.AddCert(id.Cert)
+	anchors := path.New([]*x509.Certificate{id.Cert}, nil, nil)
 	o := entity.Options{
-		Openers: []entity.Opener{Opener{Roots: roots, Keys: []cms.Recipient{published(f)}}},
+		Openers: []entity.Opener{Opener{Anchors: anchors, Keys: []cms.Recipient{published(f)}}},
 		From:    addr("fuzz@bl.example"), At: now, Limits: entity.Limits{Size: 1 << 20},
 	}
 	text := "Content-Type: text/plain\r\n\r\nhello\r\n"

@@ -12,14 +12,20 @@ import (
 	"gatewayd/crypto/ber"
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
+	"gatewayd/crypto/path"
 	"gatewayd/mail/parts"
 )
 
 // Opener opens S/MIME layers for entity.Open.
 type Opener struct {
 	Keys         []cms.Recipient     // what we can decrypt with
-	Roots        *x509.CertPool      // trust anchors; nil: every signer is Untrusted
-	Certificates []*x509.Certificate // further certificates: intermediates, signers that send none
+	Anchors      *path.Anchors       // nil: every signer is Untrusted
+	Certificates []*x509.Certificate // of signers that send none
+
+	// Revoked is asked about each certificate of a good path. It answers with
+	// entity.ErrRevoked, or with another error where it must know and cannot:
+	// the signer is then Untrusted. nil: nobody is asked.
+	Revoked func(c, issuer *x509.Certificate) error
 }
 
 // Open implements entity.Opener. What a part is, its own octets say: the
@@ -139,9 +145,14 @@ func (o Opener) openDetached(e *entity.Entity, w entity.Work) *entity.Layer {
 
 func (o Opener) verifyOptions(w entity.Work, out io.Writer) cms.VerifyOptions {
 	return cms.VerifyOptions{
-		Roots: o.Roots, Certificates: o.Certificates, At: w.At, Out: out,
-		Purpose: x509.ExtKeyUsageEmailProtection, Limits: o.limits(w),
+		Trust: o.trust, Certificates: o.Certificates, At: w.At, Out: out, Limits: o.limits(w),
 	}
+}
+
+// trust is the decision of RFC 8550: a path to an anchor, made for mail.
+func (o Opener) trust(c *x509.Certificate, others []*x509.Certificate, at time.Time) ([]*x509.Certificate, bool, error) {
+	p, err := o.Anchors.Verify(c, path.Options{At: at, Usage: x509.ExtKeyUsageEmailProtection, Others: others, Revoked: o.Revoked})
+	return p.Certificates, p.Weak, err
 }
 
 // judge turns what crypto/cms found into verdicts.
@@ -169,7 +180,6 @@ func judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, str
 const maxAhead = time.Hour
 
 func verdictOf(s cms.Signature, at time.Time) (entity.Signing, string) {
-	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.Is(s.Err, cms.ErrNoSignerKey):
 		return entity.UnknownKey, "the signer's certificate is missing"
@@ -179,10 +189,12 @@ func verdictOf(s cms.Signature, at time.Time) (entity.Signing, string) {
 		return entity.Broken, "the signature does not fit the content"
 	case s.Weak:
 		return entity.Weak, "SHA-1, or a key that is too short"
-	case errors.As(s.ChainErr, &invalid) && invalid.Reason == x509.Expired:
-		return entity.Expired, "a certificate has expired or is not yet valid"
+	case errors.Is(s.ChainErr, entity.ErrRevoked):
+		return entity.Revoked, s.ChainErr.Error()
+	case errors.Is(s.ChainErr, path.ErrTime):
+		return entity.Expired, s.ChainErr.Error()
 	case s.ChainErr != nil:
-		return entity.Untrusted, "no trust anchor stands above the certificate"
+		return entity.Untrusted, s.ChainErr.Error()
 	case s.SigningTime.After(at.Add(maxAhead)):
 		return entity.Expired, "signed in the future"
 	}

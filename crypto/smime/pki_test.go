@@ -23,6 +23,7 @@ import (
 
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
+	"gatewayd/crypto/path"
 	"gatewayd/message"
 )
 
@@ -32,11 +33,11 @@ var now = time.Date(2026, 11, 23, 13, 5, 6, 0, time.UTC)
 // recipients with an RSA and an EC key.
 type world struct {
 	root, amt, amtEC, rsa, ec, old, mallory Identity
-	roots                                   *x509.CertPool
+	anchors                                 *path.Anchors
 }
 
 var testWorld = sync.OnceValue(func() world {
-	w := world{roots: x509.NewCertPool()}
+	w := world{}
 	w.root = issue("root", "", newRSA(), nil, now.AddDate(1, 0, 0))
 	w.amt = issue("amt", "amt@bl.example", newRSA(), &w.root, now.AddDate(1, 0, 0))
 	w.amtEC = issue("amtEC", "amt@bl.example", newEC(), &w.root, now.AddDate(1, 0, 0))
@@ -44,7 +45,7 @@ var testWorld = sync.OnceValue(func() world {
 	w.ec = issue("ec", "ec@partner.example", newEC(), &w.root, now.AddDate(1, 0, 0))
 	w.old = issue("old", "amt@bl.example", newEC(), &w.root, now.AddDate(0, -1, 0))
 	w.mallory = issue("mallory", "amt@bl.example", newEC(), nil, now.AddDate(1, 0, 0))
-	w.roots.AddCert(w.root.Cert)
+	w.anchors = path.New([]*x509.Certificate{w.root.Cert}, nil, nil)
 	return w
 })
 
@@ -172,7 +173,7 @@ func open(t testing.TB, raw []byte, o entity.Options) *entity.Opened {
 
 // by are the options of somebody with those keys, trusting the root.
 func (w world) by(ids ...Identity) entity.Options {
-	o := Opener{Roots: w.roots}
+	o := Opener{Anchors: w.anchors}
 	for _, id := range ids {
 		o.Keys = append(o.Keys, id.recipient())
 	}
