@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strconv"
 	"strings"
@@ -84,11 +83,13 @@ func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Read
 		return message.ID{}, storageError(err)
 	}
 	defer sealed.Abort()
-	behind := sha256.New()
-	head, err := store(sealed, body, behind)
+	behind := sha256.New() // the platforms name it in their receipts
+	text := &seeker{word: armour}
+	head, err := store(sealed, body, io.MultiWriter(behind, text))
 	if err != nil {
 		return message.ID{}, err
 	}
+	env.PlainText = mayBePlain(head) && !text.found
 	if env.Content, err = sealed.Finish(); err != nil {
 		return message.ID{}, storageError(err)
 	}
@@ -132,8 +133,8 @@ func (g *Gateway) roomFor() error {
 const reserveInodes = 64
 
 // store streams the message into the vault and returns its header. behind is
-// given what follows the header: the platforms name its hash in their receipts.
-func store(w io.Writer, body io.Reader, behind hash.Hash) (*mail.Header, error) {
+// given what follows the header.
+func store(w io.Writer, body io.Reader, behind io.Writer) (*mail.Header, error) {
 	r := bufio.NewReaderSize(body, 32<<10)
 	head, err := mail.ReadHeader(r, maxHeader)
 	switch {

@@ -8,5 +8,11 @@ func (g *Gateway) Sooner() { g.retryPause = 5 * time.Millisecond }
 // MaxTail is how many records the ledger may lag behind.
 const MaxTail = maxTail
 
-// Contains is the search for armour in a text.
-var Contains = contains
+// Seek reports whether a word stands in a text that is written in pieces.
+func Seek(word string, pieces ...string) bool {
+	s := &seeker{word: word}
+	for _, p := range pieces {
+		_, _ = s.Write([]byte(p)) // never fails
+	}
+	return s.found
+}

@@ -1,14 +1,11 @@
 package gateway
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"gatewayd/connectors"
@@ -16,7 +13,6 @@ import (
 	"gatewayd/crypto/keys"
 	"gatewayd/crypto/openpgp"
 	"gatewayd/crypto/smime"
-	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/vault"
@@ -142,7 +138,7 @@ func (g *Gateway) Open(_ context.Context, env message.Envelope) (Opening, error)
 // protection tells what the protection of a mail that came in is worth; nil
 // when it has none, or when it cannot be looked at: then it lies there as it is.
 func (g *Gateway) protection(ctx context.Context, env message.Envelope) map[string]string {
-	if plain, err := g.isPlainText(env); plain || err != nil {
+	if env.PlainText {
 		return nil
 	}
 	opening, err := g.Open(ctx, env)
@@ -154,53 +150,4 @@ func (g *Gateway) protection(ctx context.Context, env message.Envelope) map[stri
 		return nil
 	}
 	return map[string]string{"encryption": string(opening.Encryption), "signature": string(opening.Signature)}
-}
-
-// isPlainText reports whether a mail is a text without any armour: most mail is,
-// and need not be taken apart.
-func (g *Gateway) isPlainText(env message.Envelope) (bool, error) {
-	body, err := g.o.Vault.OpenBody(env.Body)
-	if err != nil {
-		return false, err
-	}
-	defer body.Close()
-	r := bufio.NewReaderSize(body, 16<<10)
-	head, err := mail.ReadHeader(r, maxHeader)
-	if err != nil {
-		return false, err
-	}
-	for _, typ := range head.All("Content-Type") {
-		if typ = strings.ToLower(strings.TrimSpace(typ)); typ != "" && !strings.HasPrefix(typ, "text/") {
-			return false, nil
-		}
-	}
-	for _, enc := range head.All("Content-Transfer-Encoding") {
-		switch strings.ToLower(strings.TrimSpace(enc)) {
-		case "", "7bit", "8bit", "binary":
-		default:
-			return false, nil // armour may lie below
-		}
-	}
-	armoured, err := contains(r, "-----BEGIN ")
-	return !armoured, err
-}
-
-// contains searches a stream for a word.
-func contains(r io.Reader, word string) (bool, error) {
-	buf := make([]byte, 16<<10)
-	kept := 0
-	for {
-		n, err := r.Read(buf[kept:])
-		n += kept
-		if bytes.Contains(buf[:n], []byte(word)) {
-			return true, nil
-		}
-		if errors.Is(err, io.EOF) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		kept = copy(buf, buf[max(0, n-len(word)+1):n])
-	}
 }

@@ -3,28 +3,25 @@ package gateway_test
 import (
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"gatewayd/gateway"
 	"gatewayd/message"
 )
 
-// TestContains: a word is found wherever the pieces of a stream end.
-func TestContains(t *testing.T) {
+// TestSeek: a word is found wherever the pieces of a stream end.
+func TestSeek(t *testing.T) {
 	const word = "-----BEGIN "
-	for _, before := range []int{0, 1, 16<<10 - 12, 16<<10 - 11, 16<<10 - 5, 16<<10 - 1, 16 << 10, 40_000} {
-		for _, text := range []string{word, word + "PGP", word[:len(word)-1] + "x"} {
-			whole := strings.Repeat("-", before) + text
-			got, err := gateway.Contains(strings.NewReader(whole), word)
-			if err != nil || got != strings.Contains(whole, word) {
-				t.Errorf("%d octets before %q: %v, %v", before, text, got, err)
+	for _, whole := range []string{word, "x" + word + "PGP", strings.Repeat("-", 40) + "BEGIN ", "-----BEGIN", "----BEGIN ", "", word[:6] + word[5:]} {
+		want := strings.Contains(whole, word)
+		for i := range len(whole) + 1 {
+			for j := i; j <= len(whole); j++ {
+				if got := gateway.Seek(word, whole[:i], whole[i:j], whole[j:]); got != want {
+					t.Errorf("%q cut at %d and %d: %v", whole, i, j, got)
+				}
 			}
-			if before > 100 {
-				continue
-			}
-			if got, err := gateway.Contains(iotest.OneByteReader(strings.NewReader(whole)), word); err != nil || got != strings.Contains(whole, word) {
-				t.Errorf("octet by octet, %d before %q: %v, %v", before, text, got, err)
-			}
+		}
+		if got := gateway.Seek(word, strings.Split(whole, "")...); got != want {
+			t.Errorf("%q octet by octet: %v", whole, got)
 		}
 	}
 }

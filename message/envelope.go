@@ -102,6 +102,7 @@ type Envelope struct {
 	Protocol   string    `json:"protocol,omitempty"`
 	EnvID      string    `json:"envid,omitempty"`
 	Ret        string    `json:"ret,omitempty"`
+	PlainText  bool      `json:"plain_text,omitempty"` // one text as it stands, without armour: nothing in it is protected
 	UTF8       bool      `json:"utf8,omitempty"`
 	EightBit   bool      `json:"8bit,omitempty"`
 	IdemKey    string    `json:"idem_key,omitempty"`

@@ -233,3 +233,23 @@ func TestStatesPage(t *testing.T) {
 		}
 	}
 }
+
+// FuzzEventJSON: the JSON of an event is that of encoding/json.
+func FuzzEventJSON(f *testing.F) {
+	f.Add(uint64(0), int64(0), "", "", 0, "", "")
+	f.Add(uint64(7), int64(1795933487089680271), "accepted", "bau", 2, "because", "entscheide: «<r>» \"x\" \\ \x00\xff\u2028&")
+	f.Fuzz(func(t *testing.T, seq uint64, at int64, kind, authority string, item int, name, value string) {
+		for _, e := range []message.Event{
+			{Seq: seq, At: time.Unix(0, at).UTC(), Kind: message.EventKind(kind), Authority: authority, Item: item},
+			{Seq: seq, At: time.Unix(0, at).UTC(), Kind: message.EventKind(kind), Message: message.NewID(time.Unix(1, 0)), Data: map[string]string{name: value, value: name, "a": "b", "Z": kind}},
+		} {
+			want, err := json.Marshal(e)
+			if err != nil {
+				t.Skip()
+			}
+			if got := e.AppendJSON(nil); string(got) != string(want) {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		}
+	})
+}

@@ -1,5 +1,7 @@
 package message
 
+import "slices"
+
 // State is where one recipient's item stands.
 type State string
 
@@ -27,42 +29,44 @@ type Transition struct {
 	Why      string
 }
 
-// Transitions is the table of all allowed changes of state. The zero State as
+// transitions is the table of all allowed changes of state. The zero State as
 // From means: may be the first state.
-func Transitions() []Transition {
-	return []Transition{
-		{"", Waiting, "accepted"},
-		{"", Held, "accepted, but policy holds it"},
-		{"", Refused, "accepted together with others, refused by policy for this recipient"},
-		{Waiting, Sending, "leased: an attempt is opened"},
-		{Sending, Handed, "the next system took it over and owes receipts"},
-		{Sending, Done, "the next system took it over and owes nothing"},
-		{Sending, Waiting, "temporary failure"},
-		{Sending, Unclear, "the reply was lost, or we died during the attempt"},
-		{Sending, Refused, "permanent failure or give-up"},
-		{Sending, Held, "the gate closed: consent, directory, key or platform no longer valid"},
-		{Unclear, Handed, "a receipt or log proves that it arrived"},
-		{Unclear, Waiting, "not registered: sent once more with the same Message-ID"},
-		{Unclear, Held, "registered: a person must decide"},
-		{Waiting, Held, "held by a person, or by a restored backup"},
-		{Held, Waiting, "released"},
-		{Held, Refused, "returned to the sender after its limit"},
-		{Held, Dropped, "dropped by a person, with a reason"},
-		{Waiting, Refused, "give-up before another attempt"},
-		{Held, Handed, "a receipt proves that an unclear hand-over had arrived"},
-		{Unclear, Done, "a receipt proves that it arrived and how it ended"},
-		{Unclear, Refused, "a notice proves that it arrived and could not be delivered"},
-		{Held, Done, "a receipt proves that an unclear hand-over had arrived and how it ended"},
-		{Waiting, Handed, "a receipt proves that an attempt taken for failed had arrived"},
-		{Waiting, Done, "a receipt proves that an attempt taken for failed had arrived and how it ended"},
-		{Handed, Done, "every promised receipt has come"},
-		{Handed, Refused, "a late DSN or notice says that it failed"},
-		{Waiting, Expired, "erase-by reached"},
-		{Held, Expired, "erase-by reached"},
-		{Unclear, Expired, "erase-by reached"},
-		{Handed, Expired, "erase-by reached before the receipts came"},
-	}
+var transitions = []Transition{
+	{"", Waiting, "accepted"},
+	{"", Held, "accepted, but policy holds it"},
+	{"", Refused, "accepted together with others, refused by policy for this recipient"},
+	{Waiting, Sending, "leased: an attempt is opened"},
+	{Sending, Handed, "the next system took it over and owes receipts"},
+	{Sending, Done, "the next system took it over and owes nothing"},
+	{Sending, Waiting, "temporary failure"},
+	{Sending, Unclear, "the reply was lost, or we died during the attempt"},
+	{Sending, Refused, "permanent failure or give-up"},
+	{Sending, Held, "the gate closed: consent, directory, key or platform no longer valid"},
+	{Unclear, Handed, "a receipt or log proves that it arrived"},
+	{Unclear, Waiting, "not registered: sent once more with the same Message-ID"},
+	{Unclear, Held, "registered: a person must decide"},
+	{Waiting, Held, "held by a person, or by a restored backup"},
+	{Held, Waiting, "released"},
+	{Held, Refused, "returned to the sender after its limit"},
+	{Held, Dropped, "dropped by a person, with a reason"},
+	{Waiting, Refused, "give-up before another attempt"},
+	{Held, Handed, "a receipt proves that an unclear hand-over had arrived"},
+	{Unclear, Done, "a receipt proves that it arrived and how it ended"},
+	{Unclear, Refused, "a notice proves that it arrived and could not be delivered"},
+	{Held, Done, "a receipt proves that an unclear hand-over had arrived and how it ended"},
+	{Waiting, Handed, "a receipt proves that an attempt taken for failed had arrived"},
+	{Waiting, Done, "a receipt proves that an attempt taken for failed had arrived and how it ended"},
+	{Handed, Done, "every promised receipt has come"},
+	{Handed, Refused, "a late DSN or notice says that it failed"},
+	{Waiting, Expired, "erase-by reached"},
+	{Held, Expired, "erase-by reached"},
+	{Unclear, Expired, "erase-by reached"},
+	{Handed, Expired, "erase-by reached before the receipts came"},
 }
+
+// Transitions returns the table of all allowed changes of state. The zero State
+// as From means: may be the first state.
+func Transitions() []Transition { return slices.Clone(transitions) }
 
 // MayBecome reports whether the table allows the change. A state may always
 // stay what it is: other fields of the item change then.
@@ -70,8 +74,8 @@ func (s State) MayBecome(next State) bool {
 	if s == next {
 		return s != ""
 	}
-	for _, t := range Transitions() {
-		if t.From == s && t.To == next {
+	for i := range transitions {
+		if t := &transitions[i]; t.From == s && t.To == next {
 			return true
 		}
 	}

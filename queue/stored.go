@@ -69,6 +69,7 @@ type storedEnvelope struct {
 	About      *storedKey     `cbor:"22,keyasint,omitempty"`
 	EraseDay   string         `cbor:"23,keyasint,omitempty"`
 	LogDay     string         `cbor:"24,keyasint,omitempty"`
+	PlainText  bool           `cbor:"25,keyasint,omitempty"`
 }
 
 type storedReason struct {
@@ -193,7 +194,7 @@ func storeEnvelope(e message.Envelope) storedEnvelope {
 	s := storedEnvelope{
 		ID: e.ID, Direction: string(e.Direction), Authority: e.Authority, Account: e.Account, From: storeAddress(e.From), Received: nanos(e.Received),
 		Digest: e.Content.Digest, Size: e.Content.Size, MessageID: e.MessageID, HeaderFrom: e.HeaderFrom, Helo: e.Helo, RemoteAddr: e.RemoteAddr,
-		TLS: e.TLS, Protocol: e.Protocol, EnvID: e.EnvID, Ret: e.Ret, UTF8: e.UTF8, EightBit: e.EightBit, IdemKey: e.IdemKey, EraseDay: e.EraseDay, LogDay: e.LogDay,
+		TLS: e.TLS, Protocol: e.Protocol, EnvID: e.EnvID, Ret: e.Ret, UTF8: e.UTF8, EightBit: e.EightBit, IdemKey: e.IdemKey, EraseDay: e.EraseDay, LogDay: e.LogDay, PlainText: e.PlainText,
 	}
 	if e.Content.Body != (message.Digest{}) {
 		s.Behind = e.Content.Body[:]
@@ -211,7 +212,7 @@ func (s storedEnvelope) envelope() (message.Envelope, error) {
 	e := message.Envelope{
 		ID: s.ID, Direction: message.Direction(s.Direction), Authority: s.Authority, Account: s.Account, From: s.From.address(), Received: instant(s.Received),
 		Content: message.Content{Digest: s.Digest, Size: s.Size}, MessageID: s.MessageID, HeaderFrom: s.HeaderFrom, Helo: s.Helo, RemoteAddr: s.RemoteAddr,
-		TLS: s.TLS, Protocol: s.Protocol, EnvID: s.EnvID, Ret: s.Ret, UTF8: s.UTF8, EightBit: s.EightBit, IdemKey: s.IdemKey, EraseDay: s.EraseDay, LogDay: s.LogDay,
+		TLS: s.TLS, Protocol: s.Protocol, EnvID: s.EnvID, Ret: s.Ret, UTF8: s.UTF8, EightBit: s.EightBit, IdemKey: s.IdemKey, EraseDay: s.EraseDay, LogDay: s.LogDay, PlainText: s.PlainText,
 	}
 	if len(s.Behind) > 0 && copy(e.Content.Body[:], s.Behind) != len(e.Content.Body) {
 		return e, errStored

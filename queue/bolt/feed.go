@@ -102,15 +102,11 @@ func (b *batch) feed(all []message.Event) error {
 func (b *batch) link(e *message.Event, day string) (message.Link, error) {
 	e.Seq = b.stage.head.Seq + 1
 	link := message.Link{Seq: e.Seq, At: e.At, Message: e.Message, Day: day, Prev: b.stage.head.Hash}
-	plain, err := json.Marshal(e)
-	if err != nil {
-		return link, err
-	}
 	aead, err := b.s.logKey(day)
 	if err != nil {
 		return link, err
 	}
-	link.Sealed = seal.SealRecord(aead, plain, link.SealedTo())
+	link.Sealed = seal.SealRecord(aead, e.AppendJSON(make([]byte, 0, 512)), link.SealedTo())
 	link.Hash = link.ChainHash()
 	b.stage.head = chainHead{e.Seq, link.Hash}
 	return link, nil

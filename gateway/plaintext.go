@@ -1,0 +1,51 @@
+package gateway
+
+import (
+	"bytes"
+	"strings"
+
+	"gatewayd/mail"
+)
+
+// mayBePlain reports whether a message is a single text as it stands, by its
+// header: most mail is. Then only armour in the text itself can protect it.
+func mayBePlain(head *mail.Header) bool {
+	for _, typ := range head.All("Content-Type") {
+		if typ = strings.ToLower(strings.TrimSpace(typ)); typ != "" && !strings.HasPrefix(typ, "text/") {
+			return false
+		}
+	}
+	for _, enc := range head.All("Content-Transfer-Encoding") {
+		switch strings.ToLower(strings.TrimSpace(enc)) {
+		case "", "7bit", "8bit", "binary":
+		default:
+			return false // armour may lie below
+		}
+	}
+	return true
+}
+
+// armour is how inline OpenPGP and PEM begin.
+const armour = "-----BEGIN "
+
+// seeker looks for a word in what is written to it.
+type seeker struct {
+	word  string
+	tail  []byte // end of what was written, shorter than the word
+	found bool
+}
+
+// Write implements io.Writer; it never fails.
+func (s *seeker) Write(p []byte) (int, error) {
+	if s.found {
+		return len(p), nil
+	}
+	keep := len(s.word) - 1
+	edge := append(s.tail, p[:min(len(p), keep)]...)
+	s.found = bytes.Contains(edge, []byte(s.word)) || bytes.Contains(p, []byte(s.word))
+	if len(p) >= keep {
+		edge = p
+	}
+	s.tail = append(s.tail[:0], edge[max(0, len(edge)-keep):]...)
+	return len(p), nil
+}
