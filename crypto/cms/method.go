@@ -97,10 +97,12 @@ func checkPSS(k *rsa.PublicKey, info signerInfo, h stdcrypto.Hash, digest []byte
 		return err
 	}
 	switch {
-	case named != h || mask != h: // RFC 4056 section 3 wants the first, and Go knows no other mask
-		return fmt.Errorf("%w: PSS with different digests", ErrUnsupported)
+	case named != h: // RFC 4056 section 3
+		return fmt.Errorf("%w: two different digests", ErrSignature)
 	case p.Trailer != 1 || p.Salt < 0:
 		return fmt.Errorf("%w: PSS parameters", ErrUnsupported)
+	case mask != h || p.Salt == 0: // zero is "any" for crypto/rsa
+		return emsaPSS(k, info.signature, digest, p.Salt, h, mask)
 	}
 	if err := rsa.VerifyPSS(k, h, digest, info.signature, &rsa.PSSOptions{SaltLength: p.Salt}); err != nil {
 		return ErrSignature

@@ -49,6 +49,8 @@ func TestVerifyOpenSSL(t *testing.T) {
 		{args: "-signer rsa.pem -inkey rsa.key -keyopt rsa_padding_mode:pss"},
 		{args: "-signer rsa.pem -inkey rsa.key -md sha384 -keyopt rsa_padding_mode:pss -keyopt rsa_pss_saltlen:max"},
 		{args: "-signer rsa.pem -inkey rsa.key -keyopt rsa_padding_mode:pss -keyopt rsa_pss_saltlen:0"},
+		{args: "-signer rsa.pem -inkey rsa.key -md sha256 -keyopt rsa_padding_mode:pss -keyopt rsa_mgf1_md:sha1"},
+		{args: "-signer rsa.pem -inkey rsa.key -md sha384 -keyopt rsa_padding_mode:pss -keyopt rsa_mgf1_md:sha512"},
 		{args: "-signer p256.pem -inkey p256.key -md sha256"},
 		{args: "-signer p256.pem -inkey p256.key -md sha1", weak: true},
 		{args: "-signer p384.pem -inkey p384.key -md sha384 -keyid -stream -nodetach", attached: true},
@@ -253,7 +255,7 @@ func TestCrafted(t *testing.T) {
 		{"other digest in the signature", with(func(c *crafted) { c.method = ber.Wrap(ber.Sequence, oid(oidSHA512RSA), null()) }), ErrSignature},
 		{"unknown signature algorithm", with(func(c *crafted) { c.method = ber.Wrap(ber.Sequence, oid(tsa)) }), ErrUnsupported},
 		{"ECDSA by an RSA key", with(func(c *crafted) { c.method = ber.Wrap(ber.Sequence, oid(oidSHA256ECDSA)) }), ErrUnsupported},
-		{"PSS defaults", pss(), ErrUnsupported},
+		{"PSS defaults", pss(), ErrSignature}, // SHA-1 there, SHA-256 here
 		{"PSS unknown mask", pss(ber.Wrap(ber.Context1, ber.Wrap(ber.Sequence, oid(tsa)))), ErrUnsupported},
 		{"PSS without parameters", with(func(c *crafted) { c.method = ber.Wrap(ber.Sequence, oid(oidPSS)) }), ber.ErrMalformed},
 		{"digest not announced", with(func(c *crafted) { c.digests = [][]byte{digestAlgorithm(stdcrypto.SHA384)} }), ErrSignature},
