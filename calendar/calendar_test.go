@@ -45,89 +45,6 @@ func TestWindowsOfLaw(t *testing.T) {
 	}
 }
 
-// TestServiceAndPeriods is the table of docs/law.md § 9. Rows 9 and 11 compute
-// no date here: nothing was served, and an instant is compared.
-func TestServiceAndPeriods(t *testing.T) {
-	tests := []struct {
-		row       int
-		available string // RFC 3339; the service date follows by fiction
-		service   string // wanted after available, given when available is empty
-		bl, ch    string
-	}{
-		{1, "2026-11-30T10:00:00+01:00", "2026-12-07", "2026-12-17", "2027-01-22"},
-		{2, "2026-11-28T10:00:00+01:00", "2026-12-05", "2026-12-15", "2027-01-20"},
-		{3, "", "2026-12-05", "2026-12-15", "2027-01-20"},
-		{4, "", "2026-12-15", "2026-12-28", "2027-02-01"},
-		{5, "2026-12-18T10:00:00+01:00", "2026-12-25", "2027-01-04", "2027-02-01"},
-		{6, "2026-03-30T10:00:00+02:00", "2026-04-06", "2026-04-16", "2026-05-12"},
-		{7, "2026-07-10T10:00:00+02:00", "2026-07-17", "2026-07-27", "2026-09-14"},
-		{8, "2026-11-30T10:00:00+01:00", "2026-12-07", "2026-12-17", ""},
-		{8, "", "2026-12-02", "2026-12-14", ""}, // the alternative: the day of refusal
-		{10, "2026-10-24T22:30:00Z", "2026-11-01", "2026-11-11", "2026-12-01"},
-		{12, "", "2026-12-04", "2026-12-14", ""},
-	}
-	for _, tt := range tests {
-		service := day(t, tt.service)
-		if tt.available != "" {
-			at, err := time.Parse(time.RFC3339, tt.available)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := calendar.FictionDay(at); got != service {
-				t.Errorf("row %d: FictionDay(%s) = %s, want %s", tt.row, tt.available, got, service)
-			}
-		}
-		if got := calendar.Deadline(service, calendar.BLVwVG); got.String() != tt.bl {
-			t.Errorf("row %d: Deadline(%s, BL) = %s, want %s", tt.row, service, got, tt.bl)
-		}
-		if got := calendar.Deadline(service, calendar.CHVwVG); tt.ch != "" && got.String() != tt.ch {
-			t.Errorf("row %d: Deadline(%s, CH) = %s, want %s", tt.row, service, got, tt.ch)
-		}
-	}
-}
-
-// TestRow11 : the citizen's Abgabequittung of 23:59:58 on the last day keeps
-// the period, whenever it is fetched.
-func TestRow11(t *testing.T) {
-	last := calendar.Deadline(day(t, "2026-11-20"), calendar.BLVwVG)
-	receipt := time.Date(2026, time.November, 30, 23, 59, 58, 0, calendar.Zone())
-	fetched := time.Date(2026, time.December, 1, 0, 20, 0, 0, calendar.Zone())
-	if !receipt.Before(last.End()) {
-		t.Errorf("receipt %s is late for %s", receipt, last)
-	}
-	if fetched.Before(last.End()) {
-		t.Errorf("fetching at %s would be timely for %s", fetched, last)
-	}
-}
-
-func TestHolidays(t *testing.T) {
-	want := map[int][]string{
-		2025: {"01-01", "04-18", "04-21", "05-01", "05-29", "06-09", "08-01", "12-25", "12-26"},
-		2026: {"01-01", "04-03", "04-06", "05-01", "05-14", "05-25", "08-01", "12-25", "12-26"},
-		2027: {"01-01", "03-26", "03-29", "05-01", "05-06", "05-17", "08-01", "12-25", "12-26"},
-	}
-	for year, days := range want {
-		got := calendar.Holidays(year)
-		if len(got) != len(days) {
-			t.Fatalf("%d: %d holidays, want %d", year, len(got), len(days))
-		}
-		for i, h := range got {
-			if h.Day.String()[5:] != days[i] || h.Name == "" {
-				t.Errorf("%d: holiday %d is %s %q, want %s", year, i, h.Day, h.Name, days[i])
-			}
-		}
-	}
-	n := 0
-	everyDay(func(d calendar.Day) {
-		if calendar.IsHoliday(d) {
-			n++
-		}
-	})
-	if n < 9*9-2 || n > 9*9 { // two holidays may fall on one day: Auffahrt on 1 May
-		t.Errorf("%d holidays in nine years", n)
-	}
-}
-
 func TestEaster(t *testing.T) {
 	for _, want := range []string{
 		"1818-03-22", "1943-04-25", "1961-04-02", "2000-04-23", "2008-03-23", "2019-04-21",
@@ -194,28 +111,6 @@ func TestDaysHold(t *testing.T) {
 	})
 }
 
-func TestDeadlineHolds(t *testing.T) {
-	for _, p := range []calendar.Profile{calendar.BLVwVG, calendar.CHVwVG} {
-		last := calendar.Day{}
-		everyDay(func(d calendar.Day) {
-			end := calendar.Deadline(d, p)
-			if end.Before(d.AddDays(p.Days())) {
-				t.Fatalf("%s: Deadline(%s) = %s: too early", p, d, end)
-			}
-			if end.After(d.AddDays(p.Days() + 32 + 16 + 5)) { // at worst two standstills and a weekend
-				t.Fatalf("%s: Deadline(%s) = %s: too late", p, d, end)
-			}
-			if !calendar.IsWorkday(end) || p.Standstill() && calendar.Standstill(end) {
-				t.Fatalf("%s: Deadline(%s) = %s ends on a day without work", p, d, end)
-			}
-			if end.Before(last) {
-				t.Fatalf("%s: later service %s gives an earlier end %s", p, d, end)
-			}
-			last = end
-		})
-	}
-}
-
 func TestFictionNeverShifts(t *testing.T) {
 	everyDay(func(d calendar.Day) {
 		for _, at := range []time.Time{d.Start(), d.End().Add(-time.Nanosecond)} {
@@ -249,20 +144,6 @@ func TestDayText(t *testing.T) {
 	}
 	if !(calendar.Day{}).IsZero() || in["d"].IsZero() {
 		t.Error("IsZero is wrong")
-	}
-}
-
-func TestProfiles(t *testing.T) {
-	for _, p := range []calendar.Profile{calendar.BLVwVG, calendar.CHVwVG} {
-		if got, err := calendar.ParseProfile(string(p)); err != nil || got != p {
-			t.Errorf("ParseProfile(%s) = %s, %v", p, got, err)
-		}
-	}
-	if _, err := calendar.ParseProfile("ZH"); err == nil {
-		t.Error("ParseProfile(ZH) gave no error")
-	}
-	if got := calendar.Deadline(day(t, "2026-11-23"), "ZH"); !got.IsZero() {
-		t.Errorf("Deadline with an unknown profile = %s, want no day", got)
 	}
 }
 

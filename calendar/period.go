@@ -2,66 +2,14 @@ package calendar
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
-// Holiday is one public holiday of Basel-Landschaft.
-type Holiday struct {
-	Day  Day
-	Name string // German
-}
-
-// Holidays returns the public holidays of Basel-Landschaft in that year, in
-// order: the days on which no period ends (docs/law.md § 9). Sundays and the
-// holidays that always fall on one are not listed; nor are holidays of single
-// communes.
-func Holidays(year int) []Holiday {
-	easter := Easter(year)
-	return []Holiday{
-		{Day{year, time.January, 1}, "Neujahr"},
-		{easter.AddDays(-2), "Karfreitag"},
-		{easter.AddDays(1), "Ostermontag"},
-		{Day{year, time.May, 1}, "Tag der Arbeit"},
-		{easter.AddDays(39), "Auffahrt"},
-		{easter.AddDays(50), "Pfingstmontag"},
-		{Day{year, time.August, 1}, "Bundesfeier"},
-		{Day{year, time.December, 25}, "Weihnachten"},
-		{Day{year, time.December, 26}, "Stephanstag"},
-	}
-}
-
-// IsHoliday reports whether the day is a public holiday of Basel-Landschaft.
-func IsHoliday(d Day) bool {
-	for _, h := range Holidays(d.Year) {
-		if h.Day == d {
-			return true
-		}
-	}
-	return false
-}
-
-// IsWorkday reports whether a period may end on the day: no Saturday, no
-// Sunday, no public holiday of Basel-Landschaft.
-func IsWorkday(d Day) bool {
-	w := d.Weekday()
-	return w != time.Saturday && w != time.Sunday && !IsHoliday(d)
-}
-
-// Easter returns Easter Sunday of a Gregorian year (the computus of Meeus,
-// Jones and Butcher).
-func Easter(year int) Day {
-	a, b, c := year%19, year/100, year%100
-	g := (8*b + 13) / 25
-	h := (19*a + b - b/4 - g + 15) % 30
-	l := (32 + 2*(b%4) + 2*(c/4) - h - c%4) % 7
-	m := (a + 11*h + 22*l) / 451
-	n := h + l - 7*m + 114
-	return Day{year, time.Month(n / 31), n%31 + 1}
-}
-
 // Standstill reports whether periods in days stand still on the day: seven days
 // before to seven days after Easter, 15 July to 15 August, 18 December to
-// 2 January (VwVG Art. 22a).
+// 2 January (VwVG Art. 22a, ZPO Art. 145).
 func Standstill(d Day) bool {
 	easter := Easter(d.Year)
 	switch {
@@ -78,7 +26,7 @@ func Standstill(d Day) bool {
 }
 
 // FictionDays is how many days after the first delivery attempt a registered
-// item counts as served (ZPO Art. 138 para. 3 lit. a).
+// item counts as served (ZPO Art. 138 para. 3 lit. a, VwVG Art. 20 para. 2bis).
 const FictionDays = 7
 
 // FictionDay returns the day on which an item counts as served that was laid
@@ -90,58 +38,118 @@ func FictionDay(available time.Time) Day { return DayOf(available).AddDays(Ficti
 // Profile names a rule for counting a party's period.
 type Profile string
 
-// The profiles (docs/law.md C-13). Both use the holidays of Basel-Landschaft;
-// those of a party's own canton (VwVG Art. 20 para. 3) are not known here.
+// The profiles (docs/law.md C-13).
 const (
-	BLVwVG Profile = "BL-VwVG" // § 33 VwVG BL: 10 days, no standstill
-	CHVwVG Profile = "CH-VwVG" // VwVG Art. 50 and 22a: 30 days, standstill
+	BLVwVG Profile = "BL-VwVG"
+	CHVwVG Profile = "CH-VwVG"
+	CHZPO  Profile = "CH-ZPO"
 )
 
-// ParseProfile returns the profile of that name.
-func ParseProfile(s string) (Profile, error) {
-	switch p := Profile(s); p {
-	case BLVwVG, CHVwVG:
-		return p, nil
-	}
-	return "", fmt.Errorf("unknown deadline profile %q: use %s or %s", s, BLVwVG, CHVwVG)
+// Rule is what a profile says.
+type Rule struct {
+	Profile    Profile
+	Days       int
+	Standstill bool   // days of Standstill do not count, and none of them ends a period
+	Law        string // where it stands
+	Except     string // German: where it does not hold; a person must know
 }
 
-// Days returns the length of the period in days; 0 for an unknown profile.
-func (p Profile) Days() int {
-	switch p {
-	case BLVwVG:
-		return 10
-	case CHVwVG:
-		return 30
+// Rules lists the profiles in the order in which they are shown.
+func Rules() []Rule {
+	return []Rule{
+		{BLVwVG, 10, false, "VwVG BL § 5, § 33", "andere Fristen nach Spezialgesetz"},
+		{CHVwVG, 30, true, "VwVG Art. 20, 22a, 50", "kein Stillstand bei vorsorglichen Massnahmen und öffentlichen Beschaffungen"},
+		{CHZPO, 30, true, "ZPO Art. 142, 145, 311", "kein Stillstand im Schlichtungs- und im summarischen Verfahren"},
 	}
-	return 0
 }
 
-// Standstill reports whether the period stands still on the days of
-// Standstill.
-func (p Profile) Standstill() bool { return p == CHVwVG }
-
-// Deadline returns the last day of the period that service on that day starts.
-// The day after service is day 1; weekends count; days of standstill do not,
-// where the profile has them; an end on a Saturday, Sunday, holiday or day of
-// standstill moves to the next working day outside (VwVG Art. 20 para. 3). It
-// is help for a person, never binding. For an unknown profile it is the zero
-// Day.
-func Deadline(service Day, p Profile) Day {
-	left := p.Days()
-	if left == 0 {
-		return Day{}
+// RuleOf returns the rule of a profile.
+func RuleOf(p Profile) (Rule, error) {
+	i := slices.IndexFunc(Rules(), func(r Rule) bool { return r.Profile == p })
+	if i < 0 {
+		var names []string
+		for _, r := range Rules() {
+			names = append(names, string(r.Profile))
+		}
+		return Rule{}, fmt.Errorf("unknown deadline profile %q: use one of %s", p, strings.Join(names, ", "))
 	}
-	still := func(d Day) bool { return p.Standstill() && Standstill(d) }
+	return Rules()[i], nil
+}
+
+// Period is a party's period as it was counted, with everything that went into
+// it. It is help for a person, never binding.
+type Period struct {
+	Profile  Profile `json:"profile"`
+	Days     int     `json:"days"`
+	Law      string  `json:"law"`
+	Except   string  `json:"except,omitempty"` // where the rule does not hold
+	Calendar string  `json:"calendar"`         // whose holidays
+	Version  string  `json:"calendar_version"`
+	Service  Day     `json:"service"`
+	First    Day     `json:"first"` // day 1
+	Raw      Day     `json:"raw"`   // the last counted day, before it moves
+	Last     Day     `json:"last"`  // the last day on which the party may act
+	Paused   int     `json:"paused,omitempty"`
+	Why      string  `json:"why,omitempty"` // why Last is not Raw, in German
+}
+
+// maxPause bounds the days that a period can stand still or move: far more
+// than two standstills and the longest row of holidays.
+const maxPause = 200
+
+// Count returns the period that service on a day starts. The day after service
+// is day 1; weekends count; days of standstill do not, where the rule has them;
+// an end on a Saturday, Sunday or holiday moves to the next working day (VwVG
+// Art. 20 para. 1 and 3, ZPO Art. 142 para. 1 and 3). Whose holidays count is
+// for the caller to say: those of the party's or its representative's canton.
+func Count(service Day, r Rule, c Calendar) Period {
+	p := Period{
+		Profile: r.Profile, Days: r.Days, Law: r.Law, Except: r.Except,
+		Calendar: c.ID(), Version: c.Version(), Service: service,
+	}
+	still := func(d Day) bool { return r.Standstill && Standstill(d) }
 	d := service
-	for left > 0 {
+	for left := r.Days; left > 0 && p.Paused < maxPause; {
 		d = d.AddDays(1)
-		if !still(d) {
-			left--
+		if still(d) {
+			p.Paused++
+			continue
+		}
+		if left--; p.First.IsZero() {
+			p.First = d
 		}
 	}
-	for !IsWorkday(d) || still(d) {
+	p.Raw = d
+	var why []string
+	for moved := 0; moved < maxPause; moved++ {
+		reason := closed(d, c, still)
+		if reason == "" {
+			break
+		}
+		if !slices.Contains(why, reason) {
+			why = append(why, reason)
+		}
 		d = d.AddDays(1)
 	}
-	return d
+	p.Last, p.Why = d, strings.Join(why, ", ")
+	return p
 }
+
+// closed names what keeps a period from ending on the day; "" on a working day.
+func closed(d Day, c Calendar, still func(Day) bool) string {
+	switch name := c.Holiday(d); {
+	case name != "":
+		return name
+	case d.Weekday() == time.Saturday:
+		return "Samstag"
+	case d.Weekday() == time.Sunday:
+		return "Sonntag"
+	case still(d):
+		return "Stillstand"
+	}
+	return ""
+}
+
+// Keeps reports whether an act at an instant is in time for a period that ends
+// on that day: until midnight (VeÜ-ZSSV Art. 8b: the platform's time counts).
+func Keeps(at time.Time, last Day) bool { return at.Before(last.End()) }
