@@ -48,10 +48,14 @@ func acceptance(ctx context.Context, l *lab) error {
 
 func (l *lab) acceptClear(ctx context.Context) error {
 	for _, size := range or(l.sizes, []int{4 << 10, 50 << 10, 1 << 20, 10 << 20}) {
-		for _, sessions := range or(l.sessions, []int{1, 10, 50, 200}) {
-			if len(l.sessions) == 0 && size*sessions > 100<<20 {
-				continue // many large ones at once are W5's
-			}
+		own := []int{1, 10} // many large ones at once are W5's
+		switch {
+		case size <= 4<<10:
+			own = []int{1, 10, 50, 200}
+		case size <= 50<<10:
+			own = []int{10, 50}
+		}
+		for _, sessions := range or(l.sessions, own) {
 			c := cell{workload: "W1", size: size, sessions: sessions, measure: perS}
 			err := l.windows(ctx, c, l.reps, l.able(accepting), func(p peer) (sample, error) {
 				return l.accept(ctx, p, setup{mode: accepting}, c, l.time)

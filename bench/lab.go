@@ -213,7 +213,7 @@ func (l *lab) with(ctx context.Context, p peer, s setup, measure func(*running) 
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		return err
 	}
-	err := l.quiet()
+	err := l.quiet(ctx)
 	if err == nil {
 		err = l.measured(ctx, p, s, measure)
 	}
@@ -234,15 +234,20 @@ func (l *lab) measured(ctx context.Context, p peer, s setup, measure func(*runni
 	return measure(r)
 }
 
-// quiet makes sure that nobody answers where the next peer shall: else we would
+// quiet waits until nobody listens where the next peer shall: else we would
 // measure the wrong one.
-func (l *lab) quiet() error {
+func (l *lab) quiet(ctx context.Context) error {
 	for _, port := range []int{portInbound, portSubmission, portPeer, portPeerAgain} {
-		c, err := net.Listen("tcp", l.addr(port))
-		if err != nil {
-			return fmt.Errorf("port of the peers: %w", err)
+		for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+			c, err := net.Listen("tcp", l.addr(port))
+			if err == nil {
+				c.Close()
+				break
+			}
+			if ctx.Err() != nil || time.Now().After(end) {
+				return fmt.Errorf("port of the peers: %w", err)
+			}
 		}
-		c.Close()
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func defaultOptions() options {
 	return options{
 		gatewayd: filepath.Join("bin", "gatewayd"), out: filepath.Join("bench", "out"), run: filepath.Join("bench", "out", "run"),
 		peers: peerNames(), workloads: []string{"W1", "W2", "W3", "W4", "W5", "W6", "W7"},
-		reps: 3, time: 2 * time.Second, warm: 500 * time.Millisecond, prove: true, backlog: 20_000, queued: 20_000, expired: 50_000,
+		reps: 3, time: 2 * time.Second, warm: 500 * time.Millisecond, prove: true, backlog: 20_000, queued: 20_000, expired: 20_000,
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,14 +59,33 @@ func (p *process) end(wait time.Duration) {
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGTERM)
 		}
-		gone(pids, wait)
+		gone(pids, p.pid(), wait)
 	}
 	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	gone(pids, 10*time.Second)
-	reap(pids, p.pid())
+	gone(pids, p.pid(), time.Minute)
+}
+
+// gone waits until none of the processes is there. A zombie whose threads still
+// wait for the disk holds its ports: it is gone only when its parent has taken
+// note, which is package exec for first and we for what was adopted.
+func gone(pids []int, first int, wait time.Duration) {
+	for end := time.Now().Add(wait); ; time.Sleep(10 * time.Millisecond) {
+		left := 0
+		for _, pid := range pids {
+			if pid != first {
+				_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+			}
+			if _, state := parentOf(strconv.Itoa(pid)); state != "" {
+				left++
+			}
+		}
+		if left == 0 || time.Now().After(end) {
+			return
+		}
+	}
 }
 
 // adopt makes this process the parent of what its children leave behind, so
@@ -75,15 +93,6 @@ func (p *process) end(wait time.Duration) {
 func adopt() {
 	const setChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER, prctl(2)
 	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, setChildSubreaper, 1, 0)
-}
-
-// reap takes note of the end of adopted processes; exec does so for the first.
-func reap(pids []int, first int) {
-	for _, pid := range pids {
-		if pid != first {
-			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
-		}
-	}
 }
 
 // endStrays kills what has been started in the name of this process and is
@@ -97,23 +106,8 @@ func endStrays() {
 		for _, pid := range strays {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		gone(strays, time.Second)
-		reap(strays, 0)
+		gone(strays, 0, 10*time.Second)
 	}
-}
-
-// gone waits until none of the processes lives.
-func gone(pids []int, wait time.Duration) {
-	for end := time.Now().Add(wait); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if !slices.ContainsFunc(pids, lives) {
-			return
-		}
-	}
-}
-
-func lives(pid int) bool {
-	_, state := parentOf(strconv.Itoa(pid))
-	return state != "" && state != "Z"
 }
 
 // answers waits until something greets at addr; it fails when the program ends
