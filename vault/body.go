@@ -205,7 +205,7 @@ type Record struct {
 	LogDay string // "2027-05-23"
 	Body   *Body  // finished
 
-	// Committed, if not nil, is called in journal order by the writer, when the
+	// Committed, if not nil, is called in the order of its segment, when the
 	// record is durable and before Accept returns. It must not block.
 	Committed func(message.Ref)
 }

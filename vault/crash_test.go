@@ -599,6 +599,9 @@ func loadUntilKilled(t *testing.T, root string) {
 	b := &box{t: t, root: root, o: vault.Options{
 		Dir: filepath.Join(root, "vault"), Keys: keysIn(t, filepath.Join(root, "keys")), LargeBody: 8 << 10, SegmentSize: 256 << 10,
 	}}
+	if round%2 == 1 {
+		b.o.SlowSync = 1 // several writers
+	}
 	v := b.open()
 	for w := range uint64(8) {
 		go func() {

@@ -138,7 +138,7 @@ func (v *Vault) EraseDay(family seal.Family, day string) (Erased, error) {
 	if !seal.ValidDay(day) {
 		return e, fmt.Errorf("erase day: %q is not a day", day)
 	}
-	if err := v.submit(&request{day: day, retire: true}); err != nil {
+	if err := v.retire(day); err != nil {
 		return e, err
 	}
 	if err := v.eraseDay(family, day, &e); err != nil {
@@ -250,15 +250,26 @@ func (v *Vault) Days() ([]string, error) {
 	return days, nil // os.ReadDir sorts
 }
 
-// retire closes the segment of a day in order and forgets its folder; a later
-// record would make it anew. Only the writer calls it.
-func (v *Vault) retire(day string) {
-	if s := v.open[day]; s != nil {
-		v.closeSegment(s)
+// retire closes the segments of a day in order and forgets its folder; a later
+// record would make it anew. No writer writes meanwhile.
+func (v *Vault) retire(day string) error {
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	v.mu.Lock()
+	closed := v.closed
+	v.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	for _, w := range v.writers {
+		if s := w.open[day]; s != nil {
+			w.closeSegment(s)
+		}
 	}
 	v.mu.Lock()
 	delete(v.days, day)
 	v.mu.Unlock()
+	return nil
 }
 
 // punch gives the octets of a stretch back to the file system; what cannot be

@@ -59,7 +59,7 @@ func TestPowerCut(t *testing.T) {
 			t.Skipf("needs loop devices: %s", out)
 		}
 		t.Cleanup(func() { unix.Unmount(mnt, unix.MNT_DETACH) })
-		b.o.Keys = keysIn(t, filepath.Join(b.root, "keys"))
+		b.o.Keys, b.o.SlowSync = keysIn(t, filepath.Join(b.root, "keys")), []time.Duration{1, time.Hour}[i%2] // several writers, or one
 		v := b.open()
 		verifyAcked(t, v, acked)
 		loadAndCut(t, v, mnt, uint64(i), acked)

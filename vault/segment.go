@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// maxOpen bounds the segments that are open for writing: two days around
-// midnight, content and log, and some air.
+// maxOpen bounds the segments that a writer has open: two days around midnight,
+// content and log, and some air.
 const maxOpen = 8
 
 // numberBlock is how many segment numbers are reserved with one write.
@@ -23,7 +25,7 @@ const (
 	partExt = ".part"
 )
 
-// segment is a segment open for writing; the writer owns it.
+// segment is a segment open for writing; its writer owns it.
 type segment struct {
 	day    string
 	num    uint64
@@ -60,22 +62,22 @@ func (v *Vault) segPath(day string, num uint64) string {
 }
 
 // segmentFor returns the segment that takes the next frame of that day.
-func (v *Vault) segmentFor(day string) (*segment, error) {
-	if s := v.open[day]; s != nil {
-		if s.end < v.o.SegmentSize || len(s.batch) > 0 {
+func (w *writer) segmentFor(day string) (*segment, error) {
+	if s := w.open[day]; s != nil {
+		if s.end < w.v.o.SegmentSize || len(s.batch) > 0 {
 			return s, nil
 		}
-		v.closeSegment(s)
+		w.closeSegment(s)
 	}
-	v.closeIdle()
-	return v.createSegment(day)
+	w.closeIdle()
+	return w.createSegment(day)
 }
 
 // closeIdle makes room for one more open segment.
-func (v *Vault) closeIdle() {
-	for len(v.open) >= maxOpen {
+func (w *writer) closeIdle() {
+	for len(w.open) >= maxOpen {
 		var oldest *segment
-		for _, s := range v.open {
+		for _, s := range w.open {
 			if len(s.batch) == 0 && (oldest == nil || s.used < oldest.used) {
 				oldest = s
 			}
@@ -83,13 +85,14 @@ func (v *Vault) closeIdle() {
 		if oldest == nil {
 			return // one group with that many days: let it pass
 		}
-		v.closeSegment(oldest)
+		w.closeSegment(oldest)
 	}
 }
 
 // createSegment makes a segment whose first frames tell where abandoned segments
 // of that day end. They become durable together with its first records.
-func (v *Vault) createSegment(day string) (*segment, error) {
+func (w *writer) createSegment(day string) (*segment, error) {
+	v := w.v
 	dir, err := v.dayDir(day)
 	if err != nil {
 		return nil, err
@@ -103,7 +106,9 @@ func (v *Vault) createSegment(day string) (*segment, error) {
 	if err != nil {
 		return nil, diskError(object, err)
 	}
-	s := &segment{day: day, num: num, f: f, cuts: v.cuts[day]}
+	v.mu.Lock()
+	s := &segment{day: day, num: num, f: f, cuts: slices.Clone(v.cuts[day])}
+	v.mu.Unlock()
 	err = s.writeCuts(v.disk)
 	if err == nil {
 		err = v.disk.syncDir(dir)
@@ -113,8 +118,9 @@ func (v *Vault) createSegment(day string) (*segment, error) {
 		os.Remove(f.Name())
 		return nil, diskError(object, err)
 	}
+	w.open[day] = s
 	v.mu.Lock()
-	v.open[day] = s
+	v.open[num] = s
 	v.mu.Unlock()
 	return s, nil
 }
@@ -134,6 +140,8 @@ func (s *segment) writeCuts(d disk) error {
 // number returns a segment number that was never used, and makes sure that no
 // later process uses it: the ledger's marks are by number.
 func (v *Vault) number() (uint64, error) {
+	v.numbers.Lock()
+	defer v.numbers.Unlock()
 	if v.next > v.reserved {
 		to := v.next + numberBlock - 1
 		if err := v.disk.replace(filepath.Join(v.o.Dir, "next"), []byte(strconv.FormatUint(to, 10)+"\n")); err != nil {
@@ -148,11 +156,11 @@ func (v *Vault) number() (uint64, error) {
 
 // closeSegment closes a segment in order, so that the next start need not read
 // it. If that fails it is only left open-ended: everything in it is durable.
-func (v *Vault) closeSegment(s *segment) {
+func (w *writer) closeSegment(s *segment) {
+	v := w.v
+	delete(w.open, s.day)
 	v.mu.Lock()
-	if v.open[s.day] == s {
-		delete(v.open, s.day)
-	}
+	delete(v.open, s.num)
 	v.failed[s.num] = s.synced // until the end frame is durable
 	v.mu.Unlock()
 	err := v.writeEnd(s.f, filepath.Dir(s.f.Name()), s.num, s.synced, s.accept, s.parts)
@@ -179,10 +187,11 @@ func (v *Vault) writeEnd(f *os.File, dir string, num uint64, end, accept int64, 
 	return v.disk.sync(f)
 }
 
-// flush writes the batch behind the durable part and forces it to the disk.
-func (s *segment) flush(d disk, buf *bufio.Writer, from int64) error {
+// flush writes the batch behind the durable part and forces it to the disk; it
+// tells how long that took.
+func (s *segment) flush(d disk, buf *bufio.Writer, from int64) (time.Duration, error) {
 	if err := call(d.hooks.BeforeWrite, s.f.Name()); err != nil {
-		return err
+		return 0, err
 	}
 	buf.Reset(io.NewOffsetWriter(s.f, from))
 	var pad [align]byte
@@ -194,9 +203,11 @@ func (s *segment) flush(d disk, buf *bufio.Writer, from int64) error {
 		buf.Write(pad[:alignUp(n)-n])
 	}
 	if err := buf.Flush(); err != nil {
-		return err
+		return 0, err
 	}
-	return d.sync(s.f)
+	start := time.Now()
+	err := d.sync(s.f)
+	return time.Since(start), err
 }
 
 // endOf reads the end frame of a segment; ok only if it was closed in order.

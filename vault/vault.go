@@ -45,6 +45,7 @@ type Options struct {
 	LargeBody   int64         // sealed bodies of that many octets or more get a file of their own; 0: 256 KiB
 	SegmentSize int64         // a segment is closed once it has that many octets; 0: 64 MiB
 	Memory      int64         // octets of bodies that may wait in memory, all together; 0: 32 MiB
+	SlowSync    time.Duration // when a sync takes so long, several groups are written at once; 0: 1 ms
 	Hooks       Hooks         // failpoints for tests
 
 	// Over, which may be nil, tells that bodies of that family and day may no
@@ -61,19 +62,25 @@ type Vault struct {
 	inMemory atomic.Int64 // octets of bodies that wait in memory
 
 	mu      sync.Mutex
-	work    *sync.Cond // something waits, or closed
+	work    *sync.Cond // something waits, or closed: for the first writer
+	more    *sync.Cond // the same for the others
 	waiting []*request
 	closed  bool
 	days    map[string]bool     // folders known to be durable
-	open    map[string]*segment // written by the writer alone, under mu
+	open    map[uint64]*segment // of all writers
 	failed  map[uint64]int64    // abandoned segments and where they end
 	report  Report
+	cuts    map[string][]cut // abandoned segments that no durable cut frame names yet
+	// syncTime is how long a sync takes, on the average of the last ones.
+	syncTime time.Duration
 
-	stopped  chan struct{}    // the writer has ended
-	next     uint64           // the next segment's number; writer only
-	reserved uint64           // numbers up to here are in the file "next"; writer only
-	cuts     map[string][]cut // abandoned segments that no durable cut frame names yet; writer only
-	groups   uint64           // writer only
+	writers []*writer
+	ended   sync.WaitGroup // of the writers
+	writing sync.RWMutex   // held by whoever writes a group; alone, by whoever takes a day away
+
+	numbers  sync.Mutex
+	next     uint64 // the next segment's number
+	reserved uint64 // numbers up to here are in the file "next"
 }
 
 // Open opens the vault in o.Dir, takes its lock (ErrLocked when another process
@@ -86,14 +93,17 @@ func Open(o Options) (*Vault, error) {
 	if o.SegmentSize <= 0 {
 		o.SegmentSize = DefaultSegmentSize
 	}
+	if o.SlowSync <= 0 {
+		o.SlowSync = defaultSlowSync
+	}
 	if o.Memory <= 0 {
 		o.Memory = DefaultMemory
 	}
 	v := &Vault{
-		o: o, disk: disk{o.Hooks}, days: map[string]bool{}, open: map[string]*segment{}, failed: map[uint64]int64{},
-		cuts: map[string][]cut{}, stopped: make(chan struct{}),
+		o: o, disk: disk{o.Hooks}, days: map[string]bool{}, open: map[uint64]*segment{}, failed: map[uint64]int64{},
+		cuts: map[string][]cut{},
 	}
-	v.work = sync.NewCond(&v.mu)
+	v.work, v.more = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("vault: %w", err)
 	}
@@ -107,7 +117,11 @@ func Open(o Options) (*Vault, error) {
 		v.lock.Close()
 		return nil, fmt.Errorf("vault %s: %w", o.Dir, err)
 	}
-	go v.write()
+	for i := range maxWriters {
+		w := &writer{v: v, first: i == 0, open: map[string]*segment{}}
+		v.writers = append(v.writers, w)
+		v.ended.Go(w.write)
+	}
 	return v, nil
 }
 
@@ -161,8 +175,9 @@ func (v *Vault) Close() error {
 	again := v.closed
 	v.closed = true
 	v.work.Broadcast()
+	v.more.Broadcast()
 	v.mu.Unlock()
-	<-v.stopped
+	v.ended.Wait()
 	if again {
 		return nil
 	}

@@ -47,7 +47,7 @@ type box struct {
 func newBox(t testing.TB) *box {
 	t.Helper()
 	root := t.TempDir()
-	return &box{t: t, root: root, o: vault.Options{Dir: filepath.Join(root, "vault"), Keys: keysIn(t, filepath.Join(root, "keys")), LargeBody: 8 << 10}}
+	return &box{t: t, root: root, o: vault.Options{Dir: filepath.Join(root, "vault"), Keys: keysIn(t, filepath.Join(root, "keys")), LargeBody: 8 << 10, SlowSync: time.Hour}} // one writer: the tests know where things lie
 }
 
 func (b *box) open() *vault.Vault {
@@ -380,6 +380,85 @@ func TestGroupCommit(t *testing.T) {
 	if got := syncs.Load() - before; got != 1 {
 		t.Errorf("a lone record took %d syncs", got)
 	}
+}
+
+// TestSeveralWriters: where syncs are slow several groups are on their way at
+// once, each in segments of its own; within a segment the callbacks keep its
+// order, a day can be taken away meanwhile, and everything is there afterwards.
+func TestSeveralWriters(t *testing.T) {
+	b := newBox(t)
+	b.o.SlowSync, b.o.SegmentSize = 1, 64<<10
+	var running, most atomic.Int64
+	b.o.Hooks.BeforeSync = func(path string) error {
+		if !strings.HasSuffix(path, ".seg") {
+			return nil
+		}
+		n := running.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(2 * time.Millisecond) // a slow disk
+		running.Add(-1)
+		return nil
+	}
+	v := b.open()
+	const clients, each = 12, 30
+	var mu sync.Mutex
+	last := map[uint64]int64{} // segment → end of its last callback
+	var wg sync.WaitGroup
+	for c := range uint64(clients) {
+		wg.Go(func() {
+			for i := range uint64(each) {
+				n := c*each + i
+				body, err := v.NewBody([]string{day, otherDay}[c%2])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body.Write(bodyOf(n, 500))
+				if _, err := body.Finish(); err != nil {
+					t.Error(err)
+				}
+				_, err = v.Accept(nilCtx(), vault.Record{Meta: metaOf(n, 500), LogDay: logDay, Body: body, Committed: func(r message.Ref) {
+					mu.Lock()
+					defer mu.Unlock()
+					if r.Offset < last[r.Segment] {
+						t.Errorf("segment %d: %d after %d", r.Segment, r.Offset, last[r.Segment])
+					}
+					last[r.Segment] = r.End
+				}})
+				if err != nil {
+					t.Errorf("record %d: %v", n, err)
+				}
+			}
+		})
+	}
+	for range 5 {
+		time.Sleep(10 * time.Millisecond)
+		if _, err := v.EraseDay(seal.Content, "2027-03-01"); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	if n := most.Load(); n < 2 {
+		t.Errorf("never more than %d syncs at once", n)
+	}
+	check := func(v *vault.Vault) {
+		t.Helper()
+		got := replay(t, v, nil)
+		if len(got) != clients*each {
+			t.Errorf("%d records, want %d", len(got), clients*each)
+		}
+		for _, r := range got {
+			if text, err := read(v, r.ref); err != nil || !bytes.Equal(text, bodyOf(r.n, r.size)) {
+				t.Errorf("record %d: %v", r.n, err)
+			}
+		}
+		sound(t, v)
+	}
+	check(v)
+	c := b.crash()
+	check(c.open())
+	check(b.reopen(v))
 }
 
 func TestSegmentsRollAndNumbersGrow(t *testing.T) {
