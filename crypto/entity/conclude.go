@@ -102,6 +102,8 @@ func protection(p parts.Part) (encrypted, signed bool) {
 	case "application/pkcs7-mime", "application/x-pkcs7-mime":
 		kind := strings.ToLower(p.Params["smime-type"])
 		return kind == "" || strings.HasSuffix(kind, "enveloped-data"), kind == "signed-data"
+	case "application/octet-stream": // RFC 8551 section 3.9
+		return strings.HasSuffix(strings.ToLower(p.FileName), ".p7m"), false
 	}
 	return false, false
 }

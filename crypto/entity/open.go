@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,10 +165,17 @@ func (op *Opened) open(whole Range, o Options) error {
 	return op.conclude()
 }
 
-// definite reports whether readers agree about what the entity is: with one
-// field too many, one may see a signature where another sees a text.
+// definite reports whether readers agree about what the entity is. With one
+// field or parameter too many, one may see a signature where another sees a
+// text, or the parts that another cuts out.
 func definite(h *mail.Header) bool {
-	return len(h.All("Content-Type")) <= 1 && len(h.All("Content-Transfer-Encoding")) <= 1
+	if len(h.All("Content-Type")) > 1 || len(h.All("Content-Transfer-Encoding")) > 1 {
+		return false
+	}
+	kind := h.Get("Content-Type")
+	odd := mail.OddParams(kind)
+	return !strings.HasPrefix(strings.ToLower(strings.TrimSpace(kind)), "multipart/") ||
+		!slices.Contains(odd, mail.OddTwice) && !slices.Contains(odd, mail.OddSplit) && !slices.Contains(odd, mail.OddComment)
 }
 
 // signedTwice reports whether the newest layers are two signatures. What is
