@@ -38,6 +38,7 @@ type commands struct {
 	Message    messageCmd    `cmd:"" help:"Follow a message."`
 	Mailbox    mailboxCmd    `cmd:"" help:"Look into an authority's mailbox."`
 	Receipts   receiptsCmd   `cmd:"" help:"Look at receipts."`
+	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`
 	Audit      auditCmd      `cmd:"" help:"Verify the audit log."`
 	Retention  retentionCmd  `cmd:"" help:"What is erased when."`
 	Account    accountCmd    `cmd:"" help:"Make entries for the password file."`

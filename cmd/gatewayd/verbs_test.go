@@ -18,7 +18,7 @@ var verbs = map[string]string{
 	"serve": "operator", "init": "operator", "config check": "operator", "config describe": "operator", "route explain": "operator", "route facts": "operator",
 	"queue list": "operator", "queue show": "operator", "queue release": "operator", "queue hold": "operator", "queue drop": "operator", "queue retry": "operator", "queue check": "operator",
 	"queue pause": "operator", "queue resume": "operator", "queue destinations": "operator",
-	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "receipts unmatched": "operator", "audit verify": "operator",
+	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "crypto inspect": "file", "receipts unmatched": "operator", "audit verify": "operator",
 	"retention report": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",
 	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "completion": "operator", "complete": "operator", "version": "operator",
 	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority",

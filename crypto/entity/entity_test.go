@@ -274,3 +274,28 @@ func TestWriteMessage(t *testing.T) {
 		t.Errorf("no time: %v", err)
 	}
 }
+
+// TestReport: every layer is told by what it is.
+func TestReport(t *testing.T) {
+	op := &Opened{Encryption: Decrypted, Signature: Good, Layers: []Layer{
+		{Technique: SMIME, Encryption: NotEncrypted, Clear: true, Signatures: []Signature{{Verdict: Good, Signer: "CN=x", Addresses: []message.Address{{Local: "a", Domain: "b.example"}}}}},
+		{Technique: SMIME, Encryption: Malleable, Algorithms: []string{"AES-256-CBC", "RSA"}, Key: "ff"},
+		{Technique: SMIME, Encryption: NotEncrypted, Compressed: true},
+		{Technique: OpenPGP, Encryption: Decrypted, Signatures: []Signature{{Verdict: UnknownKey}}},
+		{Technique: SMIME, Encryption: NotEncrypted, Signatures: []Signature{{Verdict: Broken, Detail: "d"}}},
+	}}
+	r := op.Report()
+	var got []string
+	for _, l := range r.Layers {
+		got = append(got, string(l.Technique)+" "+l.Kind+" "+l.Form+" "+string(l.Encryption))
+	}
+	want := "smime signed clear |smime encrypted  malleable|smime compressed  |openpgp encrypted+signed  decrypted|smime signed opaque "
+	if strings.Join(got, "|") != want || r.Covers != "content" || r.Opened || r.Layers[0].Signatures[0].Addresses[0] != "a@b.example" {
+		t.Errorf("%q, %+v", got, r)
+	}
+	for s, want := range map[Signing]string{NotSigned: "", Outside: "cipher_text", PartlySeen: "part", Broken: "content"} {
+		if got := (&Opened{Signature: s}).Report().Covers; got != want {
+			t.Errorf("%s covers %q", s, got)
+		}
+	}
+}
