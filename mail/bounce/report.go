@@ -97,6 +97,10 @@ func otherReport(sections []mail.Section) bool {
 	return false
 }
 
+// maxProse bounds the free text that is searched, in octets: reporters say at the
+// top what they have to say, and every pattern costs time.
+const maxProse = 64 << 10
+
 // material is a message, sorted for reading.
 type material struct {
 	head     *mail.Header
@@ -141,6 +145,7 @@ func newMaterial(sections []mail.Section) *material {
 			m.original = header(rest)
 		}
 	}
+	m.text = m.text[:min(len(m.text), maxProse)]
 	m.sender = m.senders()
 	return m
 }
