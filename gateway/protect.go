@@ -36,7 +36,7 @@ func (g *Gateway) ring() *keys.Ring {
 // keysFor lists the ways in which mail to an address can be encrypted by us.
 func (g *Gateway) keysFor(to message.Address, now time.Time) []string {
 	var ways []string
-	s := g.ring().Select(to, now)
+	s := g.ring().Select(keys.Wish{To: to, At: now})
 	if s.Certificate != nil {
 		ways = append(ways, policy.ViaSMIME)
 	}
@@ -81,7 +81,7 @@ func (g *Gateway) protect(env message.Envelope, item message.Item, body *vault.B
 }
 
 func (g *Gateway) protected(env message.Envelope, item message.Item, body *vault.BodyReader, now time.Time) (*entity.Protected, error) {
-	theirs := g.ring().Select(item.Recipient.Address, now)
+	theirs := g.ring().Select(keys.Wish{To: item.Recipient.Address, At: now})
 	ours := g.ring().Signers(env.Authority, env.From, now)
 	switch {
 	case item.Decision.Via == policy.ViaSMIME && theirs.Certificate != nil:
@@ -125,7 +125,7 @@ func (g *Gateway) Open(_ context.Context, env message.Envelope) (Opening, error)
 		return Opening{}, err
 	}
 	opened, err := entity.Open(body, body.Size(), entity.Options{
-		Openers: g.ring().Openers(env.Authority), At: env.Received,
+		Openers: g.ring().Openers(keys.Reader{Authority: env.Authority, At: g.now()}), At: env.Received,
 		Spool: func(limit int64) entity.Spool { return entity.NewSpool(g.o.Data, limit) },
 	})
 	if err != nil {

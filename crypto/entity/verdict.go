@@ -78,7 +78,10 @@ type Signature struct {
 	KeyID     string            // fingerprint in hexadecimal: SHA-256 of the certificate, or of the OpenPGP key
 	Time      time.Time         // of signing as the signer claims; zero: not said
 	Announced []byte            // S/MIME capabilities of the signer's program, for smime.MethodFor; nil: not said
-	LineEnds  bool              // fits only after bare line feeds were read as CRLF (RFC 8551 section 3.1.1)
+	// Certificates came with an S/MIME signature, DER: the signer's first.
+	Certificates [][]byte
+	Anchor       string // fingerprint of the trust anchor above a certificate, or of itself where it is trusted alone; "" if none
+	LineEnds     bool   // fits only after bare line feeds were read as CRLF (RFC 8551 section 3.1.1)
 }
 
 // Layer is one layer of protection, as it was taken off.

@@ -8,12 +8,15 @@
 //	own/<authority>/*.crt    an authority's certificate with its chain, PEM …
 //	own/<authority>/*.key    … and its private key (PKCS #8, PEM) under the same name
 //	own/<authority>/*.asc    an authority's OpenPGP keys, with their private parts
+//	partners/@<domain>.crt   likewise for every address of a domain
 //	roots/*.crt              trust anchors for signatures that come in
+//	roots/<set>/*.crt        the same, kept apart: roots/zertes for recognised issuers
 //
 // Several files for one address are told apart by a further word:
-// <address>.2027.crt. Who puts a key here trusts it: no chain is built and no
-// web of trust is asked. Keys from elsewhere (directories, WKD) are not this
-// package's affair yet.
+// <address>.2027.crt, @<domain>+2027.crt. Who puts a key here trusts it: no chain is built and no
+// web of trust is asked. Keys from elsewhere (mail, directories, DNS) are given
+// to Select and Openers by who keeps them; so are the decisions of
+// administrators about them.
 package keys
 
 import (
@@ -24,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"gatewayd/crypto/openpgp"
 	"gatewayd/crypto/path"
@@ -37,26 +41,35 @@ const maxFile = 1 << 20
 // Ring is the content of a key folder at the time of loading. It never
 // changes and may be shared; a new key takes a new Load.
 type Ring struct {
-	partners map[string][]partner    // by message.Address.Key
+	partners map[string][]Partner    // by message.Address.Key, or "@" and the domain
 	methods  map[string]smime.Method // likewise
 	own      map[string][]own        // by authority
-	roots    []*x509.Certificate
+	roots    []anchor
+	decided  Decisions // Roots are among roots
 
 	anchors      *path.Anchors       // roots, and the partners' own certificates
 	certificates []*x509.Certificate // of all partners
 	pgp          []openpgp.Key       // likewise
 }
 
-type partner struct {
-	file string
-	cert *x509.Certificate // or:
-	pgp  *openpgp.Key
-}
-
 type own struct {
 	file  string
 	smime *smime.Identity // or:
 	pgp   *openpgp.Key
+}
+
+func (o own) fingerprint() string {
+	if o.smime != nil {
+		return smime.Fingerprint(o.smime.Cert)
+	}
+	return o.pgp.Fingerprint
+}
+
+func (o own) until() time.Time {
+	if o.smime != nil {
+		return o.smime.Cert.NotAfter
+	}
+	return o.pgp.Expires
 }
 
 // Problem is something wrong with one file. File is its path in the folder,
@@ -69,20 +82,32 @@ type Problem struct {
 // Load reads a key folder. Files with problems are left out and told, all at
 // once; a folder that does not exist is an empty one.
 func Load(dir string) (*Ring, []Problem) {
-	l := loader{dir: dir, ring: &Ring{partners: map[string][]partner{}, methods: map[string]smime.Method{}, own: map[string][]own{}}}
+	l := loader{dir: dir, ring: &Ring{partners: map[string][]Partner{}, methods: map[string]smime.Method{}, own: map[string][]own{}}}
 	l.each("partners", l.partner)
-	l.each("roots", l.root)
-	entries, err := os.ReadDir(filepath.Join(dir, "own"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.problem("own", err)
+	l.each("roots", func(file string) error { return l.root(generalSet, file) })
+	for _, set := range l.folders("roots") {
+		l.each(filepath.Join("roots", set), func(file string) error { return l.root(set, file) })
 	}
-	for _, e := range entries {
-		if e.IsDir() {
-			l.each(filepath.Join("own", e.Name()), func(file string) error { return l.ownKey(e.Name(), file) })
-		}
+	for _, authority := range l.folders("own") {
+		l.each(filepath.Join("own", authority), func(file string) error { return l.ownKey(authority, file) })
 	}
 	l.ring.verifiers()
 	return l.ring, l.problems
+}
+
+// folders lists the folders in a folder.
+func (l *loader) folders(folder string) []string {
+	entries, err := os.ReadDir(filepath.Join(l.dir, folder))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.problem(folder, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }
 
 type loader struct {
@@ -103,7 +128,7 @@ func (l *loader) problem(file string, err error) {
 // each calls load for every file of one folder.
 func (l *loader) each(folder string, load func(file string) error) {
 	entries, err := os.ReadDir(filepath.Join(l.dir, folder))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && folder != "roots" { // folders tells it
 		l.problem(folder, err)
 	}
 	for _, e := range entries {
@@ -141,13 +166,15 @@ func (l *loader) readSecret(file string) ([]byte, error) {
 	return l.read(file)
 }
 
-func (l *loader) root(file string) error {
+func (l *loader) root(set, file string) error {
 	data, err := l.read(file)
 	if err != nil {
 		return err
 	}
 	certs, err := smime.ParseCertificates(data)
-	l.ring.roots = append(l.ring.roots, certs...)
+	for _, c := range certs {
+		l.ring.roots = append(l.ring.roots, anchor{set, file, c})
+	}
 	return err
 }
 
@@ -158,14 +185,14 @@ func (l *loader) partner(file string) error {
 	if err != nil {
 		return err
 	}
-	var found []partner
+	var found []Partner
 	switch ext {
 	case ".crt":
 		certs, err := smime.ParseCertificates(data)
 		if err != nil {
 			return err
 		}
-		found = append(found, partner{file: file, cert: certs[0]}) // what follows is its chain
+		found = append(found, Partner{Source: Manual, File: file, Trust: Direct, Cert: certs[0], Chain: certs[1:]})
 	case ".asc":
 		keys, err := openpgp.ParseKeys(data)
 		if err != nil {
@@ -175,22 +202,28 @@ func (l *loader) partner(file string) error {
 			if k.Private {
 				return errors.New("holds a private key: a partner's file must not")
 			}
-			found = append(found, partner{file: file, pgp: &k})
+			found = append(found, Partner{Source: Manual, File: file, Trust: Direct, OpenPGP: &k})
 		}
 	case ".method":
 		return l.method(name, string(data))
 	default:
 		return errors.New("unknown kind of file: .crt, .asc and .method are read")
 	}
-	addresses := namedAddresses(name)
-	if len(addresses) == 0 {
+	keys := named(name)
+	if len(keys) == 0 {
 		return errors.New("the file's name is not an address")
 	}
-	for _, a := range addresses {
-		l.ring.partners[a.Key()] = append(l.ring.partners[a.Key()], found...)
+	for _, key := range keys {
+		for _, p := range found {
+			p.Domain = strings.HasPrefix(key, "@")
+			l.ring.partners[key] = append(l.ring.partners[key], p)
+		}
 	}
 	return nil
 }
+
+// domainKey is where the keys of a whole domain stand.
+func domainKey(domain string) string { return "@" + strings.ToLower(domain) }
 
 func (l *loader) method(name, text string) error {
 	m, err := smime.ParseMethod(text)
@@ -205,14 +238,22 @@ func (l *loader) method(name, text string) error {
 	return nil
 }
 
-// namedAddresses returns the address in a file's name. A further word cannot be
-// told from a part of the domain, so that all readings count: the address in
-// the key decides anyway.
-func namedAddresses(name string) []message.Address {
-	var list []message.Address
+// named returns the address, or "@" and the domain, in a file's name. A further
+// word cannot be told from a part of the domain, so that all readings count: the
+// address in the key decides anyway. With a domain, where nothing else decides, it
+// stands behind a plus sign.
+func named(name string) []string {
+	if domain, ok := strings.CutPrefix(name, "@"); ok {
+		domain, _, _ = strings.Cut(domain, "+")
+		if a, err := message.ParseAddress("x@" + domain); err == nil {
+			return []string{domainKey(a.Domain)}
+		}
+		return nil
+	}
+	var list []string
 	for name != "" {
 		if a, err := message.ParseAddress(name); err == nil && !a.IsNull() {
-			list = append(list, a)
+			list = append(list, a.Key())
 		}
 		i := strings.LastIndexByte(name, '.')
 		if i < strings.IndexByte(name, '@') {

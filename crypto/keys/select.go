@@ -2,28 +2,50 @@ package keys
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/openpgp"
-	"gatewayd/crypto/path"
 	"gatewayd/crypto/smime"
 	"gatewayd/message"
 )
 
+// Wish asks for keys.
+type Wish struct {
+	To      message.Address
+	At      time.Time
+	Learned []Partner // keys of that address from elsewhere than the folder
+	Order   []Source  // which source is preferred; nil: Sources
+	// Revoked is asked about each certificate of a chain to an anchor: nil,
+	// entity.ErrRevoked, or why that must be known and is not. nil: nobody is asked.
+	Revoked func(c, issuer *x509.Certificate) error
+}
+
+// rank of a source in the order of preference; those that are not named come
+// last.
+func (w Wish) rank(s Source) int {
+	order := w.Order
+	if order == nil {
+		order = Sources()
+	}
+	if i := slices.Index(order, s); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
 // Reason says what became of one key in a selection.
 type Reason struct {
+	Source      Source
 	File        string // in the key folder; may hold an address
 	Technique   entity.Technique
 	Fingerprint string
-	Err         error // nil: it can be used; else one of entity's reasons
+	Trust       Trust
+	Until       time.Time // expiry; zero: never
+	Err         error     // nil: it can be used; else one of entity's reasons or of ours
 	Chosen      bool
 }
 
@@ -35,30 +57,43 @@ type Selection struct {
 	Reasons     []Reason          // every key that was looked at
 }
 
-// Select says with which keys mail to that address may be encrypted at that
-// time. Of several good ones that counts which is good for longest.
-func (r *Ring) Select(to message.Address, at time.Time) Selection {
-	s := Selection{Method: r.methods[to.Key()]}
-	cert, pgp := -1, -1
-	for i, p := range r.partners[to.Key()] {
-		reason := Reason{File: p.file, Technique: entity.SMIME}
-		if p.cert != nil {
-			reason.Fingerprint = fingerprint(p.cert)
-			if reason.Err = smime.CheckRecipient(p.cert, to, at); reason.Err == nil && (cert < 0 || p.cert.NotAfter.After(s.Certificate.NotAfter)) {
-				s.Certificate, cert = p.cert, i
-			}
-		} else {
-			reason.Technique, reason.Fingerprint = entity.OpenPGP, p.pgp.Fingerprint
-			if reason.Err = p.pgp.CheckRecipient(to, at); reason.Err == nil && (pgp < 0 || p.pgp.Created.After(s.OpenPGP.Created)) {
-				s.OpenPGP, pgp = p.pgp, i
+// Select says with which keys mail to an address may be encrypted. Of several
+// good ones that of the preferred source counts, one for the address itself
+// before one for its domain, and then the one that is good for longest.
+func (r *Ring) Select(w Wish) Selection {
+	all := append(slices.Clone(r.partners[w.To.Key()]), w.Learned...)
+	all = append(all, r.partners[domainKey(w.To.Domain)]...)
+	s := Selection{}
+	chosen := map[entity.Technique]int{}
+	for i, p := range all {
+		reason := Reason{Source: p.Source, File: p.File, Technique: p.Technique(), Fingerprint: p.Fingerprint(), Trust: p.Trust, Until: p.Until()}
+		if reason.Err = r.usable(p, w.To, w); reason.Err == nil {
+			if best, ok := chosen[p.Technique()]; !ok || w.better(p, all[best]) {
+				chosen[p.Technique()] = i
 			}
 		}
 		s.Reasons = append(s.Reasons, reason)
 	}
-	for i := range s.Reasons {
-		s.Reasons[i].Chosen = i == cert || i == pgp
+	if i, ok := chosen[entity.SMIME]; ok {
+		s.Reasons[i].Chosen, s.Certificate, s.Method = true, all[i].Cert, all[i].Method
+		if m, written := r.methods[w.To.Key()]; written {
+			s.Method = m
+		}
+	}
+	if i, ok := chosen[entity.OpenPGP]; ok {
+		s.Reasons[i].Chosen, s.OpenPGP = true, all[i].OpenPGP
 	}
 	return s
+}
+
+func (w Wish) better(a, b Partner) bool {
+	number := func(yes bool) int {
+		if yes {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(w.rank(a.Source), w.rank(b.Source)), number(a.Domain)-number(b.Domain), b.newness().Compare(a.newness())) < 0
 }
 
 // Signers is what an authority can sign with, at most one of each kind.
@@ -74,17 +109,21 @@ func (r *Ring) Signers(authority string, from message.Address, at time.Time) Sig
 	var s Signers
 	cert, pgp := -1, -1
 	for i, o := range r.own[authority] {
-		reason := Reason{File: o.file, Technique: entity.SMIME}
-		if o.smime != nil {
-			reason.Fingerprint = fingerprint(o.smime.Cert)
+		reason := Reason{Source: Manual, File: o.file, Technique: entity.SMIME, Fingerprint: o.fingerprint(), Trust: Direct, Until: o.until()}
+		switch {
+		case r.ended(reason.Fingerprint, at):
+			reason.Err = ErrEnded
+		case o.smime != nil:
 			if reason.Err = smime.CheckSigner(o.smime.Cert, from, at); reason.Err == nil && o.smime.Key != nil && (cert < 0 || o.smime.Cert.NotAfter.After(s.SMIME.Cert.NotAfter)) {
 				s.SMIME, cert = o.smime.Signer(), i
 			}
-		} else {
-			reason.Technique, reason.Fingerprint = entity.OpenPGP, o.pgp.Fingerprint
+		default:
 			if reason.Err = o.pgp.CheckSigner(from, at); reason.Err == nil && (pgp < 0 || o.pgp.Created.After(s.OpenPGP.Created)) {
 				s.OpenPGP, pgp = o.pgp, i
 			}
+		}
+		if o.smime == nil {
+			reason.Technique = entity.OpenPGP
 		}
 		s.Reasons = append(s.Reasons, reason)
 	}
@@ -94,81 +133,8 @@ func (r *Ring) Signers(authority string, from message.Address, at time.Time) Sig
 	return s
 }
 
-// Openers returns what opens mail to the authority: its private keys, expired
-// ones too (old mail must stay readable), and everybody's keys to verify. The
-// keys of other authorities are not in it.
-func (r *Ring) Openers(authority string) []entity.Opener {
-	s := smime.Opener{Anchors: r.anchors, Certificates: r.certificates}
-	var p openpgp.Opener
-	for _, o := range r.own[authority] {
-		if o.pgp != nil {
-			p.Keys = append(p.Keys, *o.pgp)
-		} else if k, ok := o.smime.Recipient(); ok {
-			s.Keys = append(s.Keys, k)
-		}
-	}
-	p.Keys = append(p.Keys, r.pgp...)
-	return []entity.Opener{s, p}
-}
-
-// verifiers gathers what everybody's signatures are checked with. A partner's
-// certificate is trusted by itself.
-func (r *Ring) verifiers() {
-	var trusted []*x509.Certificate
-	seen := map[string]bool{}
-	for _, a := range slices.Sorted(maps.Keys(r.partners)) {
-		for _, x := range r.partners[a] {
-			switch {
-			case x.pgp != nil && !seen[x.pgp.Fingerprint]:
-				seen[x.pgp.Fingerprint] = true
-				r.pgp = append(r.pgp, *x.pgp)
-			case x.cert != nil && !seen[fingerprint(x.cert)]:
-				seen[fingerprint(x.cert)] = true
-				r.certificates = append(r.certificates, x.cert)
-				if !x.cert.IsCA {
-					trusted = append(trusted, x.cert)
-				}
-			}
-		}
-	}
-	r.anchors = path.New(r.roots, trusted, r.certificates)
-}
-
-// Expiring is a key that ends soon.
-type Expiring struct {
-	File  string
-	Until time.Time
-}
-
-// Expiring lists the certificates, own and partners', that end before that
-// time, the next one first.
-func (r *Ring) Expiring(before time.Time) []Expiring {
-	until := map[string]time.Time{}
-	for _, list := range r.partners {
-		for _, p := range list {
-			if p.cert != nil {
-				until[p.file] = p.cert.NotAfter
-			}
-		}
-	}
-	for _, list := range r.own {
-		for _, o := range list {
-			if o.smime != nil {
-				until[o.file] = o.smime.Cert.NotAfter
-			}
-		}
-	}
-	var ends []Expiring
-	for file, t := range until {
-		if t.Before(before) {
-			ends = append(ends, Expiring{file, t})
-		}
-	}
-	slices.SortFunc(ends, func(a, b Expiring) int { return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.File, b.File)) })
-	return ends
-}
-
-func fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
+// ended reports whether an own key signs no more.
+func (r *Ring) ended(fingerprint string, at time.Time) bool {
+	end := r.decided.Ends[fingerprint].Sign
+	return r.revoked(fingerprint) || !end.IsZero() && !at.Before(end)
 }

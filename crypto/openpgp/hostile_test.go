@@ -180,3 +180,42 @@ func FuzzParseKeys(f *testing.F) {
 		}
 	})
 }
+
+// TestForeignUserID: a user ID that the key has not signed stands for nothing.
+func TestForeignUserID(t *testing.T) {
+	w := testWorld()
+	e := must(w.bob.entity())
+	for _, id := range e.Identities {
+		stolen := *id
+		stolen.UserId = packet.NewUserId("Victim", "", "victim@partner.example")
+		stolen.Name = stolen.UserId.Id
+		e.Identities[stolen.Name] = &stolen
+		break
+	}
+	var b bytes.Buffer
+	if err := e.Serialize(&b); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b.Bytes(), []byte("victim@partner.example")) {
+		t.Fatal("no second user ID")
+	}
+	k := must(ParseKeys(b.Bytes()))[0]
+	if len(k.UserIDs) != 1 || len(k.Addresses) != 1 || !errors.Is(k.CheckRecipient(addr("victim@partner.example"), now), entity.ErrWrongAddress) {
+		t.Errorf("%v %v", k.UserIDs, k.Addresses)
+	}
+	if err := k.CheckRecipient(addr("bob@partner.example"), now); err != nil {
+		t.Errorf("the key's own: %v", err)
+	}
+}
+
+// TestManyUserIDs: a key with more than maxUserIDs is not read.
+func TestManyUserIDs(t *testing.T) {
+	e := must(testWorld().bob.entity())
+	for i := range maxUserIDs + 1 {
+		id := packet.NewUserId(strings.Repeat("x", i+1), "", "")
+		e.Identities[id.Id] = &pgp.Identity{Name: id.Id, UserId: id}
+	}
+	if _, err := newKey(e); err == nil {
+		t.Error("it is read")
+	}
+}

@@ -26,10 +26,12 @@ import (
 // what it verified inside of its own type, which may therefore not be shared.
 type Key struct {
 	Fingerprint string            // hexadecimal, lower case
-	UserIDs     []string          // as they stand in the key, sorted; claims of the owner
+	UserIDs     []string          // those that the key itself has signed and not revoked, sorted; claims of the owner
 	Addresses   []message.Address // in the user IDs
 	Created     time.Time
-	Private     bool // it can sign and decrypt
+	Expires     time.Time // zero: never
+	Version     int       // 4 or 6
+	Private     bool      // it can sign and decrypt
 
 	ids []uint64 // key IDs of the primary key and the subkeys
 	raw []byte   // packets
@@ -77,7 +79,7 @@ func readKeys(data []byte) (pgp.EntityList, error) {
 }
 
 func newKey(e *pgp.Entity) (Key, error) {
-	k := Key{Fingerprint: hex.EncodeToString(e.PrimaryKey.Fingerprint), Created: e.PrimaryKey.CreationTime, ids: []uint64{e.PrimaryKey.KeyId}}
+	k := Key{Fingerprint: hex.EncodeToString(e.PrimaryKey.Fingerprint), Created: e.PrimaryKey.CreationTime, Expires: expiry(e), Version: e.PrimaryKey.Version, ids: []uint64{e.PrimaryKey.KeyId}}
 	var private []*packet.PrivateKey
 	if e.PrivateKey != nil {
 		private = append(private, e.PrivateKey)
@@ -94,8 +96,14 @@ func newKey(e *pgp.Entity) (Key, error) {
 		}
 	}
 	k.Private = len(private) > 0
-	for name := range e.Identities {
-		k.UserIDs = append(k.UserIDs, name)
+	if len(e.Identities) > maxUserIDs {
+		return Key{}, fmt.Errorf("more than %d user IDs", maxUserIDs)
+	}
+	for name, id := range e.Identities {
+		// Anybody can put a user ID into a foreign key; only the key can sign it.
+		if _, err := id.Verify(time.Time{}, config(time.Time{})); err == nil {
+			k.UserIDs = append(k.UserIDs, name)
+		}
 	}
 	slices.Sort(k.UserIDs)
 	for _, name := range k.UserIDs {
@@ -111,6 +119,19 @@ func newKey(e *pgp.Entity) (Key, error) {
 	}
 	k.raw = raw.Bytes()
 	return k, nil
+}
+
+// maxUserIDs bounds what is verified of a foreign key.
+const maxUserIDs = 100
+
+// expiry returns when the key says that it ends; zero: never, or it says
+// nothing that holds.
+func expiry(e *pgp.Entity) time.Time {
+	sig, err := e.PrimarySelfSignature(time.Time{}, config(time.Time{}))
+	if err != nil || sig.KeyLifetimeSecs == nil || *sig.KeyLifetimeSecs == 0 {
+		return time.Time{}
+	}
+	return e.PrimaryKey.CreationTime.Add(time.Duration(*sig.KeyLifetimeSecs) * time.Second)
 }
 
 // addressesIn reads a user ID: "Name <address>" by convention, or an address
@@ -186,6 +207,19 @@ func (k Key) CheckSigner(from message.Address, at time.Time) error {
 		return nil
 	}
 	return k.standsFor(from)
+}
+
+// Packets returns the key without its private parts, in binary.
+func (k Key) Packets() ([]byte, error) {
+	e, err := k.entity()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := e.Serialize(&b); err != nil {
+		return nil, fmt.Errorf("OpenPGP key: %w", err)
+	}
+	return b.Bytes(), nil
 }
 
 func (k Key) standsFor(a message.Address) error {

@@ -16,7 +16,8 @@ import (
 
 // Opener opens OpenPGP layers for entity.Open.
 type Opener struct {
-	Keys []Key // ours with private keys, to decrypt; the senders', to verify
+	Keys   []Key                // ours with private keys, to decrypt; the senders', to verify
+	Banned map[string]time.Time // fingerprints of keys that we have taken out of use, since when; may be nil
 }
 
 // Open implements entity.Opener.
@@ -69,7 +70,7 @@ func (o Opener) verify(content, signature io.Reader, w entity.Work) []entity.Sig
 		}
 		return []entity.Signature{{Verdict: verdict, Detail: detail}}
 	}
-	return judge(md, w.At)
+	return o.judge(md, w.At)
 }
 
 func closed(v entity.Encryption, detail string) *entity.Layer {
@@ -108,7 +109,7 @@ func (o Opener) decrypt(sealed io.Reader, out io.Writer, w entity.Work) *entity.
 	case err != nil:
 		return closed(entity.Damaged, "changed, cut or broken")
 	}
-	l := &entity.Layer{Technique: entity.OpenPGP, Encryption: entity.NotEncrypted, Signatures: judge(md, w.At)}
+	l := &entity.Layer{Technique: entity.OpenPGP, Encryption: entity.NotEncrypted, Signatures: o.judge(md, w.At)}
 	if md.IsEncrypted {
 		l.Encryption = entity.Decrypted
 		if e := md.DecryptedWith.Entity; e != nil {
@@ -119,7 +120,7 @@ func (o Opener) decrypt(sealed io.Reader, out io.Writer, w entity.Work) *entity.
 }
 
 // judge turns what go-crypto found into verdicts.
-func judge(md *pgp.MessageDetails, at time.Time) []entity.Signature {
+func (o Opener) judge(md *pgp.MessageDetails, at time.Time) []entity.Signature {
 	var list []entity.Signature
 	for _, c := range md.SignatureCandidates {
 		s := entity.Signature{}
@@ -133,6 +134,9 @@ func judge(md *pgp.MessageDetails, at time.Time) []entity.Signature {
 			}
 		}
 		s.Verdict, s.Detail = verdictOf(c, at)
+		if _, out := o.Banned[s.KeyID]; out && s.Verdict != entity.Broken {
+			s.Verdict, s.Detail = entity.Revoked, "the key is out of use by our own decision"
+		}
 		list = append(list, s)
 	}
 	return list

@@ -17,6 +17,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,6 +62,28 @@ func index(list []*x509.Certificate) byName {
 // only CAs among them are kept.
 func New(anchors, trusted, known []*x509.Certificate) *Anchors {
 	return &Anchors{roots: index(anchors), trusted: index(trusted), known: index(issuers(known))}
+}
+
+// Also returns the anchors with further certificates that are trusted by
+// themselves, and further known ones.
+func (a *Anchors) Also(trusted, known []*x509.Certificate) *Anchors {
+	if a == nil {
+		a = &Anchors{}
+	}
+	if len(trusted)+len(known) == 0 {
+		return a
+	}
+	with := func(m byName, list []*x509.Certificate) byName {
+		all := maps.Clone(m)
+		for name, steps := range index(list) {
+			if all == nil {
+				all = byName{}
+			}
+			all[name] = slices.Concat(all[name], steps)
+		}
+		return all
+	}
+	return &Anchors{roots: a.roots, trusted: with(a.trusted, trusted), known: with(a.known, issuers(known))}
 }
 
 // issuers leaves out end entities: a partner's certificate is of no help.

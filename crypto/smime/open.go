@@ -26,6 +26,10 @@ type Opener struct {
 	// entity.ErrRevoked, or with another error where it must know and cannot:
 	// the signer is then Untrusted. nil: nobody is asked.
 	Revoked func(c, issuer *x509.Certificate) error
+
+	// Banned are the fingerprints of signers that we have taken out of use
+	// ourselves, since when; may be nil.
+	Banned map[string]time.Time
 }
 
 // Open implements entity.Opener. What a part is, its own octets say: the
@@ -79,7 +83,7 @@ func (o Opener) openSealed(e *entity.Entity, w entity.Work) *entity.Layer {
 	}
 	switch {
 	case err == nil:
-		l.Encryption, l.Inner, l.Key = worth(opened), out.Whole(), fingerprint(opened.Recipient)
+		l.Encryption, l.Inner, l.Key = worth(opened), out.Whole(), Fingerprint(opened.Recipient)
 	case errors.Is(err, cms.ErrNoRecipient):
 		l.Encryption, l.Detail = entity.NotForUs, "encrypted for certificates that we have no key of"
 	case errors.Is(err, cms.ErrDecrypt):
@@ -127,7 +131,7 @@ func (o Opener) openOpaque(e *entity.Entity, w entity.Work) *entity.Layer {
 		return nil // certificates only, or something else in that wrapping
 	}
 	l := &entity.Layer{Technique: entity.SMIME, Encryption: entity.NotEncrypted}
-	l.Signatures, l.Detail = judge(result, err, w.At)
+	l.Signatures, l.Detail = o.judge(result, err, w.At)
 	if result != nil {
 		l.Inner = out.Whole()
 	}
@@ -138,7 +142,7 @@ func (o Opener) openOpaque(e *entity.Entity, w entity.Work) *entity.Layer {
 func (o Opener) openDetached(e *entity.Entity, w entity.Work) *entity.Layer {
 	return entity.Detached(entity.SMIME, e, func(content, signature io.Reader) []entity.Signature {
 		result, err := cms.Verify(signature, content, o.verifyOptions(w, nil))
-		list, _ := judge(result, err, w.At)
+		list, _ := o.judge(result, err, w.At)
 		return list
 	})
 }
@@ -156,7 +160,7 @@ func (o Opener) trust(c *x509.Certificate, others []*x509.Certificate, at time.T
 }
 
 // judge turns what crypto/cms found into verdicts.
-func judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, string) {
+func (o Opener) judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, string) {
 	if result == nil || len(result.Signatures) == 0 {
 		verdict, detail := entity.Broken, "broken syntax"
 		if errors.Is(err, cms.ErrUnsupported) {
@@ -168,12 +172,33 @@ func judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, str
 	for _, s := range result.Signatures {
 		v := entity.Signature{Time: s.SigningTime, Algorithm: s.Algorithm, Announced: s.Capabilities}
 		if s.Cert != nil {
-			v.Signer, v.KeyID, v.Addresses = s.Cert.Subject.String(), fingerprint(s.Cert), Addresses(s.Cert)
+			v.Signer, v.KeyID, v.Addresses = s.Cert.Subject.String(), Fingerprint(s.Cert), Addresses(s.Cert)
 		}
 		v.Verdict, v.Detail = verdictOf(s, at)
+		v.Certificates = bag(s, result.Certificates)
+		if n := len(s.Chain); n > 0 && s.ChainErr == nil {
+			v.Anchor = Fingerprint(s.Chain[n-1])
+		}
+		if _, banned := o.Banned[v.KeyID]; banned && v.Verdict != entity.Broken {
+			v.Verdict, v.Detail = entity.Revoked, "the certificate is out of use by our own decision"
+		}
 		list = append(list, v)
 	}
 	return list, ""
+}
+
+// bag returns the signer's certificate and then the others of the object.
+func bag(s cms.Signature, others []*x509.Certificate) [][]byte {
+	var all [][]byte
+	if s.Cert != nil {
+		all = append(all, s.Cert.Raw)
+	}
+	for _, c := range others {
+		if s.Cert == nil || !c.Equal(s.Cert) {
+			all = append(all, c.Raw)
+		}
+	}
+	return all
 }
 
 // maxAhead is how far a signer's clock may be ahead of ours.
@@ -201,7 +226,8 @@ func verdictOf(s cms.Signature, at time.Time) (entity.Signing, string) {
 	return entity.Good, ""
 }
 
-func fingerprint(c *x509.Certificate) string {
+// Fingerprint returns the SHA-256 of a certificate in hexadecimal.
+func Fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return hex.EncodeToString(sum[:])
 }
