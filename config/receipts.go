@@ -88,7 +88,7 @@ func (b *builder) patterns(key string, list []string) {
 // receiptKinds are the kinds that package receipts knows.
 func receiptKinds() []string {
 	return []string{
-		string(message.Abgabequittung), string(message.Abholquittung), string(message.Annahmeverweigerung), string(message.Verfallquittung), string(message.Weitergabe),
+		string(message.Abgabequittung), string(message.Bereitstellung), string(message.Abholquittung), string(message.Annahmeverweigerung), string(message.Verfallquittung), string(message.Weitergabe),
 		string(message.NoticeBlocked), string(message.NoticeUndelivered), string(message.ArchiveCopy), string(message.UnknownReceipt),
 	}
 }

@@ -31,6 +31,9 @@ const (
 	EventUnmatched  EventKind = "receipt_unmatched"
 	EventForged     EventKind = "receipt_forged"
 	EventBounced    EventKind = "bounced"     // a mail system reports failure or delay; it proves nothing
+	EventStated     EventKind = "stated"      // a person said what a delivery case rests on
+	EventTaskClosed EventKind = "task_closed" // a person has done what a delivery case asked for
+	EventAlarm      EventKind = "alarm"       // a delivery case wants a person's attention
 	EventMailbox    EventKind = "mailbox"     // laid into an authority's mailbox
 	EventHandedOver EventKind = "handed_over" // the authority confirmed that its own file has message and receipts
 	EventExported   EventKind = "exported"    // encrypted to the authority's fallback key, before its content goes

@@ -9,6 +9,7 @@ type ReceiptKind string
 // gateway never issues one of them itself.
 const (
 	Abgabequittung      ReceiptKind = "abgabequittung"      // the platform has it for the addressee
+	Bereitstellung      ReceiptKind = "bereitstellung"      // it lies in the addressee's mailbox
 	Abholquittung       ReceiptKind = "abholquittung"       // the addressee collected it
 	Annahmeverweigerung ReceiptKind = "annahmeverweigerung" // the addressee refused it
 	Verfallquittung     ReceiptKind = "verfallquittung"     // not collected within the window (Nichtabholung)
@@ -46,6 +47,7 @@ type Receipt struct {
 	Signer    string       `json:"signer,omitempty"`     // subject of the signing certificate
 	MatchedBy string       `json:"matched_by,omitempty"` // rung of the ladder: "reference", "message-id", "recipient+time"
 	Code      string       `json:"code,omitempty"`       // PrivaSphere dt code
+	Mismatch  string       `json:"mismatch,omitempty"`   // verified, but it names other content than was sent: how
 	Mail      ID           `json:"mail"`                 // the inbound message that carried it
 	Document  Ref          `json:"document,omitzero"`    // vault blob, log family
 	Digest    Digest       `json:"sha256"`               // of the document

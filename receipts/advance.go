@@ -87,6 +87,8 @@ func caseOf(k message.ReceiptKind) message.CaseState {
 	switch k {
 	case message.Abgabequittung, message.ArchiveCopy, message.Weitergabe:
 		return message.CaseSubmitted // handed to the other platform is not an end
+	case message.Bereitstellung:
+		return message.CaseAvailable
 	case message.Abholquittung:
 		return message.CaseCollected
 	case message.Annahmeverweigerung:
@@ -183,7 +185,7 @@ func alarm(item message.Item, e evidence) string {
 	add(e.kinds[message.UnknownReceipt] || e.weak[message.UnknownReceipt], "one came that says nothing we know")
 	for _, k := range []message.ReceiptKind{
 		message.Abholquittung, message.Annahmeverweigerung, message.Verfallquittung, message.NoticeUndelivered,
-		message.NoticeBlocked, message.Abgabequittung, message.ArchiveCopy, message.Weitergabe,
+		message.NoticeBlocked, message.Bereitstellung, message.Abgabequittung, message.ArchiveCopy, message.Weitergabe,
 	} {
 		add(e.weak[k] && !settled(k, e), "one that cannot be verified says "+string(k)+"; it closes nothing")
 	}

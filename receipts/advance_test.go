@@ -46,6 +46,7 @@ func TestAdvance(t *testing.T) {
 	}{
 		{"nothing", message.Handed, nil, message.Handed, message.CaseNone, false},
 		{"submitted", message.Handed, verified(message.Abgabequittung), message.Handed, message.CaseSubmitted, false},
+		{"available", message.Handed, verified(message.Abgabequittung, message.Bereitstellung), message.Handed, message.CaseAvailable, false},
 		{"archive copy", message.Handed, verified(message.ArchiveCopy), message.Handed, message.CaseSubmitted, false},
 		{"handed to the other platform", message.Handed, verified(message.Abgabequittung, message.Weitergabe), message.Handed, message.CaseSubmitted, false},
 		{"collected", message.Handed, verified(message.Abgabequittung, message.Abholquittung), message.Done, message.CaseCollected, false},
@@ -120,7 +121,7 @@ func drawReceipts(t *rapid.T) []message.Receipt {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) message.Receipt {
 		r := receipt(
 			rapid.SampledFrom([]message.ReceiptKind{
-				message.Abgabequittung, message.Abholquittung, message.Annahmeverweigerung, message.Verfallquittung, message.Weitergabe,
+				message.Abgabequittung, message.Bereitstellung, message.Abholquittung, message.Annahmeverweigerung, message.Verfallquittung, message.Weitergabe,
 				message.NoticeBlocked, message.NoticeUndelivered, message.ArchiveCopy, message.UnknownReceipt,
 			}).Draw(t, "kind"),
 			rapid.SampledFrom([]message.Authenticity{message.Verified, message.Verified, message.Unsigned, message.Untrusted, message.Forged}).Draw(t, "verdict"),

@@ -229,7 +229,7 @@ func (c *compiler) kinds(what string, m map[message.ReceiptKind][]string) []kind
 
 func knownKind(k message.ReceiptKind) bool {
 	switch k {
-	case message.Abgabequittung, message.Abholquittung, message.Annahmeverweigerung, message.Verfallquittung, message.Weitergabe,
+	case message.Abgabequittung, message.Bereitstellung, message.Abholquittung, message.Annahmeverweigerung, message.Verfallquittung, message.Weitergabe,
 		message.NoticeBlocked, message.NoticeUndelivered, message.ArchiveCopy, message.UnknownReceipt:
 		return true
 	}
