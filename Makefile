@@ -6,7 +6,6 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 VULNDB   := $(abspath ../shared/corpora/govulndb)
 FUZZTIME ?= 10s
-KILLS    ?= 1000
 
 .PHONY: help build demo test test-packages lint vuln fuzz crash bench bench-peers bench-packages clean
 
@@ -38,8 +37,9 @@ vuln:
 fuzz: ## run every fuzz target for FUZZTIME (default 10s)
 	scripts/fuzz $(FUZZTIME)
 
-crash: build ## kill the running gateway KILLS times (default 1000) under load
-	GATEWAYD_KILLS=$(KILLS) $(GO) test -run 'TestKill' -timeout 120m -v ./cmd/gatewayd/
+crash: N ?= 1000
+crash: ## kill the gateway under load, N times (default 1000) at random and once at every failpoint (docs/faults.md)
+	GATEWAYD_KILLS=$(N) GATEWAYD_FAILPOINTS=1 $(GO) test -run 'TestKill|TestStopUnderLoad|Failpoints' -timeout 180m -v ./cmd/gatewayd/
 
 bench: build test-packages ## measure gatewayd beside other mail systems (PEERS, WORKLOADS, SIZES, SESSIONS, REPS, T: docs/performance.md)
 	$(GO) build -o bin/bench ./bench

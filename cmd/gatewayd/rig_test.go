@@ -73,6 +73,9 @@ type rig struct {
 	sink     *sink
 	clock    clockFromNow
 	process  *exec.Cmd
+	binary   string        // the program under test
+	env      []string      // for it, beside ours
+	ahead    time.Duration // how far its clock is ahead of ours
 	log      *lockedBuffer
 }
 
@@ -97,7 +100,7 @@ func (l *lockedBuffer) String() string {
 // edit may change the configuration text.
 func newRig(t *testing.T, edit func(string) string) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: filepath.Join(t.TempDir(), "gw"), clock: newClock(), log: &lockedBuffer{}}
+	r := &rig{t: t, dir: filepath.Join(t.TempDir(), "gw"), clock: newClock(), log: &lockedBuffer{}, binary: binary}
 	listeners := map[string]net.Listener{}
 	for name, addr := range map[string]*string{
 		"sub": &r.ports.Submission, "subtls": &r.ports.SubmissionTLS, "in": &r.ports.Inbound,
@@ -168,7 +171,8 @@ func (r *rig) load(listeners map[string]net.Listener) {
 // start runs the gateway and waits until its ports answer.
 func (r *rig) start() {
 	r.t.Helper()
-	r.process = exec.Command(binary, "serve", "-c", r.file)
+	r.process = exec.Command(r.binary, "serve", "-c", r.file)
+	r.process.Env = append(os.Environ(), r.env...)
 	r.process.Stdout, r.process.Stderr = r.log, r.log
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
@@ -213,8 +217,8 @@ func (r *rig) stop() time.Duration {
 // run runs a command of the program and returns its output and exit code.
 func (r *rig) run(args ...string) (string, int) {
 	r.t.Helper()
-	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), "GATEWAYD_CONFIG="+r.file)
+	cmd := exec.Command(r.binary, args...)
+	cmd.Env = append(os.Environ(), "GATEWAYD_CONFIG="+r.file, "GATEWAYD_FAILPOINTS_CLOCK="+r.ahead.String())
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

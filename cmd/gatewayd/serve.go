@@ -214,7 +214,7 @@ func (p *parts) doors(doors []door, log *slog.Logger) ([]*smtp.Server, error) {
 				MessageSize: int64(l.MessageSize), Recipients: l.Recipients, Connections: l.Connections, ConnectionsPerIP: l.ConnectionsPerIP,
 				Idle: time.Duration(l.Idle), Data: time.Duration(l.Data), Drain: drainTime,
 			},
-		}, p.gateway, auth)
+		}, p.taps.intake(p.gateway), auth)
 		if err != nil {
 			return nil, err
 		}

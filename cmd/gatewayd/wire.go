@@ -39,6 +39,7 @@ func loadConfig(path string, c console) (*config.Config, error) {
 // parts is an open installation.
 type parts struct {
 	cfg     *config.Config
+	taps    taps
 	keys    *seal.Keyring
 	vault   *vault.Vault
 	store   *bolt.Store
@@ -49,7 +50,8 @@ type parts struct {
 
 // open opens the data folder and wires the flow; nothing runs yet.
 func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts, err error) {
-	p := &parts{cfg: cfg}
+	p := &parts{cfg: cfg, taps: newTaps()}
+	now = p.taps.clock(now)
 	defer func() {
 		if err != nil {
 			p.close()
@@ -61,11 +63,11 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	if p.keys, err = seal.Open(filepath.Join(cfg.Data, "keys"), cfg.Master); err != nil {
 		return nil, err
 	}
-	if p.vault, err = vault.Open(vault.Options{Dir: filepath.Join(cfg.Data, "vault"), Keys: p.keys, Over: gateway.Over(now)}); err != nil {
+	if p.vault, err = vault.Open(vault.Options{Dir: filepath.Join(cfg.Data, "vault"), Keys: p.keys, Over: gateway.Over(now), Hooks: p.taps.vault()}); err != nil {
 		return nil, err
 	}
 	if p.store, err = bolt.Open(bolt.Options{
-		Path: filepath.Join(cfg.Data, "ledger.db"), Keys: p.keys, Now: now,
+		Path: filepath.Join(cfg.Data, "ledger.db"), Keys: p.keys, Now: now, Hooks: p.taps.bolt(),
 		LogDay: func(t time.Time) string { return cfg.Windows.LogDay(t).String() },
 	}); err != nil {
 		return nil, err
@@ -79,14 +81,14 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	}
 	p.gateway, err = gateway.New(gateway.Options{
 		Hostname: cfg.Hostname, Data: cfg.Data, ReferencePrefix: cfg.File.Policy.ReferencePrefix, Authorities: cfg.Authorities,
-		Vault: p.vault, Store: p.store, Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
-		Keys: cfg.Keys.Get, Connectors: links, Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Delivery: cfg.Delivery,
+		Vault: p.vault, Store: p.taps.store(p.store), Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
+		Keys: cfg.Keys.Get, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Delivery: cfg.Delivery,
 		Now: now, Log: log,
 	})
 	if err != nil {
 		return p, err
 	}
-	p.erase, err = p.gateway.NewRetention(gateway.RetentionOptions{Keys: p.keys, Ledger: p.store, Fallback: cfg.Fallback, Software: "gatewayd " + version, Config: cfg.Digest})
+	p.erase, err = p.gateway.NewRetention(gateway.RetentionOptions{Keys: p.keys, Ledger: p.taps.ledger(p.store), Fallback: cfg.Fallback, Software: "gatewayd " + version, Config: cfg.Digest, Hook: p.taps.sweep()})
 	return p, err
 }
 

@@ -70,7 +70,7 @@ func (s *Store) compact() error {
 		return next.Sync()
 	})
 	if err == nil {
-		err = call(s.o.Hooks.BeforeCommit)
+		err = call(s.o.Hooks.BeforeSwap)
 	}
 	if err == nil {
 		err = os.Rename(path, s.o.Path)
@@ -87,10 +87,14 @@ func (s *Store) compact() error {
 	old := s.db
 	s.db = next
 	s.swap.Unlock()
-	if err := syncDir(filepath.Dir(s.o.Path)); err != nil {
-		return err
+	err = syncDir(filepath.Dir(s.o.Path))
+	if e := old.Close(); err == nil { // waits for its readers
+		err = e
 	}
-	return old.Close() // waits for its readers
+	if err == nil {
+		err = call(s.o.Hooks.AfterSwap)
+	}
+	return err
 }
 
 // current returns the file that is open now.

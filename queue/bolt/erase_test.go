@@ -321,7 +321,7 @@ func TestCompactFails(t *testing.T) {
 	o := options(t, t.TempDir())
 	trouble := errors.New("no")
 	fail := false
-	o.Hooks.BeforeCommit = func() error {
+	o.Hooks.BeforeSwap = func() error {
 		if fail {
 			return trouble
 		}

@@ -34,10 +34,13 @@ const lockWait = time.Second
 
 // Hooks lets tests fail or stop at the dangerous moments. An error of
 // BeforeCommit rolls back; one of AfterCommit is returned although the commit
-// is durable.
+// is durable. The same holds for the swap, when a compacted file takes the old
+// one's name.
 type Hooks struct {
 	BeforeCommit func() error
 	AfterCommit  func() error
+	BeforeSwap   func() error
+	AfterSwap    func() error
 }
 
 // Options of Open.
