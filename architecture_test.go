@@ -31,6 +31,10 @@ var rows = map[string]int{
 // cryptoOrder is the order inside crypto: a package may import those before it.
 var cryptoOrder = map[string]int{"ber": 0, "gcm": 0, "keywrap": 0, "cms": 1, "tsp": 2, "entity": 2, "path": 2, "smime": 3, "pdfsig": 3, "openpgp": 3, "keys": 4, "seal": 0}
 
+// connectorOrder is the order inside connectors: the platforms stand on the SMTP
+// client, the client on the contract; platforms do not know each other.
+var connectorOrder = map[string]int{"": 0, "smtpclient": 1}
+
 // standardOnly are the packages that import nothing but the standard library.
 var standardOnly = map[string]bool{"message": true, "calendar": true}
 
@@ -95,8 +99,12 @@ func checkImport(t *testing.T, path, from, to string, row int) {
 		if cryptoOrder[last(fromRest)] <= cryptoOrder[last(toRest)] {
 			t.Errorf("%s imports %s: inside crypto the order is ber, gcm, keywrap < cms < tsp, entity, path < smime, openpgp, pdfsig < keys", path, to)
 		}
+	case fromTop == toTop && fromTop == "connectors":
+		if rank, ok := connectorOrder[toRest]; !ok || rank >= connectorRank(fromRest) {
+			t.Errorf("%s imports %s: inside connectors the order is contract < smtpclient < each platform, connectortest", path, to)
+		}
 	case fromTop == toTop:
-		// A platform imports the contract, an implementation its interface;
+		// An implementation imports its interface;
 		// never the other way round, and no sibling.
 		if fromRest == "" || toRest != "" {
 			t.Errorf("%s imports %s: only from the part to the whole", path, to)
@@ -107,6 +115,15 @@ func checkImport(t *testing.T, path, from, to string, row int) {
 	case rows[toTop] >= row:
 		t.Errorf("%s (row %d) imports %s (row %d): arrows point down only", path, row, to, rows[toTop])
 	}
+}
+
+// connectorRank is the place of a package inside connectors: those without one
+// of their own stand on top.
+func connectorRank(rest string) int {
+	if rank, ok := connectorOrder[rest]; ok {
+		return rank
+	}
+	return len(connectorOrder)
 }
 
 func last(p string) string { return p[strings.LastIndexByte(p, '/')+1:] }

@@ -8,9 +8,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"gatewayd/calendar"
-	"gatewayd/connectors"
 	"gatewayd/connectors/incamail"
 	"gatewayd/connectors/privasphere"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/gateway"
 	"gatewayd/message"
@@ -90,9 +90,9 @@ func (p Platform) tags() map[message.Class]string {
 	return tags
 }
 
-func (b *builder) link(key string, p Platform) connectors.ClientOptions {
-	o := connectors.ClientOptions{Addr: p.Smarthost, ServerName: p.ServerName, Mode: connectors.Mode(p.TLS), Hello: b.file.Hostname, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.pool(key+".roots", p.Roots)}}
-	if p.TLS != string(connectors.StartTLS) && p.TLS != string(connectors.ImplicitTLS) {
+func (b *builder) link(key string, p Platform) smtpclient.Options {
+	o := smtpclient.Options{Addr: p.Smarthost, ServerName: p.ServerName, Mode: smtpclient.Mode(p.TLS), Hello: b.file.Hostname, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.pool(key+".roots", p.Roots)}}
+	if p.TLS != string(smtpclient.StartTLS) && p.TLS != string(smtpclient.ImplicitTLS) {
 		b.bad(key+".tls", "%q: write starttls or implicit; a platform is never reached in plain text", p.TLS)
 	}
 	if pair, ok := b.certificate(key+".client_certificate", p.ClientCertificate); ok {
@@ -102,7 +102,7 @@ func (b *builder) link(key string, p Platform) connectors.ClientOptions {
 	return o
 }
 
-func (b *builder) login(key, name string, password Secret) *connectors.Login {
+func (b *builder) login(key, name string, password Secret) *smtpclient.Login {
 	switch {
 	case name == "" && password != Secret{}:
 		b.add(key+".password", "stands without username")
@@ -110,7 +110,7 @@ func (b *builder) login(key, name string, password Secret) *connectors.Login {
 	case name == "":
 		return nil
 	}
-	return &connectors.Login{Name: name, Password: b.secret(key+".password", password)}
+	return &smtpclient.Login{Name: name, Password: b.secret(key+".password", password)}
 }
 
 // platform is what the flow knows of it. What a registered decision needs and
@@ -170,16 +170,16 @@ func day(d toml.LocalDate) calendar.Day {
 func (b *builder) relay() smtprelay.Options {
 	r := b.file.SMTP
 	o := smtprelay.Options{MaxSize: int64(b.file.Limits.MessageSize)}
-	o.Link = connectors.ClientOptions{
-		Addr: r.Smarthost, ServerName: r.ServerName, Mode: connectors.Mode(r.TLS), Hello: b.file.Hostname,
+	o.Link = smtpclient.Options{
+		Addr: r.Smarthost, ServerName: r.ServerName, Mode: smtpclient.Mode(r.TLS), Hello: b.file.Hostname,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.pool("smtp.roots", r.Roots)}, Login: b.login("smtp", r.Username, r.Password),
 	}
 	switch {
 	case r.Smarthost == "" && (r.TLS == "verify" || r.TLS == "starttls"):
-		o.Link.Mode = connectors.StartTLS
-	case r.Smarthost == "" && r.TLS != string(connectors.Opportunistic):
+		o.Link.Mode = smtpclient.StartTLS
+	case r.Smarthost == "" && r.TLS != string(smtpclient.Opportunistic):
 		b.bad("smtp.tls", "%q: without a smarthost write verify or opportunistic", r.TLS)
-	case r.Smarthost != "" && r.TLS != string(connectors.StartTLS) && r.TLS != string(connectors.ImplicitTLS):
+	case r.Smarthost != "" && r.TLS != string(smtpclient.StartTLS) && r.TLS != string(smtpclient.ImplicitTLS):
 		b.bad("smtp.tls", "%q: to a smarthost write starttls or implicit", r.TLS)
 	}
 	return o

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"gatewayd/api"
-	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/crypto/keys"
 	"gatewayd/directory"
@@ -70,14 +70,14 @@ func (b *builder) programs(c *Config) {
 // forward makes the way to an authority's own mail server; always verified.
 func (b *builder) forward(key, authority string, f Forward) smtprelay.Options {
 	scheme, addr, _ := strings.Cut(f.To, "://")
-	mode := map[string]connectors.Mode{"smtps": connectors.ImplicitTLS, "smtp": connectors.StartTLS}[scheme]
+	mode := map[string]smtpclient.Mode{"smtps": smtpclient.ImplicitTLS, "smtp": smtpclient.StartTLS}[scheme]
 	if mode == "" {
 		b.bad(key+".to", "%q: write smtps://host:port or smtp://host:port", f.To)
 	}
 	if f.TLS != "" && f.TLS != "verify" {
 		b.bad(key+".tls", "%q: mail for an authority travels over verified TLS only: write verify", f.TLS)
 	}
-	o := smtprelay.Options{As: gateway.ForwardVia(authority), MaxSize: int64(b.file.Limits.MessageSize), Link: connectors.ClientOptions{
+	o := smtprelay.Options{As: gateway.ForwardVia(authority), MaxSize: int64(b.file.Limits.MessageSize), Link: smtpclient.Options{
 		Addr: addr, Mode: mode, Hello: b.file.Hostname, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: b.pool(key+".roots", f.Roots)},
 		Login: b.login(key, f.Username, f.Password),
 	}}

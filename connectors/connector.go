@@ -48,3 +48,35 @@ type Limits struct {
 	MaxSize       int64 // octets of the whole message
 	MaxRecipients int   // per transaction
 }
+
+// Sender hands a message to the next system in one transaction; smtpclient.Client
+// is the one of the product. A nil error means a 2xx reply to the end of the
+// message. Errors are *Error: up to the end of the message Temporary or
+// Permanent, from there on Unclear unless the peer answered.
+type Sender interface {
+	Send(ctx context.Context, m Mail) (Sent, error)
+}
+
+// Mail is one message for one recipient, as a Sender sends it.
+type Mail struct {
+	From, To message.Address
+	Header   []byte        // every field as it leaves, and the blank line
+	Body     io.ReadSeeker // the body part starts at offset Start and goes to the end
+	Start    int64
+	UTF8     bool // the submitter asked for SMTPUTF8
+	DSN      *DSN // nil: ask for nothing
+}
+
+// DSN holds the parameters of RFC 3461 as their decoded values. They are passed
+// on where the peer offers DSN.
+type DSN struct {
+	EnvID, Ret string
+	Notify     []string
+	ORcpt      string
+}
+
+// Sent tells how a message was taken over.
+type Sent struct {
+	Reply string // text of the reply to the final dot, bounded, printable
+	DSN   bool   // the peer took the DSN parameters
+}

@@ -106,14 +106,3 @@ const (
 	StepData     Step = "DATA" // the command, its reply, and the octets up to the final dot
 	StepDot      Step = "dot"  // the final dot and its reply
 )
-
-// linkOnly reports whether a failure at this step speaks about the link and not
-// about the message. Whatever code the peer gives there, the message waits: a
-// wrong password or an unwilling host must not bounce a decision.
-func (s Step) linkOnly() bool {
-	switch s {
-	case StepConnect, StepBanner, StepHello, StepStartTLS, StepTLS, StepAuth:
-		return true
-	}
-	return false
-}

@@ -45,11 +45,3 @@ func TestLookupErrorHidesTheName(t *testing.T) {
 		t.Errorf("LookupError(EOF) = %v", got)
 	}
 }
-
-func TestLoginHidesItself(t *testing.T) {
-	o := ClientOptions{Login: &Login{Name: "konto", Password: "geheim"}}
-	text := fmt.Sprintf("%v %+v %#v %s", *o.Login, o.Login, *o.Login, o.Login)
-	if strings.Contains(text, "konto") || strings.Contains(text, "geheim") {
-		t.Errorf("a printed login tells: %s", text)
-	}
-}

@@ -314,7 +314,7 @@ func formError(err error) error {
 
 // Submit builds, checks and sends: the whole of a connector's Submit. The
 // Result names the Message-ID from the moment the message was built.
-func (f Form) Submit(ctx context.Context, c *Client, h Handover) (Result, error) {
+func (f Form) Submit(ctx context.Context, c Sender, h Handover) (Result, error) {
 	out, err := f.Build(h)
 	if err != nil {
 		return Result{}, err
@@ -322,12 +322,39 @@ func (f Form) Submit(ctx context.Context, c *Client, h Handover) (Result, error)
 	return out.Send(ctx, c)
 }
 
-// Send hands the message over by the client.
-func (o Outgoing) Send(ctx context.Context, c *Client) (Result, error) {
+// Send hands the message over by that Sender.
+func (o Outgoing) Send(ctx context.Context, c Sender) (Result, error) {
 	sent, err := c.Send(ctx, o.Mail)
 	if err != nil {
 		return Result{SentAs: o.SentAs}, err
 	}
-	text := sent.Reply.Text()
-	return Result{Reply: text, RemoteID: remoteID(text), SentAs: o.SentAs, DSN: sent.DSN}, nil
+	return Result{Reply: sent.Reply, RemoteID: remoteID(sent.Reply), SentAs: o.SentAs, DSN: sent.DSN}, nil
+}
+
+// remoteID finds the next system's own id in the reply to the final dot. The
+// forms are those of the systems we meet: Postfix, gatewayd, Exim, Sendmail.
+func remoteID(text string) string {
+	for _, mark := range []string{"queued as ", "accepted as ", " id="} {
+		_, after, ok := strings.Cut(" "+text, mark)
+		if !ok {
+			continue
+		}
+		id := after
+		if i := strings.IndexAny(id, " ;,)"); i >= 0 {
+			id = id[:i]
+		}
+		if id != "" && len(id) <= 100 {
+			return strings.TrimSuffix(id, ".")
+		}
+	}
+	return ""
+}
+
+// plainWord reports whether s is printable US-ASCII without blanks or brackets.
+func plainWord(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) < 0
+}
+
+func printableASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 )
 
 // inside breaks the transfer in the middle of a long message.
@@ -61,7 +62,7 @@ func (s *suite) tls(t *testing.T) {
 		o.Implicit = true
 		srv := NewServer(t, o)
 		link := Link(s.ca, srv)
-		link.Mode = connectors.ImplicitTLS
+		link.Mode = smtpclient.ImplicitTLS
 		if _, err := s.submitBy(t, srv, Letter(s.class), link); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +87,7 @@ func (s *suite) cancel(t *testing.T) {
 				h = bigLetter(s.class, 16<<20)
 			}
 			link := Link(s.ca, srv)
-			link.Timeouts = connectors.Timeouts{}
+			link.Timeouts = smtpclient.Timeouts{}
 			start := time.Now()
 			_, err := s.open(t, link).Submit(ctx, h)
 			want := connectors.Temporary

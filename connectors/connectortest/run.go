@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/message"
 )
 
@@ -19,7 +20,7 @@ import (
 const peerName = "peer.test.example"
 
 // Open makes the connector under test, which reaches its next system by link.
-type Open func(t *testing.T, link connectors.ClientOptions) connectors.Connector
+type Open func(t *testing.T, link smtpclient.Options) connectors.Connector
 
 // Run is the contract of connectors.Connector as a test: class is one that the
 // connector carries.
@@ -48,14 +49,14 @@ type suite struct {
 
 // Link returns options that reach the server by verified STARTTLS with a login
 // and short times.
-func Link(ca *CA, s *Server) connectors.ClientOptions {
-	return connectors.ClientOptions{
+func Link(ca *CA, s *Server) smtpclient.Options {
+	return smtpclient.Options{
 		Addr:       s.Addr,
 		ServerName: peerName,
 		TLS:        Trust(ca),
-		Login:      &connectors.Login{Name: PlantedAccount, Password: PlantedPassword},
+		Login:      &smtpclient.Login{Name: PlantedAccount, Password: PlantedPassword},
 		Hello:      "gateway.bl.example",
-		Timeouts: connectors.Timeouts{
+		Timeouts: smtpclient.Timeouts{
 			Command: 5 * time.Second, Data: 5 * time.Second, Block: 5 * time.Second, Dot: 5 * time.Second,
 			TLS: 5 * time.Second, Quit: 200 * time.Millisecond,
 		},
@@ -105,7 +106,7 @@ const (
 	shortDot
 )
 
-func (s *suite) submitBy(t *testing.T, srv *Server, h connectors.Handover, link connectors.ClientOptions) (connectors.Result, error) {
+func (s *suite) submitBy(t *testing.T, srv *Server, h connectors.Handover, link smtpclient.Options) (connectors.Result, error) {
 	t.Helper()
 	res, err := s.open(t, link).Submit(t.Context(), h)
 	srv.Wait()

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/message"
 	"gatewayd/policy"
 )
@@ -32,7 +33,7 @@ func DefaultTags() map[message.Class]string {
 // Options configures the connector. Host, port, roots and client certificate
 // come from the contract with the platform: nothing of it has a default.
 type Options struct {
-	Link       connectors.ClientOptions
+	Link       smtpclient.Options
 	Tags       map[message.Class]string // nil: DefaultTags; a class without a tag is refused
 	Suffix     string                   // appended to the recipient's domain, ".incamail.ch"; empty: none
 	MaxSize    int64                    // octets; 0: MaxSize
@@ -41,7 +42,7 @@ type Options struct {
 
 // Connector is IncaMail as a connectors.Connector.
 type Connector struct {
-	client *connectors.Client
+	client *smtpclient.Client
 	form   connectors.Form
 	suffix string
 }
@@ -66,10 +67,10 @@ func New(o Options) (*Connector, error) {
 	if o.Suffix != "" && !goodSuffix(o.Suffix) {
 		errs = append(errs, errors.New("suffix: a domain that begins with a dot expected, like .incamail.ch"))
 	}
-	if o.Link.Mode == connectors.Opportunistic {
+	if o.Link.Mode == smtpclient.Opportunistic {
 		errs = append(errs, errors.New("mode opportunistic: a platform's certificate must be verified"))
 	}
-	client, err := connectors.NewClient(o.Link)
+	client, err := smtpclient.New(o.Link)
 	if err := errors.Join(append(errs, err, form.Check())...); err != nil {
 		return nil, fmt.Errorf("incamail: %w", err)
 	}

@@ -7,11 +7,12 @@ import (
 	"gatewayd/connectors"
 	"gatewayd/connectors/connectortest"
 	"gatewayd/connectors/incamail"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/message"
 	"gatewayd/policy"
 )
 
-func open(t *testing.T, link connectors.ClientOptions) connectors.Connector {
+func open(t *testing.T, link smtpclient.Options) connectors.Connector {
 	t.Helper()
 	c, err := incamail.New(incamail.Options{Link: link, Vocabulary: policy.DefaultVocabulary()})
 	if err != nil {
@@ -92,15 +93,15 @@ func TestRefusesOtherClasses(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	good := connectors.ClientOptions{Addr: "mgi.incamail.example:25", Hello: "gateway.bl.example"}
+	good := smtpclient.Options{Addr: "mgi.incamail.example:25", Hello: "gateway.bl.example"}
 	for name, o := range map[string]incamail.Options{
-		"no smarthost":   {Link: connectors.ClientOptions{Hello: "h.example"}},
-		"no name":        {Link: connectors.ClientOptions{Addr: good.Addr}},
+		"no smarthost":   {Link: smtpclient.Options{Hello: "h.example"}},
+		"no name":        {Link: smtpclient.Options{Addr: good.Addr}},
 		"empty tag":      {Link: good, Tags: map[message.Class]string{message.Registered: " "}},
 		"shared tag":     {Link: good, Tags: map[message.Class]string{message.Registered: "<c>", message.Confidential: "<c>"}},
 		"odd suffix":     {Link: good, Suffix: "incamail.ch"},
 		"capital suffix": {Link: good, Suffix: ".IncaMail.ch"},
-		"no verifying":   {Link: connectors.ClientOptions{Addr: good.Addr, Hello: good.Hello, Mode: connectors.Opportunistic}},
+		"no verifying":   {Link: smtpclient.Options{Addr: good.Addr, Hello: good.Hello, Mode: smtpclient.Opportunistic}},
 	} {
 		if _, err := incamail.New(o); err == nil {
 			t.Errorf("%s: accepted", name)

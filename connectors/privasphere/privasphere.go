@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/message"
 	"gatewayd/policy"
 )
@@ -39,7 +40,7 @@ const (
 // Options configures the connector. Host, port and account come from the
 // contract with the platform.
 type Options struct {
-	Link            connectors.ClientOptions
+	Link            smtpclient.Options
 	Mode            Mode
 	RegisteredTag   string            // mode subject; empty: class registered is refused
 	RegisteredValue string            // mode header; empty: class registered is refused
@@ -51,7 +52,7 @@ type Options struct {
 
 // Connector is PrivaSphere as a connectors.Connector.
 type Connector struct {
-	client *connectors.Client
+	client *smtpclient.Client
 	form   connectors.Form
 }
 
@@ -79,10 +80,10 @@ func New(o Options) (*Connector, error) {
 	default:
 		errs = append(errs, fmt.Errorf("mode %q: use subject or header", o.Mode))
 	}
-	if o.Link.Mode == connectors.Opportunistic {
+	if o.Link.Mode == smtpclient.Opportunistic {
 		errs = append(errs, errors.New("mode opportunistic: a platform's certificate must be verified"))
 	}
-	client, err := connectors.NewClient(o.Link)
+	client, err := smtpclient.New(o.Link)
 	if err := errors.Join(append(errs, err, form.Check())...); err != nil {
 		return nil, fmt.Errorf("privasphere: %w", err)
 	}

@@ -7,11 +7,12 @@ import (
 	"gatewayd/connectors"
 	"gatewayd/connectors/connectortest"
 	"gatewayd/connectors/privasphere"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/message"
 	"gatewayd/policy"
 )
 
-func bySubject(t *testing.T, link connectors.ClientOptions) connectors.Connector {
+func bySubject(t *testing.T, link smtpclient.Options) connectors.Connector {
 	t.Helper()
 	return newConnector(t, privasphere.Options{Link: link, RegisteredTag: "<egov> ", ConfidentialTag: "<c>", MaxSize: 20_000_000})
 }
@@ -34,7 +35,7 @@ func TestConformanceByHeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the same client as by subject")
 	}
-	connectortest.Run(t, message.Registered, func(t *testing.T, link connectors.ClientOptions) connectors.Connector {
+	connectortest.Run(t, message.Registered, func(t *testing.T, link smtpclient.Options) connectors.Connector {
 		t.Helper()
 		return newConnector(t, privasphere.Options{Link: link, Mode: privasphere.ByHeader, RegisteredValue: "true"})
 	})
@@ -101,14 +102,14 @@ func TestRecipientThatCommands(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	good := connectors.ClientOptions{Addr: "smtp.privasphere.example:25", Hello: "gateway.bl.example"}
+	good := smtpclient.Options{Addr: "smtp.privasphere.example:25", Hello: "gateway.bl.example"}
 	for name, o := range map[string]privasphere.Options{
-		"no smarthost": {Link: connectors.ClientOptions{Hello: "h.example"}},
+		"no smarthost": {Link: smtpclient.Options{Hello: "h.example"}},
 		"unknown mode": {Link: good, Mode: "both"},
 		"shared tag":   {Link: good, RegisteredTag: "<c>", ConfidentialTag: "<c>"},
 		"odd tag":      {Link: good, RegisteredTag: "<r>\r\n"[:4] + "\x00"},
 		"odd value":    {Link: good, Mode: privasphere.ByHeader, RegisteredValue: "a\r\nb"},
-		"no verifying": {Link: connectors.ClientOptions{Addr: good.Addr, Hello: good.Hello, Mode: connectors.Opportunistic}},
+		"no verifying": {Link: smtpclient.Options{Addr: good.Addr, Hello: good.Hello, Mode: smtpclient.Opportunistic}},
 	} {
 		if _, err := privasphere.New(o); err == nil {
 			t.Errorf("%s: accepted", name)

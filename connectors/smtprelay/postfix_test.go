@@ -15,6 +15,7 @@ import (
 
 	"gatewayd/connectors"
 	"gatewayd/connectors/connectortest"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/message"
 )
@@ -167,7 +168,7 @@ func TestPostfix(t *testing.T) {
 	p := startPostfix(t, ca)
 	tlsConfig := connectortest.Trust(ca)
 	tlsConfig.Certificates = append(tlsConfig.Certificates, ca.Issue("gateway.bl.example"))
-	link := connectors.ClientOptions{Addr: p.addr, ServerName: "sink.example", TLS: tlsConfig, Hello: "gateway.bl.example"}
+	link := smtpclient.Options{Addr: p.addr, ServerName: "sink.example", TLS: tlsConfig, Hello: "gateway.bl.example"}
 
 	dots := "first\r\n.\r\n..\r\n.\r\nMAIL FROM:<a@evil.test>\r\n\r\n" + strings.Repeat(strings.Repeat(".", 70)+"\r\n", 2000)
 	for i, body := range []string{connectortest.BodyPart, dots} {

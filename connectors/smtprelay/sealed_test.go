@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/message"
 )
@@ -13,7 +14,7 @@ import (
 // TestSealed: the way for mail that the gateway has encrypted carries nothing
 // else, and registered decisions not at all.
 func TestSealed(t *testing.T) {
-	c, err := smtprelay.New(smtprelay.Options{As: "smime", Sealed: true, Link: connectors.ClientOptions{Addr: "127.0.0.1:1", Hello: "gw.example", Timeouts: connectors.Timeouts{Connect: time.Second}}})
+	c, err := smtprelay.New(smtprelay.Options{As: "smime", Sealed: true, Link: smtpclient.Options{Addr: "127.0.0.1:1", Hello: "gw.example", Timeouts: smtpclient.Timeouts{Connect: time.Second}}})
 	if err != nil {
 		t.Fatal(err)
 	}

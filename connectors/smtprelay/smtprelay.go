@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/message"
 )
 
@@ -40,7 +41,7 @@ type Options struct {
 	// recipient's mail exchangers; of Link then apply Mode (starttls, which
 	// verifies and is the default, or opportunistic), TLS, Hello, Timeouts and
 	// Dial; a login or pins are refused, for they belong to one host.
-	Link     connectors.ClientOptions
+	Link     smtpclient.Options
 	Resolver Resolver // nil: net.DefaultResolver
 	Port     string   // of mail exchangers; empty: 25
 	MaxSize  int64    // octets; 0: only what the peer announces
@@ -53,7 +54,7 @@ type Options struct {
 
 // Connector is ordinary SMTP as a connectors.Connector.
 type Connector struct {
-	client *connectors.Client // to the smarthost; nil: by MX
+	client *smtpclient.Client // to the smarthost; nil: by MX
 	o      Options
 	form   connectors.Form
 }
@@ -73,7 +74,7 @@ func New(o Options) (*Connector, error) {
 	}
 	errs := []error{c.form.Check()}
 	if o.Link.Addr != "" {
-		client, err := connectors.NewClient(o.Link)
+		client, err := smtpclient.New(o.Link)
 		c.client = client
 		errs = append(errs, err)
 	} else {
@@ -97,15 +98,15 @@ func (c *Connector) checkMX() error {
 		errs = append(errs, errors.New("without a smarthost neither login, pins nor server name can be used"))
 	}
 	switch c.o.Link.Mode {
-	case "", connectors.StartTLS, connectors.Opportunistic:
+	case "", smtpclient.StartTLS, smtpclient.Opportunistic:
 	default:
 		errs = append(errs, errors.New("without a smarthost the mode is starttls or opportunistic"))
 	}
-	_, err := connectors.NewClient(c.linkTo("mx.invalid"))
+	_, err := smtpclient.New(c.linkTo("mx.invalid"))
 	return errors.Join(append(errs, err)...)
 }
 
-func (c *Connector) linkTo(host string) connectors.ClientOptions {
+func (c *Connector) linkTo(host string) smtpclient.Options {
 	link := c.o.Link
 	link.Addr = net.JoinHostPort(host, c.o.Port)
 	return link
@@ -147,7 +148,7 @@ func (c *Connector) submit(ctx context.Context, h connectors.Handover) (connecto
 	var res connectors.Result
 	var lastErr error
 	for _, host := range hosts {
-		client, err := connectors.NewClient(c.linkTo(host))
+		client, err := smtpclient.New(c.linkTo(host))
 		if err != nil { // a name from a stranger's zone that is no host name
 			lastErr = &connectors.Error{Step: connectors.StepRoute, Err: err}
 			continue

@@ -10,6 +10,7 @@ import (
 
 	"gatewayd/connectors"
 	"gatewayd/connectors/connectortest"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/message"
 )
@@ -23,7 +24,7 @@ func newRelay(t *testing.T, o smtprelay.Options) connectors.Connector {
 	return c
 }
 
-func toSmarthost(t *testing.T, link connectors.ClientOptions) connectors.Connector {
+func toSmarthost(t *testing.T, link smtpclient.Options) connectors.Connector {
 	t.Helper()
 	return newRelay(t, smtprelay.Options{Link: link})
 }
@@ -177,7 +178,7 @@ func TestMailExchangers(t *testing.T) {
 				o.TLS.Certificates[0], o.Script = ca.Issue(host), script
 				nw.servers[host] = connectortest.NewServer(t, o)
 			}
-			link := connectors.ClientOptions{TLS: connectortest.Trust(ca), Hello: "gateway.bl.example", Dial: nw.dial}
+			link := smtpclient.Options{TLS: connectortest.Trust(ca), Hello: "gateway.bl.example", Dial: nw.dial}
 			_, err := newRelay(t, smtprelay.Options{Link: link, Resolver: c.names}).Submit(t.Context(), connectortest.Letter(message.Normal))
 			if (err == nil) != c.ok || err != nil && connectors.KindOf(err) != c.kind {
 				t.Errorf("error %v, want %v", err, c.kind)
@@ -198,10 +199,10 @@ func TestMailExchangers(t *testing.T) {
 // TestStrangersAreVerified: without a smarthost too, unless the policy of the
 // operator says otherwise.
 func TestStrangersAreVerified(t *testing.T) {
-	for mode, ok := range map[connectors.Mode]bool{"": false, connectors.StartTLS: false, connectors.Opportunistic: true} {
+	for mode, ok := range map[smtpclient.Mode]bool{"": false, smtpclient.StartTLS: false, smtpclient.Opportunistic: true} {
 		srv := connectortest.NewServer(t, connectortest.ServerOptions{})
 		nw := &network{servers: map[string]*connectortest.Server{"a.example": srv}}
-		link := connectors.ClientOptions{Mode: mode, Hello: "gateway.bl.example", Dial: nw.dial}
+		link := smtpclient.Options{Mode: mode, Hello: "gateway.bl.example", Dial: nw.dial}
 		_, err := newRelay(t, smtprelay.Options{Link: link, Resolver: names{mx: mx("a.example")}}).Submit(t.Context(), connectortest.Letter(message.Normal))
 		srv.Wait()
 		if (err == nil) != ok || (len(srv.Transactions()) > 0) != ok {
@@ -211,7 +212,7 @@ func TestStrangersAreVerified(t *testing.T) {
 }
 
 func TestAddressesWithoutRoute(t *testing.T) {
-	c := newRelay(t, smtprelay.Options{Link: connectors.ClientOptions{Hello: "gateway.bl.example"}, Resolver: names{}})
+	c := newRelay(t, smtprelay.Options{Link: smtpclient.Options{Hello: "gateway.bl.example"}, Resolver: names{}})
 	for _, domain := range []string{"[127.0.0.1]", "a_b\u200d.example"} {
 		h := connectortest.Letter(message.Normal)
 		h.To.Domain = domain
@@ -222,8 +223,8 @@ func TestAddressesWithoutRoute(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	direct := connectors.ClientOptions{Hello: "gateway.bl.example"}
-	edit := func(f func(*connectors.ClientOptions)) smtprelay.Options {
+	direct := smtpclient.Options{Hello: "gateway.bl.example"}
+	edit := func(f func(*smtpclient.Options)) smtprelay.Options {
 		o := direct
 		f(&o)
 		return smtprelay.Options{Link: o}
@@ -231,12 +232,12 @@ func TestOptions(t *testing.T) {
 	for name, o := range map[string]smtprelay.Options{
 		"no name":              {},
 		"negative size":        {Link: direct, MaxSize: -1},
-		"odd smarthost":        edit(func(o *connectors.ClientOptions) { o.Addr = "mx" }),
-		"login for strangers":  edit(func(o *connectors.ClientOptions) { o.Login = &connectors.Login{Name: "a"} }),
-		"pins for strangers":   edit(func(o *connectors.ClientOptions) { o.Pins = []connectors.Pin{{}} }),
-		"one name for all":     edit(func(o *connectors.ClientOptions) { o.ServerName = "mx.example" }),
-		"implicit to MX":       edit(func(o *connectors.ClientOptions) { o.Mode = connectors.ImplicitTLS }),
-		"plain to MX":          edit(func(o *connectors.ClientOptions) { o.Mode = connectors.PlainLoopback }),
+		"odd smarthost":        edit(func(o *smtpclient.Options) { o.Addr = "mx" }),
+		"login for strangers":  edit(func(o *smtpclient.Options) { o.Login = &smtpclient.Login{Name: "a"} }),
+		"pins for strangers":   edit(func(o *smtpclient.Options) { o.Pins = []smtpclient.Pin{{}} }),
+		"one name for all":     edit(func(o *smtpclient.Options) { o.ServerName = "mx.example" }),
+		"implicit to MX":       edit(func(o *smtpclient.Options) { o.Mode = smtpclient.ImplicitTLS }),
+		"plain to MX":          edit(func(o *smtpclient.Options) { o.Mode = smtpclient.PlainLoopback }),
 		"port that is not one": {Link: direct, Port: "2 5\r\n"},
 	} {
 		if _, err := smtprelay.New(o); err == nil {

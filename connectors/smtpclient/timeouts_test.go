@@ -1,4 +1,4 @@
-package connectors_test
+package smtpclient_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatewayd/connectors"
+	"gatewayd/connectors/smtpclient"
 )
 
 // TestTimeouts runs the defaults of RFC 5321 section 4.5.3.2 on a virtual
@@ -80,8 +81,8 @@ func sendToScript(t *testing.T, lines []string, reads bool) error {
 		}
 	}()
 	defer theirs.Close()
-	c, err := connectors.NewClient(connectors.ClientOptions{
-		Addr: "127.0.0.1:25", Hello: "gateway.bl.example", Mode: connectors.PlainLoopback,
+	c, err := smtpclient.New(smtpclient.Options{
+		Addr: "127.0.0.1:25", Hello: "gateway.bl.example", Mode: smtpclient.PlainLoopback,
 		Dial: func(context.Context, string, string) (net.Conn, error) { return ours, nil },
 	})
 	if err != nil {
@@ -114,8 +115,8 @@ func TestStreams(t *testing.T) {
 	got := make(chan int64, 1)
 	ours, theirs := net.Pipe()
 	go func() { got <- swallow(theirs) }()
-	c, err := connectors.NewClient(connectors.ClientOptions{
-		Addr: "127.0.0.1:25", Hello: "gateway.bl.example", Mode: connectors.PlainLoopback,
+	c, err := smtpclient.New(smtpclient.Options{
+		Addr: "127.0.0.1:25", Hello: "gateway.bl.example", Mode: smtpclient.PlainLoopback,
 		Dial: func(context.Context, string, string) (net.Conn, error) { return ours, nil },
 	})
 	if err != nil {

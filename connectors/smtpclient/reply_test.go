@@ -1,4 +1,4 @@
-package connectors
+package smtpclient
 
 import (
 	"bufio"
@@ -65,22 +65,6 @@ func TestReplyTextIsBounded(t *testing.T) {
 	}
 }
 
-func TestRemoteID(t *testing.T) {
-	for text, want := range map[string]string{
-		"Ok: queued as 4XyZ12":                  "4XyZ12",
-		"accepted as 01hx5v9n3c7t2m4k8q0zj":     "01hx5v9n3c7t2m4k8q0zj",
-		"OK id=1rABCD-000-xyz":                  "1rABCD-000-xyz",
-		"Ok: queued as ABC; thanks":             "ABC",
-		"ok":                                    "",
-		"queued as ":                            "",
-		"queued as " + strings.Repeat("x", 101): "",
-	} {
-		if got := remoteID(text); got != want {
-			t.Errorf("remoteID(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
-
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "550 5.1.1 x\n", "\xff\xfe", "354", "421 4.7.0 \x1b[0m\r\n"} {
 		f.Add(s)
@@ -100,6 +84,5 @@ func FuzzReply(f *testing.F) {
 		if r.Enhanced != "" && int(r.Enhanced[0]-'0') != r.class() {
 			t.Fatalf("status %q with code %d", r.Enhanced, r.Code)
 		}
-		remoteID(text)
 	})
 }

@@ -1,12 +1,14 @@
-package connectors
+package smtpclient
 
 import (
 	"fmt"
 	"strings"
+
+	"gatewayd/connectors"
 )
 
 // mailParams writes RET and ENVID (RFC 3461 sections 4.3 and 4.4).
-func (d DSN) mailParams() string {
+func mailParams(d connectors.DSN) string {
 	var s string
 	if ret := strings.ToUpper(d.Ret); ret == "FULL" || ret == "HDRS" {
 		s += " RET=" + ret
@@ -19,7 +21,7 @@ func (d DSN) mailParams() string {
 
 // rcptParams writes NOTIFY and ORCPT (RFC 3461 sections 4.1 and 4.2). An ORCPT
 // outside US-ASCII would need the form of RFC 6533 and is left out.
-func (d DSN) rcptParams() string {
+func rcptParams(d connectors.DSN) string {
 	var s string
 	if n := notify(d.Notify); n != "" {
 		s += " NOTIFY=" + n

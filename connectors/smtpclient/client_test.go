@@ -1,4 +1,4 @@
-package connectors_test
+package smtpclient_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"gatewayd/connectors"
 	"gatewayd/connectors/connectortest"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/message"
 )
 
@@ -34,7 +35,7 @@ func note(t *testing.T, from, to, msg string) connectors.Mail {
 const plainNote = "From: a@bl.example\r\nSubject: x\r\n\r\nInhalt\r\n"
 
 // send sends one mail to a server and returns what the server has.
-func send(t *testing.T, o connectortest.ServerOptions, edit func(*connectors.ClientOptions), m connectors.Mail) (*connectortest.Server, connectors.Sent, error) {
+func send(t *testing.T, o connectortest.ServerOptions, edit func(*smtpclient.Options), m connectors.Mail) (*connectortest.Server, connectors.Sent, error) {
 	t.Helper()
 	ca := connectortest.NewCA(t)
 	if o.TLS == nil {
@@ -45,7 +46,7 @@ func send(t *testing.T, o connectortest.ServerOptions, edit func(*connectors.Cli
 	if edit != nil {
 		edit(&link)
 	}
-	c, err := connectors.NewClient(link)
+	c, err := smtpclient.New(link)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func TestClientCertificate(t *testing.T) {
 		if with {
 			link.TLS.Certificates = []tls.Certificate{ca.Issue("gateway.bl.example")}
 		}
-		c, err := connectors.NewClient(link)
+		c, err := smtpclient.New(link)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,17 +190,17 @@ func TestPins(t *testing.T) {
 	ca := connectortest.NewCA(t)
 	o := connectortest.Friendly(ca)
 	for name, c := range map[string]struct {
-		pin connectors.Pin
+		pin smtpclient.Pin
 		ok  bool
 	}{
-		"leaf":    {connectors.PinOf(o.TLS.Certificates[0].Leaf), true},
-		"issuer":  {connectors.PinOf(ca.Certificate()), true},
-		"another": {connectors.PinOf(connectortest.NewCA(t).Certificate()), false},
+		"leaf":    {smtpclient.PinOf(o.TLS.Certificates[0].Leaf), true},
+		"issuer":  {smtpclient.PinOf(ca.Certificate()), true},
+		"another": {smtpclient.PinOf(connectortest.NewCA(t).Certificate()), false},
 	} {
 		srv := connectortest.NewServer(t, o)
 		link := connectortest.Link(ca, srv)
-		link.Pins = []connectors.Pin{c.pin}
-		client, err := connectors.NewClient(link)
+		link.Pins = []smtpclient.Pin{c.pin}
+		client, err := smtpclient.New(link)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +217,7 @@ func TestPins(t *testing.T) {
 
 func TestOpportunistic(t *testing.T) {
 	m := note(t, "a@bl.example", "b@example.ch", plainNote)
-	opportunistic := func(o *connectors.ClientOptions) { o.Mode, o.Login = connectors.Opportunistic, nil }
+	opportunistic := func(o *smtpclient.Options) { o.Mode, o.Login = smtpclient.Opportunistic, nil }
 	other := connectortest.Friendly(connectortest.NewCA(t))
 	srv, _, err := send(t, other, opportunistic, m)
 	if err != nil || strings.Contains(srv.Clear(), "MAIL") {
@@ -225,7 +226,7 @@ func TestOpportunistic(t *testing.T) {
 	plain := connectortest.NewServer(t, connectortest.ServerOptions{})
 	link := connectortest.Link(connectortest.NewCA(t), plain)
 	opportunistic(&link)
-	c, err := connectors.NewClient(link)
+	c, err := smtpclient.New(link)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,39 +236,39 @@ func TestOpportunistic(t *testing.T) {
 }
 
 func TestClientOptions(t *testing.T) {
-	good := connectors.ClientOptions{Addr: "mx.example.ch:25", Hello: "gateway.bl.example"}
-	if _, err := connectors.NewClient(good); err != nil {
+	good := smtpclient.Options{Addr: "mx.example.ch:25", Hello: "gateway.bl.example"}
+	if _, err := smtpclient.New(good); err != nil {
 		t.Fatal(err)
 	}
-	for name, edit := range map[string]func(*connectors.ClientOptions){
-		"no address":            func(o *connectors.ClientOptions) { o.Addr = "" },
-		"no port":               func(o *connectors.ClientOptions) { o.Addr = "mx.example.ch" },
-		"no host":               func(o *connectors.ClientOptions) { o.Addr = ":25" },
-		"no hello":              func(o *connectors.ClientOptions) { o.Hello = "" },
-		"hello with a line end": func(o *connectors.ClientOptions) { o.Hello = "a\r\nMAIL" },
-		"unknown mode":          func(o *connectors.ClientOptions) { o.Mode = "plain" },
-		"plain to another host": func(o *connectors.ClientOptions) { o.Mode = connectors.PlainLoopback },
-		"plain to a like name": func(o *connectors.ClientOptions) {
-			o.Mode, o.Addr = connectors.PlainLoopback, "localhost.example.ch:25"
+	for name, edit := range map[string]func(*smtpclient.Options){
+		"no address":            func(o *smtpclient.Options) { o.Addr = "" },
+		"no port":               func(o *smtpclient.Options) { o.Addr = "mx.example.ch" },
+		"no host":               func(o *smtpclient.Options) { o.Addr = ":25" },
+		"no hello":              func(o *smtpclient.Options) { o.Hello = "" },
+		"hello with a line end": func(o *smtpclient.Options) { o.Hello = "a\r\nMAIL" },
+		"unknown mode":          func(o *smtpclient.Options) { o.Mode = "plain" },
+		"plain to another host": func(o *smtpclient.Options) { o.Mode = smtpclient.PlainLoopback },
+		"plain to a like name": func(o *smtpclient.Options) {
+			o.Mode, o.Addr = smtpclient.PlainLoopback, "localhost.example.ch:25"
 		},
-		"no verification": func(o *connectors.ClientOptions) { o.TLS = &tls.Config{InsecureSkipVerify: true} },
-		"login in clear": func(o *connectors.ClientOptions) {
-			o.Mode, o.Addr, o.Login = connectors.PlainLoopback, "127.0.0.1:25", &connectors.Login{Name: "a"}
+		"no verification": func(o *smtpclient.Options) { o.TLS = &tls.Config{InsecureSkipVerify: true} },
+		"login in clear": func(o *smtpclient.Options) {
+			o.Mode, o.Addr, o.Login = smtpclient.PlainLoopback, "127.0.0.1:25", &smtpclient.Login{Name: "a"}
 		},
-		"login to strangers": func(o *connectors.ClientOptions) {
-			o.Mode, o.Login = connectors.Opportunistic, &connectors.Login{Name: "a"}
+		"login to strangers": func(o *smtpclient.Options) {
+			o.Mode, o.Login = smtpclient.Opportunistic, &smtpclient.Login{Name: "a"}
 		},
-		"login without name":     func(o *connectors.ClientOptions) { o.Login = &connectors.Login{} },
-		"login with NUL":         func(o *connectors.ClientOptions) { o.Login = &connectors.Login{Name: "a", Password: "b\x00c"} },
-		"pins without a meaning": func(o *connectors.ClientOptions) { o.Mode, o.Pins = connectors.Opportunistic, []connectors.Pin{{}} },
+		"login without name":     func(o *smtpclient.Options) { o.Login = &smtpclient.Login{} },
+		"login with NUL":         func(o *smtpclient.Options) { o.Login = &smtpclient.Login{Name: "a", Password: "b\x00c"} },
+		"pins without a meaning": func(o *smtpclient.Options) { o.Mode, o.Pins = smtpclient.Opportunistic, []smtpclient.Pin{{}} },
 	} {
 		o := good
 		edit(&o)
-		if _, err := connectors.NewClient(o); err == nil {
+		if _, err := smtpclient.New(o); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := connectors.NewClient(connectors.ClientOptions{Mode: "x"}); err == nil || strings.Count(err.Error(), "\n") < 2 {
+	if _, err := smtpclient.New(smtpclient.Options{Mode: "x"}); err == nil || strings.Count(err.Error(), "\n") < 2 {
 		t.Errorf("not every mistake is reported: %v", err)
 	}
 }
@@ -281,8 +282,8 @@ func TestPlainLoopbackElsewhere(t *testing.T) {
 		_, err := theirs.Read(make([]byte, 1))
 		heard <- err
 	}()
-	c, err := connectors.NewClient(connectors.ClientOptions{
-		Addr: "localhost:25", Hello: "gateway.bl.example", Mode: connectors.PlainLoopback,
+	c, err := smtpclient.New(smtpclient.Options{
+		Addr: "localhost:25", Hello: "gateway.bl.example", Mode: smtpclient.PlainLoopback,
 		Dial: func(context.Context, string, string) (net.Conn, error) { return elsewhere{ours}, nil },
 	})
 	if err != nil {
@@ -325,7 +326,7 @@ func TestNothingInClear(t *testing.T) {
 						script[connectors.StepStartTLS] = connectortest.Action{Reply: reply, Cut: true}
 					}
 					srv := connectortest.NewServer(t, connectortest.ServerOptions{TLS: cfg, Offers: offer, Script: script})
-					c, err := connectors.NewClient(connectortest.Link(ca, srv))
+					c, err := smtpclient.New(connectortest.Link(ca, srv))
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -1,4 +1,4 @@
-package connectors
+package smtpclient
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"gatewayd/connectors"
 	"gatewayd/message"
 )
 
@@ -22,7 +23,7 @@ import (
 // the connection under it, so that no step can outlast its caller.
 type session struct {
 	ctx    context.Context
-	o      *ClientOptions
+	o      *Options
 	tls    *tls.Config
 	raw    net.Conn // the TCP connection; closing it ends everything
 	conn   net.Conn // raw, or TLS over it
@@ -37,11 +38,11 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	defer cancel()
 	conn, err := c.o.Dial(dialCtx, "tcp", c.o.Addr)
 	if err != nil {
-		return nil, &Error{Step: StepConnect, Err: LookupError(err)}
+		return nil, &connectors.Error{Step: connectors.StepConnect, Err: connectors.LookupError(err)}
 	}
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok && c.o.Mode == PlainLoopback && !tcp.IP.IsLoopback() {
 		conn.Close()
-		return nil, Refuse(StepConnect, "5.7.10", "plain connection to another machine refused")
+		return nil, connectors.Refuse(connectors.StepConnect, "5.7.10", "plain connection to another machine refused")
 	}
 	s := &session{ctx: ctx, o: &c.o, tls: c.tls, raw: conn}
 	s.use(conn)
@@ -64,7 +65,7 @@ func (s *session) close() {
 // quit says goodbye where the dialogue is in order; the outcome is known
 // already and whatever happens now changes nothing.
 func (s *session) quit(err error) {
-	if e, ok := errors.AsType[*Error](err); ok && e.Code == 0 {
+	if e, ok := errors.AsType[*connectors.Error](err); ok && e.Code == 0 {
 		return
 	}
 	s.deadline(s.o.Timeouts.Quit)
@@ -84,7 +85,7 @@ func (s *session) begin() error {
 		}
 	}
 	s.deadline(s.o.Timeouts.Command)
-	if _, err := s.reply(StepBanner, 220); err != nil {
+	if _, err := s.reply(connectors.StepBanner, 220); err != nil {
 		return err
 	}
 	if err := s.hello(); err != nil {
@@ -96,13 +97,13 @@ func (s *session) begin() error {
 		}
 	}
 	if s.o.Mode.verified() && !s.secure {
-		return &Error{Step: StepTLS, Err: errors.New("connection is not secure")}
+		return &connectors.Error{Step: connectors.StepTLS, Err: errors.New("connection is not secure")}
 	}
 	return s.auth()
 }
 
 func (s *session) hello() error {
-	r, err := s.command(StepHello, s.o.Timeouts.Command, 250, "EHLO "+s.o.Hello)
+	r, err := s.command(connectors.StepHello, s.o.Timeouts.Command, 250, "EHLO "+s.o.Hello)
 	if err != nil {
 		return err
 	}
@@ -122,13 +123,13 @@ func (s *session) startTLS() error {
 		if s.o.Mode == Opportunistic {
 			return nil
 		}
-		return &Error{Step: StepStartTLS, Err: errors.New("the peer offers no STARTTLS")}
+		return &connectors.Error{Step: connectors.StepStartTLS, Err: errors.New("the peer offers no STARTTLS")}
 	}
-	if _, err := s.command(StepStartTLS, s.o.Timeouts.Command, 220, "STARTTLS"); err != nil {
+	if _, err := s.command(connectors.StepStartTLS, s.o.Timeouts.Command, 220, "STARTTLS"); err != nil {
 		return err
 	}
 	if s.br.Buffered() > 0 { // injected in clear, meant to be read as said under TLS
-		return &Error{Step: StepStartTLS, Err: errors.New("the peer sent octets behind its reply to STARTTLS")}
+		return &connectors.Error{Step: connectors.StepStartTLS, Err: errors.New("the peer sent octets behind its reply to STARTTLS")}
 	}
 	if err := s.handshake(); err != nil {
 		return err
@@ -140,7 +141,7 @@ func (s *session) handshake() error {
 	s.deadline(s.o.Timeouts.TLS)
 	conn := tls.Client(s.raw, s.tls)
 	if err := conn.HandshakeContext(s.ctx); err != nil {
-		return s.fail(StepTLS, err)
+		return s.fail(connectors.StepTLS, err)
 	}
 	s.secure = true
 	s.use(conn)
@@ -163,15 +164,15 @@ func (s *session) auth() error {
 	case slices.Contains(mechs, "LOGIN"):
 		says = []string{"AUTH LOGIN", b64(name), b64(password)}
 	default:
-		return &Error{Step: StepAuth, Err: errors.New("the peer offers neither AUTH PLAIN nor AUTH LOGIN")}
+		return &connectors.Error{Step: connectors.StepAuth, Err: errors.New("the peer offers neither AUTH PLAIN nor AUTH LOGIN")}
 	}
 	for i, say := range says {
 		want := 334
 		if i == len(says)-1 {
 			want = 235
 		}
-		if _, err := s.command(StepAuth, s.o.Timeouts.Command, want, say); err != nil {
-			if e, ok := errors.AsType[*Error](err); ok {
+		if _, err := s.command(connectors.StepAuth, s.o.Timeouts.Command, want, say); err != nil {
+			if e, ok := errors.AsType[*connectors.Error](err); ok {
 				e.Text = ""
 			}
 			return err
@@ -181,30 +182,30 @@ func (s *session) auth() error {
 }
 
 // transact says MAIL, RCPT, DATA and the message.
-func (s *session) transact(m Mail, f shape) (Sent, error) {
+func (s *session) transact(m connectors.Mail, f shape) (connectors.Sent, error) {
 	mail, rcpt, dsn, err := s.params(m, f)
 	if err != nil {
-		return Sent{}, err
+		return connectors.Sent{}, err
 	}
-	if _, err := s.command(StepMail, s.o.Timeouts.Command, 250, mail); err != nil {
-		return Sent{}, err
+	if _, err := s.command(connectors.StepMail, s.o.Timeouts.Command, 250, mail); err != nil {
+		return connectors.Sent{}, err
 	}
-	if _, err := s.command(StepRcpt, s.o.Timeouts.Command, 250, rcpt); err != nil {
-		return Sent{}, err
+	if _, err := s.command(connectors.StepRcpt, s.o.Timeouts.Command, 250, rcpt); err != nil {
+		return connectors.Sent{}, err
 	}
-	if _, err := s.command(StepData, s.o.Timeouts.Data, 354, "DATA"); err != nil {
-		return Sent{}, err
+	if _, err := s.command(connectors.StepData, s.o.Timeouts.Data, 354, "DATA"); err != nil {
+		return connectors.Sent{}, err
 	}
 	if err := s.data(m, f); err != nil {
-		return Sent{}, err
+		return connectors.Sent{}, err
 	}
 	r, err := s.dot()
-	return Sent{Reply: r, DSN: dsn && err == nil}, err
+	return connectors.Sent{Reply: r.Text(), DSN: dsn && err == nil}, err
 }
 
 // params composes the two commands from what the peer offers. What the message
 // needs and the peer lacks is Permanent: no later attempt changes it.
-func (s *session) params(m Mail, f shape) (mail, rcpt string, dsn bool, err error) {
+func (s *session) params(m connectors.Mail, f shape) (mail, rcpt string, dsn bool, err error) {
 	from, to, err := s.addresses(m, &f)
 	if err != nil {
 		return "", "", false, err
@@ -212,7 +213,7 @@ func (s *session) params(m Mail, f shape) (mail, rcpt string, dsn bool, err erro
 	mail, rcpt = "MAIL FROM:<"+from+">", "RCPT TO:<"+to+">"
 	if limit, ok := s.ext["SIZE"]; ok { // RFC 1870
 		if n, err := strconv.ParseInt(limit, 10, 64); err == nil && n > 0 && f.size > n {
-			return "", "", false, Refuse(StepMail, "5.3.4", "the message is larger than the next system takes")
+			return "", "", false, connectors.Refuse(connectors.StepMail, "5.3.4", "the message is larger than the next system takes")
 		}
 		mail += " SIZE=" + strconv.FormatInt(f.size, 10)
 	}
@@ -221,23 +222,23 @@ func (s *session) params(m Mail, f shape) (mail, rcpt string, dsn bool, err erro
 	}
 	if f.eight {
 		if _, ok := s.ext["8BITMIME"]; !ok {
-			return "", "", false, Refuse(StepMail, "5.6.3", "the message holds 8-bit data and the next system takes none (8BITMIME)")
+			return "", "", false, connectors.Refuse(connectors.StepMail, "5.6.3", "the message holds 8-bit data and the next system takes none (8BITMIME)")
 		}
 		mail += " BODY=8BITMIME"
 	}
 	if _, ok := s.ext["DSN"]; ok && m.DSN != nil {
-		mail, rcpt, dsn = mail+m.DSN.mailParams(), rcpt+m.DSN.rcptParams(), true
+		mail, rcpt, dsn = mail+mailParams(*m.DSN), rcpt+rcptParams(*m.DSN), true
 	}
 	return mail, rcpt, dsn, nil
 }
 
 // addresses writes both addresses. Without SMTPUTF8 a domain of a country's own
 // letters still travels as A-label (RFC 5891); a local part has no such form.
-func (s *session) addresses(m Mail, f *shape) (from, to string, err error) {
+func (s *session) addresses(m connectors.Mail, f *shape) (from, to string, err error) {
 	if _, ok := s.ext["SMTPUTF8"]; ok || !f.utf8 {
 		return m.From.String(), m.To.String(), nil
 	}
-	refusal := Refuse(StepMail, "5.6.7", "the message needs SMTPUTF8 and the next system does not offer it")
+	refusal := connectors.Refuse(connectors.StepMail, "5.6.7", "the message needs SMTPUTF8 and the next system does not offer it")
 	if m.UTF8 && !isASCII(m.Header) {
 		return "", "", refusal
 	}
@@ -265,11 +266,11 @@ func asciiAddress(a message.Address) (message.Address, bool) {
 
 // data streams the message. It never says the final dot: when anything is wrong
 // the connection is cut and the peer has only a part.
-func (s *session) data(m Mail, f shape) error {
+func (s *session) data(m connectors.Mail, f shape) error {
 	w := &blockWriter{s: s}
 	out := bufio.NewWriterSize(w, 32<<10)
 	st := &stuffer{w: out}
-	err := m.writeTo(st)
+	err := writeTo(st, m)
 	if err == nil {
 		err = out.Flush()
 	}
@@ -277,9 +278,9 @@ func (s *session) data(m Mail, f shape) error {
 	case w.failed:
 		return s.brokenData(err)
 	case err != nil:
-		return &Error{Step: StepData, Err: fmt.Errorf("read message: %w", err)}
+		return &connectors.Error{Step: connectors.StepData, Err: fmt.Errorf("read message: %w", err)}
 	case st.size != f.size:
-		return &Error{Step: StepData, Err: errors.New("message changed between two readings")}
+		return &connectors.Error{Step: connectors.StepData, Err: errors.New("message changed between two readings")}
 	}
 	return nil
 }
@@ -290,10 +291,10 @@ func (s *session) brokenData(err error) error {
 	if s.ctx.Err() == nil {
 		s.deadline(s.o.Timeouts.Quit)
 		if r, rerr := readReply(s.br); rerr == nil && r.class() >= 4 {
-			return refused(StepData, r)
+			return refused(connectors.StepData, r)
 		}
 	}
-	return s.fail(StepData, err)
+	return s.fail(connectors.StepData, err)
 }
 
 // blockWriter gives every write its own deadline: a peer that stops reading
@@ -314,7 +315,7 @@ func (w *blockWriter) Write(p []byte) (int, error) {
 // whether the peer has the message.
 func (s *session) dot() (Reply, error) {
 	if s.ctx.Err() != nil { // still on this side of the dot
-		return Reply{}, s.fail(StepData, s.ctx.Err())
+		return Reply{}, s.fail(connectors.StepData, s.ctx.Err())
 	}
 	s.deadline(s.o.Timeouts.Dot)
 	_, err := s.conn.Write([]byte(".\r\n"))
@@ -324,19 +325,19 @@ func (s *session) dot() (Reply, error) {
 	}
 	switch {
 	case err != nil:
-		return Reply{}, &Error{Kind: Unclear, Step: StepDot, Err: s.cause(err)}
+		return Reply{}, &connectors.Error{Kind: connectors.Unclear, Step: connectors.StepDot, Err: s.cause(err)}
 	case r.class() == 2:
 		return r, nil
 	case r.class() == 3: // no answer to the end of data
-		return Reply{}, &Error{Kind: Unclear, Step: StepDot, Err: fmt.Errorf("%w: code %d", errReply, r.Code)}
+		return Reply{}, &connectors.Error{Kind: connectors.Unclear, Step: connectors.StepDot, Err: fmt.Errorf("%w: code %d", errReply, r.Code)}
 	}
-	return Reply{}, refused(StepDot, r)
+	return Reply{}, refused(connectors.StepDot, r)
 }
 
 // command says one line and reads its reply.
-func (s *session) command(step Step, timeout time.Duration, want int, line string) (Reply, error) {
+func (s *session) command(step connectors.Step, timeout time.Duration, want int, line string) (Reply, error) {
 	if strings.IndexFunc(line, isControl) >= 0 {
-		return Reply{}, Refuse(step, "5.1.3", "a command would hold a control character")
+		return Reply{}, connectors.Refuse(step, "5.1.3", "a command would hold a control character")
 	}
 	s.deadline(timeout)
 	if _, err := s.conn.Write([]byte(line + "\r\n")); err != nil {
@@ -347,7 +348,7 @@ func (s *session) command(step Step, timeout time.Duration, want int, line strin
 
 // reply reads a reply and compares it: 2xx stands for 250 in general (251 is
 // success too, RFC 5321 section 3.4), the other codes are exact.
-func (s *session) reply(step Step, want int) (Reply, error) {
+func (s *session) reply(step connectors.Step, want int) (Reply, error) {
 	r, err := readReply(s.br)
 	if err != nil {
 		return Reply{}, s.fail(step, err)
@@ -359,7 +360,9 @@ func (s *session) reply(step Step, want int) (Reply, error) {
 }
 
 // fail makes a Temporary error.
-func (s *session) fail(step Step, err error) *Error { return &Error{Step: step, Err: s.cause(err)} }
+func (s *session) fail(step connectors.Step, err error) *connectors.Error {
+	return &connectors.Error{Step: step, Err: s.cause(err)}
+}
 
 // cause prefers the end of the context to the closed connection that follows
 // from it.
@@ -373,14 +376,25 @@ func (s *session) cause(err error) error {
 // refused makes the error of a reply: 5xx about the message is Permanent,
 // everything else Temporary. Replies about the link, and those that ask for
 // authentication or TLS (RFC 4954 section 6), are a matter of configuration.
-func refused(step Step, r Reply) *Error {
-	e := &Error{Step: step, Code: r.Code, Enhanced: r.Enhanced, Text: r.Text()}
+func refused(step connectors.Step, r Reply) *connectors.Error {
+	e := &connectors.Error{Step: step, Code: r.Code, Enhanced: r.Enhanced, Text: r.Text()}
 	switch r.Code {
 	case 530, 534, 535, 538:
 		return e
 	}
-	if r.class() == 5 && !step.linkOnly() {
-		e.Kind = Permanent
+	if r.class() == 5 && !linkOnly(step) {
+		e.Kind = connectors.Permanent
 	}
 	return e
+}
+
+// linkOnly reports whether a failure at this step speaks about the link and not
+// about the message. Whatever code the peer gives there, the message waits: a
+// wrong password or an unwilling host must not bounce a decision.
+func linkOnly(s connectors.Step) bool {
+	switch s {
+	case connectors.StepConnect, connectors.StepBanner, connectors.StepHello, connectors.StepStartTLS, connectors.StepTLS, connectors.StepAuth:
+		return true
+	}
+	return false
 }

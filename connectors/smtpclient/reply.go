@@ -1,4 +1,4 @@
-package connectors
+package smtpclient
 
 import (
 	"bufio"
@@ -130,23 +130,4 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// remoteID finds the next system's own id in the reply to the final dot. The
-// forms are those of the systems we meet: Postfix, gatewayd, Exim, Sendmail.
-func remoteID(text string) string {
-	for _, mark := range []string{"queued as ", "accepted as ", " id="} {
-		_, after, ok := strings.Cut(" "+text, mark)
-		if !ok {
-			continue
-		}
-		id := after
-		if i := strings.IndexAny(id, " ;,)"); i >= 0 {
-			id = id[:i]
-		}
-		if id != "" && len(id) <= 100 {
-			return strings.TrimSuffix(id, ".")
-		}
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package connectors
+package smtpclient
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"gatewayd/connectors"
 	"gatewayd/message"
 )
 
@@ -78,8 +79,8 @@ func (t Timeouts) withDefaults() Timeouts {
 // DialFunc opens a TCP connection; net.Dialer.DialContext is the usual one.
 type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// ClientOptions configures a Client.
-type ClientOptions struct {
+// Options configures a Client.
+type Options struct {
 	Addr       string      // host:port
 	ServerName string      // name the peer's certificate must carry; empty: the host of Addr
 	Mode       Mode        // empty: StartTLS
@@ -94,12 +95,12 @@ type ClientOptions struct {
 // Client sends one message in one SMTP transaction over one connection. It may
 // be used by several goroutines at once.
 type Client struct {
-	o   ClientOptions
+	o   Options
 	tls *tls.Config
 }
 
-// NewClient checks the options; all mistakes are reported together.
-func NewClient(o ClientOptions) (*Client, error) {
+// New checks the options; all mistakes are reported together.
+func New(o Options) (*Client, error) {
 	host, port, err := net.SplitHostPort(o.Addr)
 	var errs []error
 	if err != nil || host == "" || !plainWord(host) || !isPort(port) {
@@ -131,7 +132,7 @@ func isPort(s string) bool {
 	return err == nil && n > 0
 }
 
-func checkMode(o ClientOptions) error {
+func checkMode(o Options) error {
 	switch o.Mode {
 	case StartTLS, ImplicitTLS, Opportunistic:
 	case PlainLoopback:
@@ -150,7 +151,7 @@ func checkMode(o ClientOptions) error {
 	return nil
 }
 
-func checkLogin(o ClientOptions) error {
+func checkLogin(o Options) error {
 	switch {
 	case o.Login == nil:
 		return nil
@@ -177,7 +178,7 @@ func isLoopback(addr string) bool {
 
 // tlsConfig makes the configuration of a connection: at least TLS 1.2, and in
 // verified modes a pin check that also runs when a session is resumed.
-func tlsConfig(o ClientOptions) *tls.Config {
+func tlsConfig(o Options) *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.TLS != nil {
 		cfg = o.TLS.Clone()
@@ -216,48 +217,24 @@ func pinned(chains [][]*x509.Certificate, pins []Pin) bool {
 	return false
 }
 
-// Mail is one message for one recipient, as the client sends it.
-type Mail struct {
-	From, To message.Address
-	Header   []byte        // every field as it leaves, and the blank line
-	Body     io.ReadSeeker // the body part starts at offset Start and goes to the end
-	Start    int64
-	UTF8     bool // the submitter asked for SMTPUTF8
-	DSN      *DSN // nil: ask for nothing
-}
-
-// DSN holds the parameters of RFC 3461 as their decoded values. They are passed
-// on where the peer offers DSN.
-type DSN struct {
-	EnvID, Ret string
-	Notify     []string
-	ORcpt      string
-}
-
-// Sent tells how a message was taken over.
-type Sent struct {
-	Reply Reply // to the final dot
-	DSN   bool  // the peer took the DSN parameters
-}
-
 // Send hands the message over in one transaction. A nil error means a 2xx reply
 // to the final dot. Errors are *Error: before the final dot Temporary or
 // Permanent, from the final dot on Unclear unless the peer answered. The end of
 // ctx cuts the connection at once, in whatever step.
-func (c *Client) Send(ctx context.Context, m Mail) (Sent, error) {
+func (c *Client) Send(ctx context.Context, m connectors.Mail) (connectors.Sent, error) {
 	shape, err := inspect(m)
 	if err != nil {
-		return Sent{}, err
+		return connectors.Sent{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeouts.Whole)
 	defer cancel()
 	s, err := c.connect(ctx)
 	if err != nil {
-		return Sent{}, err
+		return connectors.Sent{}, err
 	}
 	defer s.close()
 	if err := s.begin(); err != nil {
-		return Sent{}, err
+		return connectors.Sent{}, err
 	}
 	sent, err := s.transact(m, shape)
 	s.quit(err)
@@ -273,28 +250,28 @@ type shape struct {
 
 // inspect reads the message once from end to end: irregular line ends and
 // unreadable bodies are found before the peer hears of the message.
-func inspect(m Mail) (shape, error) {
+func inspect(m connectors.Mail) (shape, error) {
 	for _, a := range []message.Address{m.From, m.To} {
 		if !sendable(a) {
-			return shape{}, Refuse(StepMessage, "5.1.3", "an address can't be written in SMTP")
+			return shape{}, connectors.Refuse(connectors.StepMessage, "5.1.3", "an address can't be written in SMTP")
 		}
 	}
 	if m.To.IsNull() {
-		return shape{}, Refuse(StepMessage, "5.1.3", "there is no recipient")
+		return shape{}, connectors.Refuse(connectors.StepMessage, "5.1.3", "there is no recipient")
 	}
 	count := &stuffer{w: io.Discard}
-	if err := m.writeTo(count); err != nil {
+	if err := writeTo(count, m); err != nil {
 		if errors.Is(err, errIrregular) {
-			return shape{}, Refuse(StepMessage, "5.6.0", errIrregular.Error())
+			return shape{}, connectors.Refuse(connectors.StepMessage, "5.6.0", errIrregular.Error())
 		}
-		return shape{}, &Error{Step: StepMessage, Err: fmt.Errorf("read message: %w", err)}
+		return shape{}, &connectors.Error{Step: connectors.StepMessage, Err: fmt.Errorf("read message: %w", err)}
 	}
 	utf8 := !m.From.IsASCII() || !m.To.IsASCII() || (m.UTF8 && !isASCII(m.Header))
 	return shape{size: count.size, eight: count.eight, utf8: utf8}, nil
 }
 
 // writeTo writes header and body part and ends the last line.
-func (m Mail) writeTo(s *stuffer) error {
+func writeTo(s *stuffer, m connectors.Mail) error {
 	if _, err := m.Body.Seek(m.Start, io.SeekStart); err != nil {
 		return err
 	}
