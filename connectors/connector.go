@@ -11,8 +11,9 @@ import (
 type Connector interface {
 	// Name is the name under which decisions and routes know it ("incamail").
 	Name() string
-	// Submit tries once and never repeats by itself. A nil error means that the
-	// next system has taken the message over (SMTP 2xx to the final dot). Any
+	// Submit tries once and never repeats by itself what the next system may have
+	// taken. A nil error means that it has taken the message over (SMTP 2xx to the
+	// final dot). Any
 	// other error is read with KindOf. The Result is filled as far as it is
 	// known, also beside an error: SentAs is set as soon as the final dot may
 	// have left.
@@ -30,8 +31,8 @@ type Handover struct {
 	To       message.Address // on this platform: what RCPT TO says
 	Received string          // trace field to put on top (RFC 5321 section 4.4); "" for none
 	// Body is the whole message as accepted, header and body part, at offset 0.
-	// It is read twice (once to look, once to send) and never held in memory
-	// whole.
+	// A long one is read twice (once to look, once to send) and never held in
+	// memory whole.
 	Body io.ReadSeeker
 }
 

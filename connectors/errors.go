@@ -101,8 +101,9 @@ const (
 	StepStartTLS Step = "STARTTLS" // the command and its reply
 	StepTLS      Step = "TLS"      // handshake and verification
 	StepAuth     Step = "AUTH"
+	StepReset    Step = "RSET" // on a kept connection, before MAIL
 	StepMail     Step = "MAIL"
 	StepRcpt     Step = "RCPT"
-	StepData     Step = "DATA" // the command, its reply, and the octets up to the final dot
-	StepDot      Step = "dot"  // the final dot and its reply
+	StepData     Step = "DATA" // or BDAT: the command, its reply, and the octets up to the end of the message
+	StepDot      Step = "dot"  // the final dot or the last octet of BDAT LAST, and its reply
 )

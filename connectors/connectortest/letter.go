@@ -156,3 +156,11 @@ func BodyOf(t testing.TB, msg []byte) []byte {
 	}
 	return body
 }
+
+// bodyOfBig is the body part of a bigLetter.
+func bodyOfBig(h connectors.Handover) string {
+	b := *h.Body.(*lines)
+	b.at = int64(len(b.head))
+	all, _ := io.ReadAll(&b) // it can't fail
+	return string(all)
+}

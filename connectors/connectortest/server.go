@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -19,6 +20,9 @@ const StepTLSHello connectors.Step = "EHLO under TLS"
 
 // StepBody is in the middle of the message, after the 354.
 const StepBody connectors.Step = "body"
+
+// StepChunk is a BDAT that is not the last; the last one is connectors.StepDot.
+const StepChunk connectors.Step = "BDAT"
 
 // Action replaces what the server would do at a step.
 type Action struct {
@@ -36,6 +40,7 @@ type ServerOptions struct {
 	Implicit bool        // TLS from the first octet
 	Offers   []string    // EHLO keywords besides STARTTLS; nil: Offers()
 	Script   Script
+	Second   Script // stands for Script in the second transaction of each connection
 }
 
 // Offers are the EHLO keywords of a friendly peer.
@@ -46,12 +51,17 @@ func Offers() []string {
 // Transaction is one message that got as far as MAIL.
 type Transaction struct {
 	Mail, Rcpt string
-	Wire       []byte // octets after 354, with dot-stuffing, up to and without the final dot
-	Complete   bool   // the final dot came
+	Wire       []byte // octets after 354, with dot-stuffing, up to and without the final dot; or those of all BDAT
+	Chunks     int    // BDAT commands
+	Complete   bool   // the final dot or BDAT LAST came, and there was a recipient
+	Conn       int    // which connection it was, from 1
 }
 
 // Message returns the message with the dot-stuffing undone.
 func (tr Transaction) Message() []byte {
+	if tr.Chunks > 0 {
+		return tr.Wire
+	}
 	lines := append([]byte("\r\n"), tr.Wire...)
 	return bytes.ReplaceAll(lines, []byte("\r\n."), []byte("\r\n"))[2:]
 }
@@ -74,6 +84,7 @@ type Server struct {
 	commands []string
 	mails    []Transaction
 	peers    []tls.ConnectionState
+	accepted int
 }
 
 // NewServer starts a server.
@@ -111,10 +122,12 @@ func (s *Server) serve() {
 		}
 		s.mu.Lock()
 		s.conns[conn] = true
+		s.accepted++
+		d := &dialogue{s: s, conn: conn, number: s.accepted, script: s.o.Script}
 		s.mu.Unlock()
 		s.wg.Go(func() {
 			defer conn.Close()
-			(&dialogue{s: s, conn: conn}).run()
+			d.run()
 		})
 	}
 }
@@ -147,6 +160,22 @@ func (s *Server) Peers() []tls.ConnectionState {
 	return append([]tls.ConnectionState(nil), s.peers...)
 }
 
+// Connections returns how many connections there were.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accepted
+}
+
+// CutAll closes every connection, as a server does that is started anew.
+func (s *Server) CutAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close()
+	}
+}
+
 // Hanging is closed when the script's first Hang was reached.
 func (s *Server) Hanging() <-chan struct{} { return s.hung }
 
@@ -166,6 +195,22 @@ type dialogue struct {
 	conn   net.Conn
 	br     *bufio.Reader
 	secure bool
+	number int
+	script Script
+	mail   bool // MAIL was accepted
+	rcpt   bool // RCPT was accepted
+	ended  int  // transactions
+	at     int  // of the server's, this one's
+}
+
+// over ends a transaction.
+func (d *dialogue) over() {
+	d.mail, d.rcpt = false, false
+	d.ended++
+	d.script = d.s.o.Script
+	if d.ended == 1 && d.s.o.Second != nil {
+		d.script = d.s.o.Second
+	}
 }
 
 func (d *dialogue) run() {
@@ -222,13 +267,32 @@ func (d *dialogue) command(line string) error {
 	case "AUTH":
 		return d.auth(line)
 	case "MAIL":
-		d.edit(func(tr *[]Transaction) { *tr = append(*tr, Transaction{Mail: line}) })
+		if d.mail {
+			return d.write("503 5.5.1 nested MAIL")
+		}
+		d.edit(func(tr *[]Transaction) {
+			d.at = len(*tr)
+			*tr = append(*tr, Transaction{Mail: line, Conn: d.number})
+		})
+		d.mail = d.takes(connectors.StepMail)
 		return d.say(connectors.StepMail, "250 2.1.0 sender ok")
 	case "RCPT":
+		if !d.mail {
+			return d.write("503 5.5.1 MAIL first")
+		}
 		d.last(func(tr *Transaction) { tr.Rcpt = line })
+		d.rcpt = d.takes(connectors.StepRcpt)
 		return d.say(connectors.StepRcpt, "250 2.1.5 recipient ok")
 	case "DATA":
 		return d.data()
+	case "BDAT":
+		return d.bdat(line)
+	case "NOOP":
+		return d.write("250 2.0.0 ok")
+	case "RSET":
+		err := d.say(connectors.StepReset, "250 2.0.0 forgotten")
+		d.over()
+		return err
 	case "QUIT":
 		_ = d.write("221 2.0.0 bye")
 		return errOver
@@ -263,17 +327,72 @@ func (d *dialogue) auth(line string) error {
 }
 
 func (d *dialogue) data() error {
+	act, scripted := d.script[connectors.StepData]
+	if !d.rcpt && !scripted {
+		return d.write("503 5.5.1 RCPT first")
+	}
 	if err := d.say(connectors.StepData, "354 go on"); err != nil {
 		return err
 	}
-	if act, ok := d.s.o.Script[connectors.StepData]; ok && !strings.HasPrefix(act.Reply, "354") {
+	if scripted && !strings.HasPrefix(act.Reply, "354") {
 		return nil
 	}
 	if err := d.body(); err != nil {
 		return err
 	}
+	return d.verdict()
+}
+
+// verdict answers the end of a message.
+func (d *dialogue) verdict() error {
+	defer d.over()
+	if !d.rcpt {
+		return d.write("554 5.5.1 no valid recipients")
+	}
 	d.last(func(tr *Transaction) { tr.Complete = true })
 	return d.say(connectors.StepDot, "250 2.0.0 queued as 4XyZ12")
+}
+
+// bdat takes a chunk (RFC 3030 section 2).
+func (d *dialogue) bdat(line string) error {
+	var n int64
+	last := strings.HasSuffix(line, " LAST")
+	if _, err := fmt.Sscanf(line, "BDAT %d", &n); err != nil {
+		return d.write("501 5.5.4 a number expected")
+	}
+	if act, ok := d.script[StepChunk]; ok && strings.HasPrefix(act.Reply, "500") {
+		return d.act(act) // a peer that doesn't know the command: the octets are the next one
+	}
+	if err := d.chunk(n); err != nil {
+		return err
+	}
+	switch {
+	case last:
+		return d.verdict()
+	case !d.rcpt:
+		return d.write("503 5.5.1 RCPT first")
+	}
+	return d.say(StepChunk, "250 2.0.0 received")
+}
+
+func (d *dialogue) chunk(n int64) error {
+	if n > 0 {
+		d.last(func(tr *Transaction) { tr.Chunks++ })
+	}
+	_, inside := d.script[StepBody]
+	for buf := make([]byte, 1000); n > 0; {
+		k, err := io.ReadFull(d.br, buf[:min(n, 1000)])
+		d.last(func(tr *Transaction) { tr.Wire = append(tr.Wire, buf[:k]...) })
+		if err != nil {
+			return err
+		}
+		if n -= int64(k); inside && n > 0 {
+			if err := d.say(StepBody, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // body reads up to CRLF.CRLF and nothing else.
@@ -281,7 +400,7 @@ func (d *dialogue) body() error {
 	var line []byte
 	for first := true; ; first = false {
 		if !first {
-			if _, ok := d.s.o.Script[StepBody]; ok {
+			if _, ok := d.script[StepBody]; ok {
 				if err := d.say(StepBody, ""); err != nil {
 					return err
 				}
@@ -289,12 +408,12 @@ func (d *dialogue) body() error {
 		}
 		line = line[:0]
 		for !bytes.HasSuffix(line, []byte("\r\n")) {
-			c, err := d.br.ReadByte()
-			if err != nil {
+			piece, err := d.br.ReadSlice('\n')
+			line = append(line, piece...)
+			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 				d.last(func(tr *Transaction) { tr.Wire = append(tr.Wire, line...) })
 				return err
 			}
-			line = append(line, c)
 		}
 		if string(line) == ".\r\n" {
 			return nil
@@ -311,14 +430,14 @@ func (d *dialogue) edit(f func(*[]Transaction)) {
 
 func (d *dialogue) last(f func(*Transaction)) {
 	d.edit(func(tr *[]Transaction) {
-		if n := len(*tr); n > 0 {
-			f(&(*tr)[n-1])
+		if d.at < len(*tr) {
+			f(&(*tr)[d.at])
 		}
 	})
 }
 
 func (d *dialogue) handshake() error {
-	if act, ok := d.s.o.Script[connectors.StepTLS]; ok {
+	if act, ok := d.script[connectors.StepTLS]; ok {
 		if err := d.act(act); err != nil {
 			return err
 		}
@@ -338,9 +457,15 @@ func (d *dialogue) handshake() error {
 	return nil
 }
 
+// takes reports whether the script lets the command pass.
+func (d *dialogue) takes(step connectors.Step) bool {
+	act, ok := d.script[step]
+	return !ok || strings.HasPrefix(act.Reply, "2") || act.Reply == "" && !act.Cut && !act.Hang
+}
+
 // say does what the script wants at the step, or the usual.
 func (d *dialogue) say(step connectors.Step, usual string) error {
-	if act, ok := d.s.o.Script[step]; ok {
+	if act, ok := d.script[step]; ok {
 		return d.act(act)
 	}
 	return d.write(usual)

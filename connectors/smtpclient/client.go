@@ -7,16 +7,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"gatewayd/connectors"
-	"gatewayd/message"
 )
 
 // Mode says how a connection is protected. The zero Mode is StartTLS.
@@ -55,6 +51,7 @@ type Timeouts struct {
 	Data    time.Duration // reply to DATA: 2 min
 	Block   time.Duration // each write of a piece of the message: 3 min
 	Dot     time.Duration // reply to the final dot: 10 min
+	Grace   time.Duration // how long the end of the context still waits for the reply to the final dot: 2 s
 	Quit    time.Duration // the courtesy at the end: 2 s
 	Whole   time.Duration // everything together: 1 h
 }
@@ -71,6 +68,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	set(&t.Data, 2*time.Minute)
 	set(&t.Block, 3*time.Minute)
 	set(&t.Dot, 10*time.Minute)
+	set(&t.Grace, 2*time.Second)
 	set(&t.Quit, 2*time.Second)
 	set(&t.Whole, time.Hour)
 	return t
@@ -90,13 +88,16 @@ type Options struct {
 	Hello      string      // our name in EHLO, required
 	Timeouts   Timeouts
 	Dial       DialFunc // nil: net.Dialer
+	Pool       *Pool    // keeps connections for the next message; nil: each message has its own
 }
 
-// Client sends one message in one SMTP transaction over one connection. It may
-// be used by several goroutines at once.
+// Client sends to one peer, one message for one recipient in each transaction.
+// It may be used by several goroutines at once; each has a connection of its
+// own.
 type Client struct {
 	o   Options
 	tls *tls.Config
+	key key
 }
 
 // New checks the options; all mistakes are reported together.
@@ -124,7 +125,7 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("smtp client: %w", err)
 	}
 	o.Pins = slices.Clone(o.Pins)
-	return &Client{o: o, tls: tlsConfig(o)}, nil
+	return &Client{o: o, tls: tlsConfig(o), key: keyOf(o)}, nil
 }
 
 func isPort(s string) bool {
@@ -174,132 +175,4 @@ func isLoopback(addr string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// tlsConfig makes the configuration of a connection: at least TLS 1.2, and in
-// verified modes a pin check that also runs when a session is resumed.
-func tlsConfig(o Options) *tls.Config {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.TLS != nil {
-		cfg = o.TLS.Clone()
-		cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
-	}
-	cfg.ServerName = o.ServerName
-	if o.Mode == Opportunistic {
-		// Encryption against the listener on the line; policy allows this mode
-		// for ordinary mail only, which would otherwise go in clear.
-		cfg.InsecureSkipVerify = true
-		return cfg
-	}
-	if len(o.Pins) > 0 {
-		inner := cfg.VerifyConnection
-		cfg.VerifyConnection = func(s tls.ConnectionState) error {
-			if !pinned(s.VerifiedChains, o.Pins) {
-				return errors.New("no certificate of the chain matches a pin")
-			}
-			if inner != nil {
-				return inner(s)
-			}
-			return nil
-		}
-	}
-	return cfg
-}
-
-func pinned(chains [][]*x509.Certificate, pins []Pin) bool {
-	for _, chain := range chains {
-		for _, cert := range chain {
-			if slices.Contains(pins, PinOf(cert)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// Send hands the message over in one transaction. A nil error means a 2xx reply
-// to the final dot. Errors are *Error: before the final dot Temporary or
-// Permanent, from the final dot on Unclear unless the peer answered. The end of
-// ctx cuts the connection at once, in whatever step.
-func (c *Client) Send(ctx context.Context, m connectors.Mail) (connectors.Sent, error) {
-	shape, err := inspect(m)
-	if err != nil {
-		return connectors.Sent{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeouts.Whole)
-	defer cancel()
-	s, err := c.connect(ctx)
-	if err != nil {
-		return connectors.Sent{}, err
-	}
-	defer s.close()
-	if err := s.begin(); err != nil {
-		return connectors.Sent{}, err
-	}
-	sent, err := s.transact(m, shape)
-	s.quit(err)
-	return sent, err
-}
-
-// shape is what must be known of a message before MAIL FROM.
-type shape struct {
-	size  int64 // octets on the wire without dot-stuffing (RFC 1870 section 5)
-	eight bool  // needs 8BITMIME (RFC 6152)
-	utf8  bool  // needs SMTPUTF8 (RFC 6531)
-}
-
-// inspect reads the message once from end to end: irregular line ends and
-// unreadable bodies are found before the peer hears of the message.
-func inspect(m connectors.Mail) (shape, error) {
-	for _, a := range []message.Address{m.From, m.To} {
-		if !sendable(a) {
-			return shape{}, connectors.Refuse(connectors.StepMessage, "5.1.3", "an address can't be written in SMTP")
-		}
-	}
-	if m.To.IsNull() {
-		return shape{}, connectors.Refuse(connectors.StepMessage, "5.1.3", "there is no recipient")
-	}
-	count := &stuffer{w: io.Discard}
-	if err := writeTo(count, m); err != nil {
-		if errors.Is(err, errIrregular) {
-			return shape{}, connectors.Refuse(connectors.StepMessage, "5.6.0", errIrregular.Error())
-		}
-		return shape{}, &connectors.Error{Step: connectors.StepMessage, Err: fmt.Errorf("read message: %w", err)}
-	}
-	utf8 := !m.From.IsASCII() || !m.To.IsASCII() || (m.UTF8 && !isASCII(m.Header))
-	return shape{size: count.size, eight: count.eight, utf8: utf8}, nil
-}
-
-// writeTo writes header and body part and ends the last line.
-func writeTo(s *stuffer, m connectors.Mail) error {
-	if _, err := m.Body.Seek(m.Start, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := s.Write(m.Header); err != nil {
-		return err
-	}
-	if _, err := io.CopyBuffer(s, onlyReader{m.Body}, make([]byte, 32<<10)); err != nil {
-		return err
-	}
-	return s.finish()
-}
-
-// onlyReader hides WriteTo and the like, so that pieces stay small.
-type onlyReader struct{ io.Reader }
-
-// sendable reports whether the address survives its own writing and holds
-// nothing that could end the command or the brackets around it.
-func sendable(a message.Address) bool {
-	back, err := message.ParseAddress(a.String())
-	if err != nil || back.Local != a.Local || !strings.EqualFold(back.Domain, a.Domain) {
-		return false
-	}
-	return !strings.ContainsAny(a.Domain, "<> ") && strings.IndexFunc(a.String(), isControl) < 0
-}
-
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
-
-// plainWord reports whether s is printable US-ASCII without blanks or brackets.
-func plainWord(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '<' || r == '>' }) < 0
 }

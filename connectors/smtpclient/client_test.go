@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -346,28 +348,51 @@ func TestNothingInClear(t *testing.T) {
 	t.Logf("%d variants", n)
 }
 
-// TestChangedBody: a body that is shorter at the second reading is not ended
-// with a final dot, however well each reading went.
+// TestChangedBody: a body that is another at the second reading is not ended,
+// however well each reading went, and of the one that has grown nothing leaves
+// that a peer could take for a command behind the last chunk.
 func TestChangedBody(t *testing.T) {
-	m := note(t, "a@bl.example", "b@example.ch", plainNote)
-	m.Body = &shrinking{}
-	srv, _, err := send(t, connectortest.ServerOptions{}, nil, m)
-	if err == nil || connectors.KindOf(err) != connectors.Temporary {
-		t.Errorf("error %v, want a temporary one", err)
-	}
-	if got := srv.Transactions(); len(got) != 1 || got[0].Complete {
-		t.Error("the final dot was said")
+	long := strings.Repeat("Inhalt\r\n", 20_000)
+	for name, second := range map[string]string{
+		"shorter": long[8:], "longer": long + "RSET\r\n", "a line less ended": long[:len(long)-2], "irregular": long[:len(long)-1], "empty": "",
+		"longer by a block": long + strings.Repeat("NOOP\r\n", 20_000),
+	} {
+		for way, offers := range map[string][]string{"data": {"AUTH PLAIN"}, "chunks": {"AUTH PLAIN", "CHUNKING"}} {
+			m := note(t, "a@bl.example", "b@example.ch", plainNote)
+			m.Body = &changing{texts: []string{long, second}}
+			srv, _, err := send(t, connectortest.ServerOptions{Offers: offers}, nil, m)
+			if name == "a line less ended" {
+				if err != nil { // the line is ended for it, and so it is the same
+					t.Errorf("%s, %s: %v", name, way, err)
+				}
+				continue
+			}
+			if err == nil || connectors.KindOf(err) != connectors.Temporary {
+				t.Errorf("%s, %s: error %v, want a temporary one", name, way, err)
+			}
+			if got := srv.Transactions(); len(got) != 1 || got[0].Complete {
+				t.Errorf("%s, %s: the end of the message was said", name, way)
+			}
+			if said := srv.Commands(); slices.ContainsFunc(said, func(s string) bool { return s == "RSET" || s == "NOOP" }) {
+				t.Errorf("%s, %s: a line of the message was heard as a command", name, way)
+			}
+		}
 	}
 }
 
-// shrinking gives another text after each Seek.
-type shrinking struct {
+// changing gives its next text each time that it is rewound.
+type changing struct {
 	strings.Reader
-	seeks int
+	texts []string
 }
 
-func (s *shrinking) Seek(int64, int) (int64, error) {
-	s.seeks++
-	s.Reset("Inhalt\r\nund mehr\r\n"[:18/s.seeks])
-	return 0, nil
+func (c *changing) Seek(offset int64, whence int) (int64, error) {
+	if whence == io.SeekEnd {
+		return int64(len(c.texts[0])), nil
+	}
+	c.Reset(c.texts[0])
+	if len(c.texts) > 1 {
+		c.texts = c.texts[1:]
+	}
+	return offset, nil
 }

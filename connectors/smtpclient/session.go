@@ -6,21 +6,19 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/idna"
-
 	"gatewayd/connectors"
-	"gatewayd/message"
 )
 
-// session is one connection. It lives inside one Send; whoever ends ctx closes
-// the connection under it, so that no step can outlast its caller.
+// session is one connection. While a Send has it, whoever ends that Send's
+// context closes the connection under it, so that no step can outlast its
+// caller; between two Sends the pool has it.
 type session struct {
 	ctx    context.Context
 	o      *Options
@@ -31,7 +29,29 @@ type session struct {
 	ext    map[string]string // EHLO keywords in upper case and their parameters
 	secure bool
 	stop   func() bool
+	ending atomic.Bool // the end of the message may be leaving
+
+	born   time.Time
+	used   int       // transactions begun
+	open   bool      // the peer may hold a transaction that has not ended: RSET comes first
+	broken bool      // nothing more can be said
+	taken  bool      // the peer has accepted a command of this transaction
+	stale  bool      // it broke before that
+	avoid  extension // what the peer offers and stumbles over
+	chunks bool      // a chunk was accepted on this connection
+	lead   int       // octets of this message that left as a chunk of their own
+
+	since time.Time   // idle from then on
+	timer *time.Timer // ends the idleness
 }
+
+// extension is a set of extensions whose use shows only when it fails.
+type extension uint8
+
+const (
+	pipelining extension = 1 << iota // RFC 2920
+	chunking                         // RFC 3030
+)
 
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, c.o.Timeouts.Connect)
@@ -44,9 +64,9 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 		conn.Close()
 		return nil, connectors.Refuse(connectors.StepConnect, "5.7.10", "plain connection to another machine refused")
 	}
-	s := &session{ctx: ctx, o: &c.o, tls: c.tls, raw: conn}
+	s := &session{o: &c.o, tls: c.tls, raw: conn, born: time.Now()}
 	s.use(conn)
-	s.stop = context.AfterFunc(ctx, func() { conn.Close() })
+	s.attach(ctx)
 	return s, nil
 }
 
@@ -57,21 +77,50 @@ func (s *session) use(conn net.Conn) {
 	s.br = bufio.NewReaderSize(conn, maxReplyLine+2)
 }
 
-func (s *session) close() {
-	s.stop()
+// attach lends the session to a Send.
+func (s *session) attach(ctx context.Context) {
+	s.ctx, s.taken, s.stale, s.lead = ctx, false, false, 0
+	s.ending.Store(false)
+	s.stop = context.AfterFunc(ctx, s.cut)
+}
+
+// cut is what the end of the context does: it closes the connection. Where the
+// end of the message may be leaving it only ends the writing, and hurries the
+// reading of the reply.
+func (s *session) cut() {
+	if !s.ending.Load() {
+		s.raw.Close()
+		return
+	}
+	_ = s.conn.SetWriteDeadline(time.Now())
+	s.hurry()
+}
+
+// detach ends the loan, and reports whether the connection outlived it.
+func (s *session) detach() bool {
+	s.ctx = nil
+	return s.stop()
+}
+
+// leave ends a session that got no further than its beginning: with a goodbye
+// where the peer said no in due form.
+func (s *session) leave(err error) {
+	s.detach()
+	if e, ok := errors.AsType[*connectors.Error](err); ok && e.Code != 0 && !s.broken {
+		s.quit()
+		return
+	}
 	s.raw.Close()
 }
 
-// quit says goodbye where the dialogue is in order; the outcome is known
-// already and whatever happens now changes nothing.
-func (s *session) quit(err error) {
-	if e, ok := errors.AsType[*connectors.Error](err); ok && e.Code == 0 {
-		return
-	}
+// quit says goodbye and closes. Every outcome is known already; whatever happens
+// now changes nothing.
+func (s *session) quit() {
 	s.deadline(s.o.Timeouts.Quit)
 	if _, err := s.conn.Write([]byte("QUIT\r\n")); err == nil {
 		_, _ = readReply(s.br)
 	}
+	s.raw.Close()
 }
 
 func (s *session) deadline(d time.Duration) { _ = s.conn.SetDeadline(time.Now().Add(d)) }
@@ -181,169 +230,38 @@ func (s *session) auth() error {
 	return nil
 }
 
-// transact says MAIL, RCPT, DATA and the message.
-func (s *session) transact(m connectors.Mail, f shape) (connectors.Sent, error) {
-	mail, rcpt, dsn, err := s.params(m, f)
-	if err != nil {
-		return connectors.Sent{}, err
-	}
-	if _, err := s.command(connectors.StepMail, s.o.Timeouts.Command, 250, mail); err != nil {
-		return connectors.Sent{}, err
-	}
-	if _, err := s.command(connectors.StepRcpt, s.o.Timeouts.Command, 250, rcpt); err != nil {
-		return connectors.Sent{}, err
-	}
-	if _, err := s.command(connectors.StepData, s.o.Timeouts.Data, 354, "DATA"); err != nil {
-		return connectors.Sent{}, err
-	}
-	if err := s.data(m, f); err != nil {
-		return connectors.Sent{}, err
-	}
-	r, err := s.dot()
-	return connectors.Sent{Reply: r.Text(), DSN: dsn && err == nil}, err
-}
-
-// params composes the two commands from what the peer offers. What the message
-// needs and the peer lacks is Permanent: no later attempt changes it.
-func (s *session) params(m connectors.Mail, f shape) (mail, rcpt string, dsn bool, err error) {
-	from, to, err := s.addresses(m, &f)
-	if err != nil {
-		return "", "", false, err
-	}
-	mail, rcpt = "MAIL FROM:<"+from+">", "RCPT TO:<"+to+">"
-	if limit, ok := s.ext["SIZE"]; ok { // RFC 1870
-		if n, err := strconv.ParseInt(limit, 10, 64); err == nil && n > 0 && f.size > n {
-			return "", "", false, connectors.Refuse(connectors.StepMail, "5.3.4", "the message is larger than the next system takes")
-		}
-		mail += " SIZE=" + strconv.FormatInt(f.size, 10)
-	}
-	if f.utf8 {
-		mail += " SMTPUTF8"
-	}
-	if f.eight {
-		if _, ok := s.ext["8BITMIME"]; !ok {
-			return "", "", false, connectors.Refuse(connectors.StepMail, "5.6.3", "the message holds 8-bit data and the next system takes none (8BITMIME)")
-		}
-		mail += " BODY=8BITMIME"
-	}
-	if _, ok := s.ext["DSN"]; ok && m.DSN != nil {
-		mail, rcpt, dsn = mail+mailParams(*m.DSN), rcpt+rcptParams(*m.DSN), true
-	}
-	return mail, rcpt, dsn, nil
-}
-
-// addresses writes both addresses. Without SMTPUTF8 a domain of a country's own
-// letters still travels as A-label (RFC 5891); a local part has no such form.
-func (s *session) addresses(m connectors.Mail, f *shape) (from, to string, err error) {
-	if _, ok := s.ext["SMTPUTF8"]; ok || !f.utf8 {
-		return m.From.String(), m.To.String(), nil
-	}
-	refusal := connectors.Refuse(connectors.StepMail, "5.6.7", "the message needs SMTPUTF8 and the next system does not offer it")
-	if m.UTF8 && !isASCII(m.Header) {
-		return "", "", refusal
-	}
-	a, okFrom := asciiAddress(m.From)
-	b, okTo := asciiAddress(m.To)
-	if !okFrom || !okTo {
-		return "", "", refusal
-	}
-	f.utf8 = false
-	return a.String(), b.String(), nil
-}
-
-// asciiAddress writes the domain in A-labels.
-func asciiAddress(a message.Address) (message.Address, bool) {
-	if a.IsASCII() {
-		return a, true
-	}
-	domain, err := idna.Lookup.ToASCII(a.Domain)
-	if err != nil {
-		return a, false
-	}
-	a.Domain = domain
-	return a, a.IsASCII()
-}
-
-// data streams the message. It never says the final dot: when anything is wrong
-// the connection is cut and the peer has only a part.
-func (s *session) data(m connectors.Mail, f shape) error {
-	w := &blockWriter{s: s}
-	out := bufio.NewWriterSize(w, 32<<10)
-	st := &stuffer{w: out}
-	err := writeTo(st, m)
-	if err == nil {
-		err = out.Flush()
-	}
-	switch {
-	case w.failed:
-		return s.brokenData(err)
-	case err != nil:
-		return &connectors.Error{Step: connectors.StepData, Err: fmt.Errorf("read message: %w", err)}
-	case st.size != f.size:
-		return &connectors.Error{Step: connectors.StepData, Err: errors.New("message changed between two readings")}
-	}
-	return nil
-}
-
-// brokenData explains a failed write: a peer that refuses in the middle answers
-// before it closes, and that answer counts.
-func (s *session) brokenData(err error) error {
-	if s.ctx.Err() == nil {
-		s.deadline(s.o.Timeouts.Quit)
-		if r, rerr := readReply(s.br); rerr == nil && r.class() >= 4 {
-			return refused(connectors.StepData, r)
-		}
-	}
-	return s.fail(connectors.StepData, err)
-}
-
-// blockWriter gives every write its own deadline: a peer that stops reading
-// does not hold a worker for ever (RFC 5321 section 4.5.3.2.5).
-type blockWriter struct {
-	s      *session
-	failed bool
-}
-
-func (w *blockWriter) Write(p []byte) (int, error) {
-	w.s.deadline(w.s.o.Timeouts.Block)
-	n, err := w.s.conn.Write(p)
-	w.failed = w.failed || err != nil
-	return n, err
-}
-
-// dot says the final dot. From its first octet on, only a whole reply tells
-// whether the peer has the message.
-func (s *session) dot() (Reply, error) {
-	if s.ctx.Err() != nil { // still on this side of the dot
-		return Reply{}, s.fail(connectors.StepData, s.ctx.Err())
-	}
-	s.deadline(s.o.Timeouts.Dot)
-	_, err := s.conn.Write([]byte(".\r\n"))
-	var r Reply
-	if err == nil {
-		r, err = readReply(s.br)
-	}
-	switch {
-	case err != nil:
-		return Reply{}, &connectors.Error{Kind: connectors.Unclear, Step: connectors.StepDot, Err: s.cause(err)}
-	case r.class() == 2:
-		return r, nil
-	case r.class() == 3: // no answer to the end of data
-		return Reply{}, &connectors.Error{Kind: connectors.Unclear, Step: connectors.StepDot, Err: fmt.Errorf("%w: code %d", errReply, r.Code)}
-	}
-	return Reply{}, refused(connectors.StepDot, r)
+// command is one line and what its reply must be.
+type command struct {
+	step    connectors.Step
+	line    string
+	want    int
+	timeout time.Duration
+	octets  []byte // behind the line (BDAT)
 }
 
 // command says one line and reads its reply.
 func (s *session) command(step connectors.Step, timeout time.Duration, want int, line string) (Reply, error) {
-	if strings.IndexFunc(line, isControl) >= 0 {
-		return Reply{}, connectors.Refuse(step, "5.1.3", "a command would hold a control character")
-	}
-	s.deadline(timeout)
-	if _, err := s.conn.Write([]byte(line + "\r\n")); err != nil {
-		return Reply{}, s.fail(step, err)
+	c := command{step: step, line: line, want: want, timeout: timeout}
+	if err := s.say(c); err != nil {
+		return Reply{}, err
 	}
 	return s.reply(step, want)
+}
+
+// say writes commands in one piece; the deadline is that of the first.
+func (s *session) say(cs ...command) error {
+	var b []byte
+	for _, c := range cs {
+		if strings.IndexFunc(c.line, isControl) >= 0 {
+			return connectors.Refuse(c.step, "5.1.3", "a command would hold a control character")
+		}
+		b = append(append(append(b, c.line...), "\r\n"...), c.octets...)
+	}
+	s.deadline(cs[0].timeout)
+	if _, err := s.conn.Write(b); err != nil {
+		return s.fail(cs[0].step, err)
+	}
+	return nil
 }
 
 // reply reads a reply and compares it: 2xx stands for 250 in general (251 is
@@ -356,11 +274,12 @@ func (s *session) reply(step connectors.Step, want int) (Reply, error) {
 	if r.Code == want || (want == 250 && r.class() == 2) {
 		return r, nil
 	}
-	return Reply{}, refused(step, r)
+	return Reply{}, s.refused(step, r)
 }
 
-// fail makes a Temporary error.
+// fail makes a Temporary error of a dialogue that can't go on.
 func (s *session) fail(step connectors.Step, err error) *connectors.Error {
+	s.broken = true
 	return &connectors.Error{Step: step, Err: s.cause(err)}
 }
 
@@ -376,8 +295,11 @@ func (s *session) cause(err error) error {
 // refused makes the error of a reply: 5xx about the message is Permanent,
 // everything else Temporary. Replies about the link, and those that ask for
 // authentication or TLS (RFC 4954 section 6), are a matter of configuration.
-func refused(step connectors.Step, r Reply) *connectors.Error {
+// After 421 the peer closes (RFC 5321 section 3.8), and after a reply that is no
+// answer to the command nobody knows what the next one will be about.
+func (s *session) refused(step connectors.Step, r Reply) *connectors.Error {
 	e := &connectors.Error{Step: step, Code: r.Code, Enhanced: r.Enhanced, Text: r.Text()}
+	s.broken = s.broken || r.Code == 421 || r.class() < 4
 	switch r.Code {
 	case 530, 534, 535, 538:
 		return e
@@ -393,8 +315,21 @@ func refused(step connectors.Step, r Reply) *connectors.Error {
 // wrong password or an unwilling host must not bounce a decision.
 func linkOnly(s connectors.Step) bool {
 	switch s {
-	case connectors.StepConnect, connectors.StepBanner, connectors.StepHello, connectors.StepStartTLS, connectors.StepTLS, connectors.StepAuth:
+	case connectors.StepConnect, connectors.StepBanner, connectors.StepHello, connectors.StepStartTLS, connectors.StepTLS,
+		connectors.StepAuth, connectors.StepReset:
 		return true
 	}
 	return false
+}
+
+// mayCarry is how many messages the connection may carry: what we grant, or
+// what the peer does (LIMITS MAILMAX, RFC 9422 section 4.1).
+func (s *session) mayCarry(grant int) int {
+	for pair := range strings.FieldsSeq(s.ext["LIMITS"]) {
+		value, ok := strings.CutPrefix(pair, "MAILMAX=")
+		if n, err := strconv.Atoi(value); ok && err == nil && n > 0 {
+			grant = min(grant, n)
+		}
+	}
+	return grant
 }

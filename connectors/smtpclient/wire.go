@@ -2,6 +2,7 @@ package smtpclient
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -14,9 +15,12 @@ var errIrregular = errors.New("message holds a bare CR, a bare LF or a NUL octet
 
 // stuffer writes a message as SMTP data: it doubles a dot at the start of a
 // line (RFC 5321 section 4.5.2), adds a missing final CRLF, refuses irregular
-// line ends, and changes nothing else.
+// line ends, and changes nothing else. Nothing of a piece is written before the
+// whole piece was looked at.
 type stuffer struct {
 	w     io.Writer
+	plain bool  // for BDAT: dots stay single
+	limit int64 // refuses to take in more octets than that; 0: any number
 	size  int64 // octets taken in
 	eight bool  // an octet above 127 was seen
 	mid   bool  // inside a line
@@ -25,66 +29,87 @@ type stuffer struct {
 
 // Write takes the next piece of the message.
 func (s *stuffer) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		line := rest
-		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
-			line = rest[:i+1]
-		}
-		if !s.regular(line) {
-			return len(p) - len(rest), errIrregular
-		}
-		if err := s.line(line); err != nil {
-			return len(p) - len(rest), err
-		}
-		rest = rest[len(line):]
+	switch {
+	case len(p) == 0:
+		return 0, nil
+	case s.limit > 0 && s.size+int64(len(p)) > s.limit:
+		return 0, errChanged
+	case !s.regular(p):
+		return 0, errIrregular
 	}
+	s.size += int64(len(p))
+	s.eight = s.eight || !isASCII(p)
+	if err := s.write(p); err != nil {
+		return 0, err
+	}
+	last := p[len(p)-1]
+	s.mid, s.cr = last != '\n', last == '\r'
 	return len(p), nil
 }
 
-// regular checks a piece that holds at most one LF, at its end.
-func (s *stuffer) regular(line []byte) bool {
-	last := len(line) - 1
-	ended := line[last] == '\n'
-	if s.cr && (!ended || last != 0) { // CR must be followed by LF
+// regular reports whether every CR of the piece stands before a LF, every LF
+// behind a CR, and no NUL anywhere. A CR at the end waits for the next piece.
+func (s *stuffer) regular(p []byte) bool {
+	if s.cr && p[0] != '\n' || bytes.IndexByte(p, 0) >= 0 {
 		return false
 	}
-	cr := bytes.IndexByte(line, '\r')
-	switch {
-	case bytes.IndexByte(line, 0) >= 0:
-		return false
-	case ended && last == 0:
-		return s.cr
-	case ended:
-		return cr == last-1
-	default:
-		return cr < 0 || cr == last
+	crs := bytes.Count(p, []byte{'\r'})
+	if p[len(p)-1] == '\r' {
+		crs--
+	}
+	at := 0
+	if p[0] == '\n' {
+		if !s.cr {
+			return false
+		}
+		at = 1
+	}
+	for {
+		i := bytes.IndexByte(p[at:], '\n')
+		if i < 0 {
+			return crs == 0
+		}
+		if i == 0 || p[at+i-1] != '\r' {
+			return false
+		}
+		crs--
+		at += i + 1
 	}
 }
 
-func (s *stuffer) line(line []byte) error {
-	if !s.mid && line[0] == '.' {
-		if _, err := s.w.Write([]byte{'.'}); err != nil {
+// write doubles the dots that begin a line and leaves the rest in one piece.
+func (s *stuffer) write(p []byte) error {
+	if s.plain {
+		_, err := s.w.Write(p)
+		return err
+	}
+	if !s.mid && p[0] == '.' {
+		if _, err := s.w.Write(p[:1]); err != nil {
 			return err
 		}
 	}
-	if _, err := s.w.Write(line); err != nil {
-		return err
+	for {
+		i := bytes.Index(p, []byte("\n."))
+		if i < 0 {
+			_, err := s.w.Write(p)
+			return err
+		}
+		if _, err := s.w.Write(p[:i+2]); err != nil {
+			return err
+		}
+		p = p[i+1:]
 	}
-	last := line[len(line)-1]
-	s.size += int64(len(line))
-	s.cr = last == '\r'
-	s.mid = last != '\n'
-	s.eight = s.eight || !isASCII(line)
-	return nil
 }
 
-// finish ends the last line. The final dot is not its business.
+// finish ends the last line. The end of the message is not its business.
 func (s *stuffer) finish() error {
-	if s.cr {
+	switch {
+	case s.cr:
 		return errIrregular
-	}
-	if !s.mid {
+	case !s.mid:
 		return nil
+	case s.limit > 0 && s.size+2 > s.limit:
+		return errChanged
 	}
 	s.mid = false
 	s.size += 2
@@ -93,11 +118,12 @@ func (s *stuffer) finish() error {
 }
 
 func isASCII(p []byte) bool {
-	for len(p) >= 8 {
-		if (p[0]|p[1]|p[2]|p[3]|p[4]|p[5]|p[6]|p[7])&0x80 != 0 {
+	const high = 0x8080808080808080
+	for len(p) >= 32 {
+		if (binary.NativeEndian.Uint64(p)|binary.NativeEndian.Uint64(p[8:])|binary.NativeEndian.Uint64(p[16:])|binary.NativeEndian.Uint64(p[24:]))&high != 0 {
 			return false
 		}
-		p = p[8:]
+		p = p[32:]
 	}
 	for _, c := range p {
 		if c >= 0x80 {
