@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,7 +143,7 @@ func freeAddr(t *testing.T) string {
 // delivered waits for n messages and returns them, line ends as on the wire.
 func (p *postfix) delivered(t *testing.T, n int) []string {
 	t.Helper()
-	for range 200 {
+	for range 2400 {
 		files, _ := filepath.Glob(filepath.Join(p.dir, "mail/box/new/*"))
 		if len(files) < n {
 			time.Sleep(25 * time.Millisecond)
@@ -202,5 +203,71 @@ func TestPostfix(t *testing.T) {
 	h.To.Domain = "elsewhere.example"
 	if _, err := newRelay(t, smtprelay.Options{Link: link}).Submit(t.Context(), h); err == nil || connectors.KindOf(err) != connectors.Permanent {
 		t.Errorf("relaying denied: error %v, want a permanent one", err)
+	}
+}
+
+// TestPostfixManyMessages: a hundred messages, some of them long, go to a real
+// Postfix over few connections, by PIPELINING and BDAT, and every one arrives
+// once and unchanged.
+func TestPostfixManyMessages(t *testing.T) {
+	const messages, workers = 100, 4
+	ca := connectortest.NewCA(t)
+	p := startPostfix(t, ca)
+	tlsConfig := connectortest.Trust(ca)
+	tlsConfig.Certificates = append(tlsConfig.Certificates, ca.Issue("gateway.bl.example"))
+	pool := smtpclient.NewPool(smtpclient.PoolOptions{Idle: time.Hour})
+	c := toSmarthost(t, smtpclient.Options{Addr: p.addr, ServerName: "sink.example", TLS: tlsConfig, Hello: "gateway.bl.example", Pool: pool})
+	want := map[string]bool{}
+	work := make(chan connectors.Handover, messages)
+	for i := range messages {
+		body := fmt.Sprintf("Nummer %d\r\n.\r\n..\r\n", i)
+		if i%10 == 0 {
+			body += strings.Repeat(".eine Zeile, die mit einem Punkt beginnt\r\n", 4000)
+		}
+		want[body] = true
+		work <- connectortest.With(message.Normal, connectortest.Header("Brief")+body)
+	}
+	close(work)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for h := range work {
+				if _, err := c.Submit(t.Context(), h); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	pool.Close()
+	for _, got := range p.delivered(t, messages) {
+		body := string(connectortest.BodyOf(t, []byte(got)))
+		if !want[body] {
+			t.Errorf("came changed or twice: %.40q", body)
+		}
+		delete(want, body)
+	}
+	p.wantFew(t, workers)
+}
+
+// wantFew reads in Postfix's log how many connections there were, and that some
+// of them carried BDAT.
+func (p *postfix) wantFew(t *testing.T, most int) {
+	t.Helper()
+	var log string
+	for range 2400 {
+		raw, err := os.ReadFile(filepath.Join(p.dir, "mail.log"))
+		must(t, err)
+		if log = string(raw); strings.Count(log, ": connect from") == strings.Count(log, ": disconnect from") {
+			break
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	n := strings.Count(log, ": connect from")
+	if n == 0 || n > most {
+		t.Errorf("%d connections, want 1 to %d:\n%s", n, most, log)
+	}
+	if !strings.Contains(log, " bdat=") || strings.Contains(log, " rset=") {
+		t.Errorf("BDAT was not used, or RSET was:\n%s", log)
 	}
 }

@@ -13,10 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
-	"strings"
-
-	"golang.org/x/net/idna"
 
 	"gatewayd/connectors"
 	"gatewayd/connectors/smtpclient"
@@ -25,9 +21,6 @@ import (
 
 // Name is the connector's name in routes and decisions.
 const Name = "smtp"
-
-// maxHosts bounds how many mail exchangers one attempt tries.
-const maxHosts = 5
 
 // Resolver looks up where a domain takes its mail. *net.Resolver is one.
 type Resolver interface {
@@ -57,11 +50,12 @@ type Connector struct {
 	client *smtpclient.Client // to the smarthost; nil: by MX
 	o      Options
 	form   connectors.Form
+	routes *routes // by MX: what was looked up lately
 }
 
 // New checks the options; all mistakes are reported together.
 func New(o Options) (*Connector, error) {
-	c := &Connector{o: o, form: connectors.Form{
+	c := &Connector{o: o, routes: newRoutes(), form: connectors.Form{
 		Host: o.Link.Hello, MaxSize: o.MaxSize, PassDSN: true,
 		Marks: map[message.Class]connectors.Mark{message.Normal: {}, message.Private: {}, message.Bulk: {}},
 	}}
@@ -141,22 +135,22 @@ func (c *Connector) submit(ctx context.Context, h connectors.Handover) (connecto
 	if err != nil {
 		return connectors.Result{}, err
 	}
-	hosts, err := c.exchangers(ctx, h.To.Domain)
+	to, err := c.routes.find(ctx, h.To.Domain, c.lookUp)
 	if err != nil {
 		return connectors.Result{}, err
 	}
 	var res connectors.Result
 	var lastErr error
-	for _, host := range hosts {
-		client, err := smtpclient.New(c.linkTo(host))
-		if err != nil { // a name from a stranger's zone that is no host name
-			lastErr = &connectors.Error{Step: connectors.StepRoute, Err: err}
-			continue
-		}
-		if res, err = out.Send(ctx, client); !nextHost(ctx, err) {
+	reached := false
+	for _, host := range to.hosts {
+		if res, err = out.Send(ctx, host); !nextHost(ctx, err) {
 			return res, err
 		}
 		lastErr = err
+		reached = reached || atHost(err)
+	}
+	if !reached { // perhaps the domain has moved
+		c.routes.forget(h.To.Domain, to)
 	}
 	return res, lastErr
 }
@@ -168,78 +162,8 @@ func nextHost(ctx context.Context, err error) bool {
 	return ok && e.Kind == connectors.Temporary && e.Step != connectors.StepDot && e.Step != connectors.StepData && ctx.Err() == nil
 }
 
-// exchangers returns the hosts to try, the preferred first (RFC 5321 section
-// 5.1).
-func (c *Connector) exchangers(ctx context.Context, domain string) ([]string, error) {
-	if strings.HasPrefix(domain, "[") {
-		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "mail to an IP address is not relayed")
-	}
-	name, ok := asciiDomain(domain)
-	if !ok {
-		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "the recipient's domain is not a domain name")
-	}
-	mxs, err := c.o.Resolver.LookupMX(ctx, name)
-	if notFound(err) || err == nil && len(mxs) == 0 {
-		return c.implicit(ctx, name)
-	}
-	if err != nil && len(mxs) == 0 {
-		return nil, routeError(err)
-	}
-	if len(mxs) == 1 && strings.Trim(mxs[0].Host, ".") == "" {
-		return nil, connectors.Refuse(connectors.StepRoute, "5.1.10", "the recipient's domain takes no mail (RFC 7505)")
-	}
-	return c.ranked(mxs)
-}
-
-// asciiDomain writes a domain as it is asked for in the DNS (RFC 5891). One
-// that is ASCII already stays: underscores are out of use, not out of the DNS.
-func asciiDomain(domain string) (string, bool) {
-	if strings.IndexFunc(domain, func(r rune) bool { return r > '~' }) < 0 {
-		return domain, true
-	}
-	name, err := idna.Lookup.ToASCII(domain)
-	return name, err == nil
-}
-
-// implicit is the rule for domains without MX: the domain's own host, if it has
-// an address.
-func (c *Connector) implicit(ctx context.Context, name string) ([]string, error) {
-	_, err := c.o.Resolver.LookupHost(ctx, name)
-	if notFound(err) {
-		return nil, connectors.Refuse(connectors.StepRoute, "5.1.2", "the recipient's domain does not exist")
-	}
-	if err != nil {
-		return nil, routeError(err)
-	}
-	return []string{name}, nil
-}
-
-// ranked sorts by preference and stops where our own name stands: mail must not
-// come back to us.
-func (c *Connector) ranked(mxs []*net.MX) ([]string, error) {
-	mxs = slices.Clone(mxs)
-	slices.SortStableFunc(mxs, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
-	var hosts []string
-	for _, mx := range mxs {
-		host := strings.TrimSuffix(mx.Host, ".")
-		if strings.EqualFold(host, c.o.Link.Hello) {
-			break
-		}
-		if host != "" && len(hosts) < maxHosts {
-			hosts = append(hosts, host)
-		}
-	}
-	if len(hosts) == 0 {
-		return nil, connectors.Refuse(connectors.StepRoute, "5.4.6", "the recipient's domain sends its mail back to this gateway")
-	}
-	return hosts, nil
-}
-
-func notFound(err error) bool {
-	e, ok := errors.AsType[*net.DNSError](err)
-	return ok && e.IsNotFound
-}
-
-func routeError(err error) error {
-	return &connectors.Error{Step: connectors.StepRoute, Err: connectors.LookupError(err)}
+// atHost reports whether the failure came from a host that we got to.
+func atHost(err error) bool {
+	e, ok := errors.AsType[*connectors.Error](err)
+	return ok && e.Step != connectors.StepConnect
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatewayd/connectors"
 	"gatewayd/connectors/connectortest"
@@ -95,6 +96,50 @@ func TestDSNIsPassedOn(t *testing.T) {
 	srv.Wait()
 	if got := srv.Transactions()[0]; err != nil || !res.DSN || !strings.Contains(got.Mail, " ENVID=abc") || !strings.Contains(got.Rcpt, " NOTIFY=SUCCESS") {
 		t.Errorf("error %v, DSN %v, said %s, %s", err, res.DSN, got.Mail, got.Rcpt)
+	}
+}
+
+// asked counts the questions to a resolver.
+type asked struct {
+	names
+	n int
+}
+
+func (a *asked) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	a.n++
+	return a.names.LookupMX(ctx, name)
+}
+
+// TestManyToOneDomain: twenty messages to one domain cost one lookup and one
+// connection; a domain whose hosts are gone is looked up anew.
+func TestManyToOneDomain(t *testing.T) {
+	ca := connectortest.NewCA(t)
+	o := connectortest.Friendly(ca)
+	o.TLS.Certificates[0] = ca.Issue("a.example")
+	srv := connectortest.NewServer(t, o)
+	nw := &network{servers: map[string]*connectortest.Server{"a.example": srv}}
+	pool := smtpclient.NewPool(smtpclient.PoolOptions{Idle: time.Hour})
+	defer pool.Close()
+	link := smtpclient.Options{TLS: connectortest.Trust(ca), Hello: "gateway.bl.example", Dial: nw.dial, Pool: pool}
+	dns := &asked{names: names{mx: mx("a.example")}}
+	c := newRelay(t, smtprelay.Options{Link: link, Resolver: dns})
+	for range 20 {
+		if _, err := c.Submit(t.Context(), connectortest.Letter(message.Normal)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dns.n != 1 || len(nw.dialled) != 1 || len(srv.Transactions()) != 20 {
+		t.Errorf("%d letters: %d lookups, %d connections, want 20: 1, 1", len(srv.Transactions()), dns.n, len(nw.dialled))
+	}
+	delete(nw.servers, "a.example")
+	srv.CutAll()
+	for range 2 {
+		if _, err := c.Submit(t.Context(), connectortest.Letter(message.Normal)); err == nil || connectors.KindOf(err) != connectors.Temporary {
+			t.Errorf("error %v, want a temporary one", err)
+		}
+	}
+	if dns.n != 2 {
+		t.Errorf("%d lookups, want another one when nothing answers", dns.n)
 	}
 }
 
