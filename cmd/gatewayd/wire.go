@@ -15,6 +15,7 @@ import (
 	"gatewayd/connectors"
 	"gatewayd/connectors/incamail"
 	"gatewayd/connectors/privasphere"
+	"gatewayd/connectors/smtpclient"
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/crypto/seal"
 	"gatewayd/directory"
@@ -46,6 +47,7 @@ type parts struct {
 	audit   *audit.Log
 	gateway *gateway.Gateway
 	erase   *gateway.Retention
+	pool    *smtpclient.Pool // connections to the next systems that wait for the next message
 }
 
 // open opens the data folder and wires the flow; nothing runs yet.
@@ -75,7 +77,8 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	if p.audit, err = audit.Open(filepath.Join(cfg.Data, "audit"), p.keys); err != nil {
 		return nil, err
 	}
-	links, err := connect(cfg)
+	p.pool = smtpclient.NewPool(smtpclient.PoolOptions{PerDestination: cfg.Delivery.Concurrency})
+	links, err := connect(cfg, p.pool)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +95,9 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	return p, err
 }
 
-// connect names every connector. There is no registry.
-func connect(cfg *config.Config) (map[string]connectors.Connector, error) {
+// connect names every connector. There is no registry. They share one pool, which
+// keeps apart what differs in destination or credentials.
+func connect(cfg *config.Config, pool *smtpclient.Pool) (map[string]connectors.Connector, error) {
 	links := map[string]connectors.Connector{}
 	var errs []error
 	add := func(c connectors.Connector, err error) {
@@ -104,24 +108,32 @@ func connect(cfg *config.Config) (map[string]connectors.Connector, error) {
 		links[c.Name()] = c
 	}
 	if cfg.IncaMail != nil {
-		add(incamail.New(*cfg.IncaMail))
+		o := *cfg.IncaMail
+		o.Link.Pool = pool
+		add(incamail.New(o))
 	}
 	if cfg.PrivaSphere != nil {
-		add(privasphere.New(*cfg.PrivaSphere))
+		o := *cfg.PrivaSphere
+		o.Link.Pool = pool
+		add(privasphere.New(o))
 	}
-	add(smtprelay.New(cfg.Relay))
-	for _, o := range cfg.Sealed {
+	relay := func(o smtprelay.Options) {
+		o.Link.Pool = pool
 		add(smtprelay.New(o))
+	}
+	relay(cfg.Relay)
+	for _, o := range cfg.Sealed {
+		relay(o)
 	}
 	for _, o := range cfg.Forwards {
-		add(smtprelay.New(o))
+		relay(o)
 	}
 	return links, errors.Join(errs...)
 }
 
 func (p *parts) close() error {
 	var errs []error
-	for _, c := range []io.Closer{closer(p.store != nil, p.store), closer(p.vault != nil, p.vault)} {
+	for _, c := range []io.Closer{closer(p.pool != nil, p.pool), closer(p.store != nil, p.store), closer(p.vault != nil, p.vault)} {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}
