@@ -107,3 +107,15 @@ const (
 	StepData     Step = "DATA" // or BDAT: the command, its reply, and the octets up to the end of the message
 	StepDot      Step = "dot"  // the final dot or the last octet of BDAT LAST, and its reply
 )
+
+// OfLink reports whether a failure at this step speaks about the link and not
+// about the message. Whatever code the peer gives there, the message waits: a
+// wrong password or an unwilling host must not bounce a decision.
+func (s Step) OfLink() bool {
+	switch s {
+	case StepConnect, StepBanner, StepHello, StepStartTLS, StepTLS,
+		StepAuth, StepReset:
+		return true
+	}
+	return false
+}

@@ -8,5 +8,5 @@ import "errors"
 // 3.8: 421).
 func LinkDown(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Step == StepRoute && e.Kind == Temporary || e.Step.linkOnly() || e.Code == 421)
+	return ok && (e.Step == StepRoute && e.Kind == Temporary || e.Step.OfLink() || e.Code == 421)
 }

@@ -304,22 +304,10 @@ func (s *session) refused(step connectors.Step, r Reply) *connectors.Error {
 	case 530, 534, 535, 538:
 		return e
 	}
-	if r.class() == 5 && !linkOnly(step) {
+	if r.class() == 5 && !step.OfLink() {
 		e.Kind = connectors.Permanent
 	}
 	return e
-}
-
-// linkOnly reports whether a failure at this step speaks about the link and not
-// about the message. Whatever code the peer gives there, the message waits: a
-// wrong password or an unwilling host must not bounce a decision.
-func linkOnly(s connectors.Step) bool {
-	switch s {
-	case connectors.StepConnect, connectors.StepBanner, connectors.StepHello, connectors.StepStartTLS, connectors.StepTLS,
-		connectors.StepAuth, connectors.StepReset:
-		return true
-	}
-	return false
 }
 
 // mayCarry is how many messages the connection may carry: what we grant, or
