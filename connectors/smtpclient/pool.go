@@ -15,6 +15,12 @@ type PoolOptions struct {
 	Messages       int           // over one connection: 100; fewer where the peer says so (RFC 9422)
 }
 
+// maxRefusals is how many refusals a connection may see; a refused recipient is
+// two with PIPELINING. Servers make a client wait, or close, after some errors in
+// one session (Postfix: smtpd_soft_error_limit, 10); the next message must not
+// suffer for the last ones.
+const maxRefusals = 8
+
 // memory is how long it is kept in mind that a peer stumbles over an extension
 // that it offers, and of how many.
 const (
@@ -101,7 +107,7 @@ func (p *Pool) put(k key, s *session) bool {
 	switch {
 	case p.closed:
 		return false
-	case s.used >= s.mayCarry(p.o.Messages) || time.Since(s.born) >= p.o.Age:
+	case s.used >= s.mayCarry(p.o.Messages) || s.refusals >= maxRefusals || time.Since(s.born) >= p.o.Age:
 		p.dismiss(s)
 		return true
 	}

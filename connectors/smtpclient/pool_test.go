@@ -235,6 +235,24 @@ func TestPoolLimits(t *testing.T) {
 	}
 }
 
+// TestPoolRefusals: a connection on which the peer refused several messages is
+// not kept.
+func TestPoolRefusals(t *testing.T) {
+	script := connectortest.Script{connectors.StepRcpt: {Reply: "550 5.1.1 no"}}
+	r := newRig(t, connectortest.ServerOptions{Script: script}, smtpclient.PoolOptions{Idle: time.Hour})
+	for range 6 {
+		_, err := r.client.Send(t.Context(), note(t, "a@bl.example", "b@example.ch", plainNote))
+		if err == nil || connectors.KindOf(err) != connectors.Permanent {
+			t.Errorf("error %v, want a permanent one", err)
+		}
+	}
+	r.pool.Close()
+	r.Wait()
+	if r.Connections() != 2 {
+		t.Errorf("%d connections for six refusals, want 2", r.Connections())
+	}
+}
+
 // together sends n letters that are all under way at the same time.
 func (r *rig) together(t *testing.T, clients ...*smtpclient.Client) {
 	t.Helper()

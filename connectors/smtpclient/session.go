@@ -31,15 +31,16 @@ type session struct {
 	stop   func() bool
 	ending atomic.Bool // the end of the message may be leaving
 
-	born   time.Time
-	used   int       // transactions begun
-	open   bool      // the peer may hold a transaction that has not ended: RSET comes first
-	broken bool      // nothing more can be said
-	taken  bool      // the peer has accepted a command of this transaction
-	stale  bool      // it broke before that
-	avoid  extension // what the peer offers and stumbles over
-	chunks bool      // a chunk was accepted on this connection
-	lead   int       // octets of this message that left as a chunk of their own
+	born     time.Time
+	used     int       // transactions begun
+	refusals int       // replies that refused something
+	open     bool      // the peer may hold a transaction that has not ended: RSET comes first
+	broken   bool      // nothing more can be said
+	taken    bool      // the peer has accepted a command of this transaction
+	stale    bool      // it broke before that
+	avoid    extension // what the peer offers and stumbles over
+	chunks   bool      // a chunk was accepted on this connection
+	lead     int       // octets of this message that left as a chunk of their own
 
 	since time.Time   // idle from then on
 	timer *time.Timer // ends the idleness
@@ -299,6 +300,7 @@ func (s *session) cause(err error) error {
 // answer to the command nobody knows what the next one will be about.
 func (s *session) refused(step connectors.Step, r Reply) *connectors.Error {
 	e := &connectors.Error{Step: step, Code: r.Code, Enhanced: r.Enhanced, Text: r.Text()}
+	s.refusals++
 	s.broken = s.broken || r.Code == 421 || r.class() < 4
 	switch r.Code {
 	case 530, 534, 535, 538:

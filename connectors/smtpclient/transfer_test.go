@@ -370,6 +370,36 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// TestCancelInside: the end of the context ends a write that the peer does not
+// take, also the one with the end of the message in it.
+func TestCancelInside(t *testing.T) {
+	for _, body := range []string{"Inhalt\r\n", strings.Repeat("Inhalt\r\n", 20_000)} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			gone := make(chan struct{})
+			c := plainClient(t, nil, nil, func(conn net.Conn) {
+				buf := make([]byte, 10_000)
+				for _, reply := range []string{"220 peer\r\n", "250 peer\r\n", "250 ok\r\n", "250 ok\r\n"} {
+					_, _ = io.WriteString(conn, reply)
+					_, _ = conn.Read(buf)
+				}
+				_, _ = io.WriteString(conn, "354 go\r\n")
+				<-gone
+			})
+			time.AfterFunc(time.Second, cancel)
+			start := time.Now()
+			_, err := c.Send(ctx, note(t, "a@bl.example", "b@example.ch", "Subject: x\r\n\r\n"+body))
+			if connectors.KindOf(err) != connectors.Temporary || !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v, want a temporary one", err)
+			}
+			if took := time.Since(start); took != time.Second {
+				t.Errorf("took %v, want the second until the end of the context", took)
+			}
+			close(gone)
+		})
+	}
+}
+
 // TestChunksRemembered: a peer that answers BDAT in a way that ends the dialogue
 // hears DATA the next time, over a fresh connection too; one that took a
 // chunk is not tried out again.
