@@ -187,7 +187,7 @@ func (l *lab) prove(ctx context.Context, p peer) (durability, error) {
 		return durability{}, err
 	}
 	waits := (slow - plain).Seconds() / proofDelay.Seconds()
-	return durability{durable: waits > 0.5, serial: math.Round(waits), calls: calls}, nil
+	return durability{durable: waits > 0.5, serial: max(0, math.Round(waits)), calls: calls}, nil
 }
 
 // traced returns the median time to a reply and the sync calls per message.

@@ -138,7 +138,7 @@ func (l *lab) drain(ctx context.Context, p peer, c cell) (got sample, err error)
 		next.speak()
 		stop := make(chan struct{})
 		most := watch(r.pid(), stop)
-		whole := drained(ctx, next, t.ok, 60*time.Second)
+		whole := drained(ctx, next, t.ok, 2*time.Minute)
 		close(stop)
 		got.perS = perSecond(next.n.Load(), time.Unix(0, next.last.Load()).Sub(begun))
 		got.detail["pss_mib_draining"] = (<-most).pss

@@ -33,7 +33,10 @@ func (c cell) String() string {
 	if c.size > 0 {
 		words = append(words, sizeText(c.size))
 	}
-	if c.sessions > 0 {
+	switch {
+	case c.sessions == 1:
+		words = append(words, "1 session")
+	case c.sessions > 1:
 		words = append(words, fmt.Sprintf("%d sessions", c.sessions))
 	}
 	if c.delay > 0 {
@@ -106,7 +109,9 @@ func summarise(c cell, windows []map[string]sample) []Result {
 			P50:  round(median(samples, func(s sample) float64 { return s.p50 })), P99: round(median(samples, func(s sample) float64 { return s.p99 })),
 		}
 		for _, s := range samples {
-			r.Trouble = s.trouble
+			if s.trouble != "" {
+				r.Trouble = s.trouble
+			}
 		}
 		r.Ratio, r.Spread = spread(p, own, ratios)
 		results = append(results, r)
