@@ -357,7 +357,7 @@ func TestChangedBody(t *testing.T) {
 		"shorter": long[8:], "longer": long + "RSET\r\n", "a line less ended": long[:len(long)-2], "irregular": long[:len(long)-1], "empty": "",
 		"longer by a block": long + strings.Repeat("NOOP\r\n", 20_000),
 	} {
-		for way, offers := range map[string][]string{"data": {"AUTH PLAIN"}, "chunks": {"AUTH PLAIN", "CHUNKING"}} {
+		for way, offers := range map[string][]string{"data": {"AUTH PLAIN"}, "chunks": {"AUTH PLAIN", "PIPELINING", "CHUNKING"}} {
 			m := note(t, "a@bl.example", "b@example.ch", plainNote)
 			m.Body = &changing{texts: []string{long, second}}
 			srv, _, err := send(t, connectortest.ServerOptions{Offers: offers}, nil, m)
