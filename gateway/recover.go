@@ -21,10 +21,6 @@ import (
 // recover brings the ledger up to what the vault has and settles what a crash
 // left open (docs/flow.md, crash table).
 func (g *Gateway) recover(ctx context.Context) error {
-	seq, _, err := g.o.Store.Head(ctx)
-	if err != nil {
-		return err
-	}
 	if err := g.replay(ctx); err != nil {
 		return fmt.Errorf("replay vault: %w", err)
 	}
@@ -34,7 +30,7 @@ func (g *Gateway) recover(ctx context.Context) error {
 	if err := g.reopenSending(ctx); err != nil {
 		return fmt.Errorf("open attempts: %w", err)
 	}
-	replayed, _, err := g.o.Store.Head(ctx)
+	items, err := g.o.Store.Counts(ctx)
 	if err != nil {
 		return err
 	}
@@ -42,7 +38,7 @@ func (g *Gateway) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	restored, err := g.newEpoch(ctx, seq == 0 && replayed == 0, broken)
+	restored, err := g.newEpoch(ctx, len(items) == 0, broken)
 	if err != nil {
 		return fmt.Errorf("epoch: %w", err)
 	}
@@ -118,7 +114,9 @@ type epoch struct {
 // newEpoch reports whether vault and ledger do not belong together, and gives
 // both a new common epoch. A crash between the two writes leaves the ledger at
 // Previous, which is no restore; Previous is forgotten as soon as both are
-// written, so that a ledger from just before is one.
+// written, so that a ledger from just before is one. fresh means that the
+// ledger has no items: without a mark beside it the folder is new, or its first
+// start was cut off.
 func (g *Gateway) newEpoch(ctx context.Context, fresh, broken bool) (restored bool, err error) {
 	path := filepath.Join(g.o.Data, "epoch")
 	e, err := readEpoch(path)

@@ -197,6 +197,21 @@ func TestEpoch(t *testing.T) {
 	}
 }
 
+// TestFirstStartCutOff: a first start that ended before the epoch was written is
+// no restore.
+func TestFirstStartCutOff(t *testing.T) {
+	t.Parallel()
+	r := openRig(t, newWorld(t), filepath.Join(t.TempDir(), "data"), rigOptions{})
+	if err := r.store.Apply(context.Background(), queue.Change{Events: []message.Event{{At: r.w.time(), Kind: message.EventStarted}}}); err != nil {
+		t.Fatal(err)
+	}
+	r.run()
+	defer r.close()
+	if strings.Contains(r.log.String(), "do not belong together") {
+		t.Errorf("taken for a restore:\n%s", r.log)
+	}
+}
+
 func write(t *testing.T, path string, v any) {
 	t.Helper()
 	text, err := json.Marshal(v)
