@@ -93,22 +93,19 @@ func (w *writer) take() []*request {
 	v := w.v
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for len(v.waiting) == 0 || !w.first && !v.slow() {
-		if v.closed && (len(v.waiting) == 0 || !w.first) {
-			return nil
-		}
-		if w.first {
-			v.work.Wait()
-		} else {
-			v.more.Wait()
-		}
+	if !w.await() {
+		return nil
 	}
 	if w.first && !v.slow() {
 		// Whoever is ready to run may join the group (7 records per sync instead of
-		// 5 with ten clients); a lone record is not delayed.
+		// 5 with ten clients); a lone record is not delayed. Meanwhile syncs may have
+		// become slow and another writer may have taken everything.
 		v.mu.Unlock()
 		runtime.Gosched()
 		v.mu.Lock()
+		if !w.await() {
+			return nil
+		}
 	}
 	n, bytes := 0, 0
 	for n < len(v.waiting) && n < maxGroup && bytes < maxGroupBytes {
@@ -121,6 +118,23 @@ func (w *writer) take() []*request {
 		v.waiting = nil
 	}
 	return group
+}
+
+// await waits until something waits for this writer; false when the vault is
+// closed and nothing will. The caller holds the lock.
+func (w *writer) await() bool {
+	v := w.v
+	for len(v.waiting) == 0 || !w.first && !v.slow() {
+		if v.closed && (len(v.waiting) == 0 || !w.first) {
+			return false
+		}
+		if w.first {
+			v.work.Wait()
+		} else {
+			v.more.Wait()
+		}
+	}
+	return true
 }
 
 // commit writes one group. Records of different days lie in different segments;

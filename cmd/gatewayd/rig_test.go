@@ -177,6 +177,12 @@ func (r *rig) start() {
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+	r.answers()
+}
+
+// answers waits until the ports of the gateway answer.
+func (r *rig) answers() {
+	r.t.Helper()
 	end := time.Now().Add(patience)
 	for _, port := range []string{r.ports.Submission, r.ports.Inbound} {
 		for {
