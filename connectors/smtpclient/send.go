@@ -79,7 +79,7 @@ type shape struct {
 	size  int64  // octets on the wire without dot-stuffing (RFC 1870 section 5)
 	eight bool   // needs 8BITMIME (RFC 6152)
 	utf8  bool   // needs SMTPUTF8 (RFC 6531)
-	wire  []byte // a short message as DATA takes it, final dot included; nil: read it again
+	wire  []byte // a short message as DATA takes it, without the final dot; nil: read it again
 }
 
 // inspect reads the message once from end to end: irregular line ends and
@@ -119,7 +119,7 @@ func readThrough(m connectors.Mail) (*stuffer, []byte, error) {
 	short := &octets{b: make([]byte, 0, size+size/32+16)}
 	st := &stuffer{w: short, limit: size + 2}
 	err = writeTo(st, m, make([]byte, min(size+1, 8<<10)))
-	return st, append(short.b, finalDot...), err
+	return st, short.b, err
 }
 
 // octets collects what is written.

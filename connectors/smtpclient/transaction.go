@@ -18,7 +18,7 @@ func (s *session) transact(m connectors.Mail, f shape) (connectors.Sent, error) 
 	}
 	s.used++
 	var probe []byte
-	chunks := f.wire == nil && len(m.Header) > 0 && s.offers("CHUNKING") && s.avoid&chunking == 0
+	chunks := f.wire == nil && len(m.Header) > 0 && s.offers("CHUNKING") && s.pipelines() && s.avoid&chunking == 0
 	if chunks {
 		probe = m.Header[:1]
 		if err = s.envelope(mail, rcpt, probe); s.avoid&chunking != 0 && !s.broken {
@@ -40,6 +40,9 @@ func (s *session) offers(word string) bool {
 	_, ok := s.ext[word]
 	return ok
 }
+
+// pipelines reports whether commands may be said together (RFC 2920).
+func (s *session) pipelines() bool { return s.offers("PIPELINING") && s.avoid&pipelining == 0 }
 
 // envelope opens the transaction: MAIL, RCPT, DATA, in one write where the peer
 // offers PIPELINING (RFC 2920). A transaction that was left open on a kept
@@ -64,7 +67,7 @@ func (s *session) envelope(mail, rcpt string, probe []byte) error {
 		cs = append(cs, command{step: connectors.StepData, line: "BDAT 1", want: 250, timeout: t.Data, octets: probe})
 	}
 	s.open = true
-	if !s.offers("PIPELINING") || s.avoid&pipelining != 0 {
+	if !s.pipelines() {
 		for _, c := range cs {
 			if err := s.alone(c); err != nil {
 				return err

@@ -9,23 +9,28 @@ import (
 	"gatewayd/connectors"
 )
 
-// finalDot ends DATA, behind a CRLF.
-const finalDot = ".\r\n"
+// finalDot ends DATA, behind a CRLF; lastChunk ends BDAT, behind all octets.
+const (
+	finalDot  = ".\r\n"
+	lastChunk = "BDAT 0 LAST\r\n"
+)
 
 var errChanged = errors.New("message changed between two readings")
 
 // transfer brings the message and hears what the peer says to it. The piece that
-// ends it (the final dot, or the last octet of BDAT LAST) leaves last and only
-// when everything before it has left well: until then the peer has a part, and
-// cutting the connection takes it back.
+// ends it (the final dot, or an empty last chunk) leaves last and only when
+// everything before it has left well: until then the peer has a part, and cutting
+// the connection, or our own death, takes it back. The octets never follow BDAT
+// LAST: a peer may take the end of the connection for the end of its chunk (seen
+// with go-smtp 0.25), and deliver what came before.
 func (s *session) transfer(m connectors.Mail, f shape, chunks bool) (Reply, error) {
 	if f.wire != nil {
-		return s.end(f.wire, len(finalDot))
+		return s.end(f.wire, finalDot)
 	}
 	out := &blocks{s: s, buf: make([]byte, 0, blockSize)}
 	if chunks {
 		out.skip = s.lead
-		out.buf = append(out.buf, "BDAT "+strconv.FormatInt(f.size-int64(s.lead), 10)+" LAST\r\n"...)
+		out.buf = append(out.buf, "BDAT "+strconv.FormatInt(f.size-int64(s.lead), 10)+"\r\n"...)
 	}
 	st := &stuffer{w: out, plain: chunks, limit: f.size}
 	err := writeTo(st, m, make([]byte, blockSize))
@@ -40,9 +45,9 @@ func (s *session) transfer(m connectors.Mail, f shape, chunks bool) (Reply, erro
 		s.broken = true
 		return Reply{}, &connectors.Error{Step: connectors.StepData, Err: fmt.Errorf("read message: %w", err)}
 	case chunks:
-		r, err = s.end(out.buf, 1)
+		r, err = s.end(out.buf, lastChunk)
 	default:
-		r, err = s.end(append(out.buf, finalDot...), len(finalDot))
+		r, err = s.end(out.buf, finalDot)
 	}
 	if chunks {
 		s.doubtChunks(err)
@@ -79,10 +84,10 @@ func (b *blocks) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end says the last piece, whose last octets end the message, and hears the
-// reply. When the first of these may have left, only a whole reply tells whether
-// the peer has the message.
-func (s *session) end(last []byte, octets int) (Reply, error) {
+// end says the last piece with what ends the message, and hears the reply. When
+// the first octet of that may have left, only a whole reply tells whether the
+// peer has the message.
+func (s *session) end(piece []byte, mark string) (Reply, error) {
 	if !s.quiet() {
 		return Reply{}, s.refusedInside(errors.New("the peer answered before the end of the message"))
 	}
@@ -91,12 +96,19 @@ func (s *session) end(last []byte, octets int) (Reply, error) {
 	if err := s.ctx.Err(); err != nil { // still on this side of the end
 		return Reply{}, s.fail(connectors.StepData, err)
 	}
-	n, err := s.conn.Write(last)
-	if err != nil && n <= len(last)-octets {
+	n, err := s.conn.Write(append(piece, mark...))
+	if err != nil && n <= len(piece) {
 		return Reply{}, s.refusedInside(err)
 	}
 	var r Reply
 	if err == nil {
+		r, err = s.verdict()
+	}
+	if mark == lastChunk && err == nil {
+		if r.class() != 2 { // to the octets; what it says to the empty chunk is of no interest
+			s.broken = true
+			return Reply{}, s.refused(connectors.StepData, r)
+		}
 		r, err = s.verdict()
 	}
 	switch {
