@@ -367,7 +367,7 @@ func gadget(der []byte, plain, known, wanted string) []byte {
 	size := (len(plain)/16 + 1) * 16
 	out := slices.Clone(der)
 	blocks := out[len(out)-size:]
-	previous := blocks[:0]
+	var previous []byte
 	if at == 0 { // the initialisation vector: it stands before the content's header
 		iv := bytes.LastIndex(out[:len(out)-size], []byte{4, 16})
 		previous = out[iv+2 : iv+18]
