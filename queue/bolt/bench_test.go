@@ -144,3 +144,54 @@ func BenchmarkFind(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPurge erases a log day: messages that were delivered, with their
+// events, which the day files have already.
+func BenchmarkPurge(b *testing.B) {
+	const n = 20_000
+	for b.Loop() {
+		b.StopTimer()
+		s, err := bolt.Open(bolt.Unsynced(options(b, b.TempDir())))
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := uint64(0); i < n; i += 500 {
+			index(b, s, i, 500, time.Time{}, 1)
+		}
+		now := storetest.Now().AddDate(0, 0, 2)
+		for {
+			items, err := s.Lease(context.Background(), now, 500, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(items) == 0 {
+				break
+			}
+			change := queue.Change{}
+			for _, l := range items {
+				item := l.Item
+				item.State, item.NextTry = message.Done, time.Time{}
+				change.Items = append(change.Items, item)
+				change.Events = append(change.Events, message.Event{At: now, Kind: message.EventHanded, Message: item.Key.Message})
+			}
+			if err := s.Apply(context.Background(), change); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := s.Forget(context.Background(), head(b, s)); err != nil {
+			b.Fatal(err)
+		}
+		day := storetest.LogDay(storetest.Accepted(n, 1).Envelope.Received)
+		b.StartTimer()
+		if err := s.Purge(context.Background(), day); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if w, err := s.WindowOf(context.Background(), day); err != nil || w.Items > 0 {
+			b.Fatal(w, err)
+		}
+		s.Close()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/n/float64(b.N), "µs/message")
+}
