@@ -105,7 +105,7 @@ const (
 	StepMail     Step = "MAIL"
 	StepRcpt     Step = "RCPT"
 	StepData     Step = "DATA" // or BDAT: the command, its reply, and the octets up to the end of the message
-	StepDot      Step = "dot"  // the final dot or the last octet of BDAT LAST, and its reply
+	StepDot      Step = "dot"  // the final dot or BDAT 0 LAST, and its reply
 )
 
 // OfLink reports whether a failure at this step speaks about the link and not

@@ -105,11 +105,14 @@ func (s *session) end(piece []byte, mark string) (Reply, error) {
 		r, err = s.verdict()
 	}
 	if mark == lastChunk && err == nil {
-		if r.class() != 2 { // to the octets; what it says to the empty chunk is of no interest
+		octets := r
+		if r, err = s.lastVerdict(octets); octets.class() >= 4 && (err != nil || r.class() != 2) {
 			s.broken = true
-			return Reply{}, s.refused(connectors.StepData, r)
+			return Reply{}, s.refused(connectors.StepData, octets)
 		}
-		r, err = s.verdict()
+		if octets.class() != 2 && err == nil {
+			err = fmt.Errorf("%w: %d to the message and %d to its end", errReply, octets.Code, r.Code)
+		}
 	}
 	switch {
 	case err != nil:
@@ -132,6 +135,17 @@ func (s *session) verdict() (Reply, error) {
 	if s.ctx.Err() != nil {
 		s.hurry()
 	}
+	return readReply(s.br)
+}
+
+// lastVerdict reads the reply to the empty chunk behind the octets. When these
+// were refused it must be a refusal too (RFC 3030 section 2), and is not waited
+// for long; a peer that took an end without its message is another matter.
+func (s *session) lastVerdict(octets Reply) (Reply, error) {
+	if octets.class() < 4 {
+		return s.verdict()
+	}
+	s.deadline(s.o.Timeouts.Quit)
 	return readReply(s.br)
 }
 

@@ -451,6 +451,53 @@ func TestChunksRemembered(t *testing.T) {
 	}
 }
 
+// TestChunkReplies: the octets and the empty chunk behind them are answered one
+// after the other, and only together do they say what became of the message.
+func TestChunkReplies(t *testing.T) {
+	long := "Subject: x\r\n\r\n" + strings.Repeat("Inhalt\r\n", 20_000)
+	for replies, want := range map[string]struct {
+		kind connectors.Kind
+		code int
+	}{
+		"250 ok\r\n250 queued\r\n":        {-1, 0},
+		"250 ok\r\n554 5.7.1 no\r\n":      {connectors.Permanent, 554},
+		"552 5.3.4 big\r\n503 no\r\n":     {connectors.Permanent, 552},
+		"452 4.3.1 full\r\n503 no\r\n":    {connectors.Temporary, 452},
+		"552 5.3.4 big\r\n":               {connectors.Permanent, 552},
+		"500 5.5.1 what\r\n500 what\r\n":  {connectors.Temporary, 500},
+		"552 5.3.4 big\r\n250 queued\r\n": {connectors.Unclear, 0},
+		"354 go\r\n250 queued\r\n":        {connectors.Unclear, 0},
+		"250 ok\r\n":                      {connectors.Unclear, 0},
+		"250 ok\r\n354 go\r\n":            {connectors.Unclear, 0},
+	} {
+		c := plainClient(t, func(o *smtpclient.Options) { o.Timeouts.Quit = 50 * time.Millisecond }, nil, func(conn net.Conn) {
+			buf := make([]byte, 100_000)
+			for _, reply := range []string{"220 peer\r\n", "250-peer\r\n250-PIPELINING\r\n250 CHUNKING\r\n", "250 ok\r\n250 ok\r\n250 ok\r\n"} {
+				_, _ = io.WriteString(conn, reply)
+				if reply[:3] == "220" || strings.HasPrefix(reply, "250-") {
+					_, _ = conn.Read(buf)
+				}
+			}
+			for heard := ""; !strings.HasSuffix(heard, "BDAT 0 LAST\r\n"); {
+				n, err := conn.Read(buf)
+				if err != nil {
+					return
+				}
+				heard = heard[max(0, len(heard)-20):] + string(buf[:n])
+			}
+			_, _ = io.WriteString(conn, replies)
+		})
+		_, err := c.Send(t.Context(), note(t, "a@bl.example", "b@example.ch", long))
+		e, _ := errors.AsType[*connectors.Error](err)
+		switch {
+		case want.kind == -1 && err != nil:
+			t.Errorf("%q: %v", replies, err)
+		case want.kind != -1 && (e == nil || e.Kind != want.kind || e.Code != want.code):
+			t.Errorf("%q: error %v, want %v %d", replies, err, want.kind, want.code)
+		}
+	}
+}
+
 // TestShortStaysData: below its size BDAT wins nothing.
 func TestShortStaysData(t *testing.T) {
 	r := newRig(t, connectortest.ServerOptions{Offers: append(connectortest.Offers(), "CHUNKING")}, smtpclient.PoolOptions{})
