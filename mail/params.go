@@ -71,7 +71,7 @@ func paramValue(raw string) string {
 // unescape removes the backslash before a quote or backslash only: others
 // stand in paths of programs that do not know the quoting.
 func unescape(s string) string {
-	if strings.HasPrefix(s, `\\`) {
+	if strings.HasPrefix(s, `\\`) || !strings.Contains(s, `\`) {
 		return s
 	}
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(s)

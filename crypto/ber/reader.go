@@ -63,7 +63,7 @@ type Reader struct {
 func NewReader(r io.Reader, lim Limits) *Reader {
 	lim = lim.orDefaults()
 	return &Reader{
-		src:   bufio.NewReader(r),
+		src:   bufio.NewReaderSize(r, 1<<10), // long strings pass it by
 		lim:   lim,
 		stack: append(make([]frame, 0, 8), frame{end: lim.Size}),
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -87,6 +88,38 @@ func TestOpenSSLAgrees(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestX25519BySteps opens what we encrypt with OpenSSL's primitives, step by
+// step as RFC 8418 has it: no program here reads the whole.
+func TestX25519BySteps(t *testing.T) {
+	need(t, "openssl", "openssl")
+	w := testWorld()
+	dir := files(t, map[string]identity{"x25519": w.x25519})
+	sealed := seal(t, []byte(text), int64(len(text)), EncryptOptions{Recipients: []*x509.Certificate{w.x25519.cert}})
+	at := bytes.Index(sealed, append(oid(oidX25519), 3, 33, 0))
+	point := sealed[at+8 : at+8+32]
+	at = bytes.Index(sealed, []byte{ber.OctetString, 40})
+	put(t, dir, "wrapped", sealed[at+2:at+2+40])
+	size := (len(text)/16 + 1) * 16
+	put(t, dir, "sealed", sealed[len(sealed)-size:])
+	at = bytes.LastIndex(sealed[:len(sealed)-size], []byte{ber.OctetString, 16})
+	iv := hex.EncodeToString(sealed[at+2 : at+18])
+	put(t, dir, "peer.der", append([]byte{0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x03, 0x21, 0x00}, point...))
+	step := func(line string) {
+		t.Helper()
+		if out, err := openssl(t, dir, line); err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	step("pkeyutl -derive -inkey x25519.key -peerkey peer.der -out secret")
+	const info = "3015300b060960864801650304012da206040400000100" // AES-256 wrap, 256 bits
+	step("kdf -keylen 32 -kdfopt digest:SHA256 -kdfopt hexkey:" + hex.EncodeToString(get(t, dir, "secret")) + " -kdfopt hexinfo:" + info + " -binary -out kek HKDF")
+	step("enc -d -id-aes256-wrap -iv A6A6A6A6A6A6A6A6 -K " + hex.EncodeToString(get(t, dir, "kek")) + " -in wrapped -out key")
+	step("enc -d -aes-256-cbc -iv " + iv + " -K " + hex.EncodeToString(get(t, dir, "key")) + " -in sealed -out got")
+	if got := string(get(t, dir, "got")); got != text {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -132,13 +132,29 @@ func hashOf(oid asn1.ObjectIdentifier) (stdcrypto.Hash, error) {
 	return 0, fmt.Errorf("%w: digest %v", ErrUnsupported, oid)
 }
 
-// oid returns the DER of an object identifier.
+// oid returns the DER of an object identifier (X.690 section 8.19).
 func oid(o asn1.ObjectIdentifier) []byte {
-	der, err := asn1.Marshal(o)
-	if err != nil {
-		return nil // the identifiers are constants; each is written by a test
+	content := make([]byte, 0, 12)
+	for i, n := range o {
+		switch i {
+		case 0:
+			continue
+		case 1:
+			n += 40 * o[0]
+		}
+		groups := 1
+		for v := n >> 7; v > 0; v >>= 7 {
+			groups++
+		}
+		for g := groups - 1; g >= 0; g-- {
+			c := byte(n>>(7*g)) & 0x7f
+			if g > 0 {
+				c |= 0x80
+			}
+			content = append(content, c)
+		}
 	}
-	return der
+	return ber.Wrap(ber.OID, content)
 }
 
 // version returns the DER of a small INTEGER.
@@ -219,9 +235,15 @@ func shut(r *ber.Reader) error {
 	return r.End()
 }
 
-// copyAll is io.Copy that never asks src to write itself: src is foreign.
-func copyAll(dst io.Writer, src io.Reader) (int64, error) {
-	return io.Copy(dst, struct{ io.Reader }{src})
+// copyAll is io.Copy that never asks src to write itself: src is foreign. An
+// error of dst stays what it is.
+func copyAll(dst io.Writer, src io.Reader) (n int64, err error) {
+	err = eachChunk(src, func(chunk []byte, _ bool) error {
+		m, err := dst.Write(chunk)
+		n += int64(m)
+		return err
+	})
+	return n, err
 }
 
 // fill reads until buf is full or r at its end. Unlike io.ReadFull it cannot

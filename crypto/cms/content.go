@@ -69,11 +69,12 @@ func (c contentCipher) parameters(der []byte) (cipherStart, error) {
 // chunkSize is how much is enciphered or deciphered at a time.
 const chunkSize = 32 << 10
 
-// eachChunk calls use with all of r, piece by piece. Every piece but the last
-// has chunkSize octets; the last one may be empty. use may change the piece and
-// append to it up to maxPad octets without a new buffer.
+// eachChunk calls use with all of r, piece by piece: small ones first, and from
+// then on of chunkSize octets. Every piece but the last is a multiple of the
+// block size of any cipher; the last one may be empty. use may change the piece
+// and append to it up to maxPad octets without a new buffer.
 func eachChunk(r io.Reader, use func(chunk []byte, last bool) error) error {
-	buf := make([]byte, chunkSize, chunkSize+maxPad)
+	buf := make([]byte, firstChunk, firstChunk+maxPad)
 	for {
 		n, last, err := fill(r, buf)
 		if err != nil {
@@ -82,8 +83,14 @@ func eachChunk(r io.Reader, use func(chunk []byte, last bool) error) error {
 		if err := use(buf[:n], last); err != nil || last {
 			return err
 		}
+		if len(buf) < chunkSize {
+			buf = make([]byte, 2*len(buf), 2*len(buf)+maxPad)
+		}
 	}
 }
+
+// firstChunk is enough for most letters.
+const firstChunk = 8 << 10
 
 // maxPad is the longest padding of a block cipher that we know.
 const maxPad = aes.BlockSize

@@ -105,3 +105,12 @@ func rfc9216(f *testing.F) (*rsa.PrivateKey, *x509.Certificate) {
 	cert, _ := pem.Decode(get(f, dir, "5.3_Bob-s-Encryption-End-Entity-Certificate.pem"))
 	return must(x509.ParsePKCS8PrivateKey(key.Bytes)).(*rsa.PrivateKey), must(x509.ParseCertificate(cert.Bytes))
 }
+
+// FuzzCapabilities wants no panic.
+func FuzzCapabilities(f *testing.F) {
+	f.Add(ownCapabilities())
+	f.Fuzz(func(_ *testing.T, der []byte) {
+		_, _ = ParseCapabilities(der)
+		_ = KindOf(bytes.NewReader(der))
+	})
+}

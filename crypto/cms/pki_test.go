@@ -94,10 +94,15 @@ func issue(name string, key stdcrypto.Signer, by *identity, ca bool) identity {
 
 // certify signs a certificate; without issuer it is issued by itself.
 func certify(name string, public stdcrypto.PublicKey, by stdcrypto.Signer, issuer *x509.Certificate, ca bool) *x509.Certificate {
+	return certifyAt(now.AddDate(-1, 0, 0), name, public, by, issuer, ca)
+}
+
+// certifyAt is certify for two years from a day on.
+func certifyAt(from time.Time, name string, public stdcrypto.PublicKey, by stdcrypto.Signer, issuer *x509.Certificate, ca bool) *x509.Certificate {
 	tpl := &x509.Certificate{
 		SerialNumber: must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))),
 		Subject:      pkix.Name{CommonName: name, Country: []string{"CH"}},
-		NotBefore:    now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0),
+		NotBefore:    from, NotAfter: from.AddDate(2, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement,
 		SubjectKeyId: []byte("key of " + name),
 	}
@@ -130,9 +135,10 @@ func asX25519(der []byte, by stdcrypto.Signer) []byte {
 		panic(err)
 	}
 	c.TBS.FullBytes = bytes.Replace(c.TBS.FullBytes, oid(oidEd25519), oid(oidX25519), 1)
-	h := stdcrypto.SHA384.New() // the issuer is on P-384
+	hash := defaultHash(by.Public())
+	h := hash.New()
 	h.Write(c.TBS.FullBytes)
-	c.Signature = asn1.BitString{Bytes: must(by.Sign(rand.Reader, h.Sum(nil), stdcrypto.SHA384))}
+	c.Signature = asn1.BitString{Bytes: must(by.Sign(rand.Reader, h.Sum(nil), hash))}
 	c.Signature.BitLength = 8 * len(c.Signature.Bytes)
 	return must(asn1.Marshal(c))
 }

@@ -100,6 +100,15 @@ func checkDER(t *testing.T, what string, der []byte) {
 	}
 }
 
+// TestOID compares our encoding with that of encoding/asn1.
+func TestOID(t *testing.T) {
+	for _, o := range []asn1.ObjectIdentifier{{1, 2}, {2, 5, 29, 17}, {1, 3, 101, 112}, {2, 100, 3}, {1, 2, 840, 113549, 1, 9, 16, 3, 19}, {2, 999, 127, 128, 16383, 16384, 1 << 30, 0}, oidAES256GCM, oidECDHSHA256} {
+		if got, want := oid(o), must(asn1.Marshal(o)); !bytes.Equal(got, want) {
+			t.Errorf("%v: %x, want %x", o, got, want)
+		}
+	}
+}
+
 func TestDefaultHash(t *testing.T) {
 	w := testWorld()
 	for name, want := range map[string]stdcrypto.Hash{

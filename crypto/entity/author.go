@@ -63,7 +63,9 @@ func invisible(r rune) bool {
 // shows reports whether the field holds an address that is none of the
 // author's, in a display name or a comment: a reader may see nothing else.
 func (a author) shows(field string) bool {
-	field = strings.NewReplacer("\uff20", "@", "\ufe6b", "@", " @ ", "@", " @", "@", "@ ", "@").Replace(field)
+	for _, other := range []string{"\uff20", "\ufe6b", " @", "@ "} { // of which the last may follow from those before
+		field = strings.ReplaceAll(field, other, "@")
+	}
 	for _, word := range strings.FieldsFunc(field, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`<>()[]",;:`, r) }) {
 		other, err := message.ParseAddress(strings.Trim(word, ".'"))
 		if err == nil && !other.IsNull() && strings.Contains(other.Domain, ".") && !contains(a.addresses, other) {

@@ -11,9 +11,68 @@ import (
 // NewBase64 returns a writer that encodes to base64 in lines of 76 characters
 // ending in CRLF (RFC 2045 section 6.8). Close ends the last line; it does not
 // close w.
-func NewBase64(w io.Writer) io.WriteCloser {
-	lines := &lineWriter{w: w}
-	return &base64Writer{base64.NewEncoder(base64.StdEncoding, lines), lines}
+func NewBase64(w io.Writer) io.WriteCloser { return &base64Writer{w: w} }
+
+const (
+	lineLength = 76
+	lineOctets = lineLength / 4 * 3
+	lineBlock  = 64 // lines that are written at a time
+)
+
+type base64Writer struct {
+	w     io.Writer
+	line  []byte // octets of a line that is not full yet
+	lines []byte // encoded ones
+}
+
+// Write implements io.Writer.
+func (b *base64Writer) Write(p []byte) (int, error) {
+	rest := p
+	if len(b.line) > 0 {
+		n := min(lineOctets-len(b.line), len(rest))
+		b.line = append(b.line, rest[:n]...)
+		if rest = rest[n:]; len(b.line) < lineOctets {
+			return len(p), nil
+		}
+		b.encode(b.line)
+		b.line = b.line[:0]
+	}
+	for len(rest) >= lineOctets {
+		b.encode(rest[:lineOctets])
+		if rest = rest[lineOctets:]; len(b.lines) >= lineBlock*(lineLength+2) {
+			if err := b.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	b.line = append(b.line, rest...)
+	if err := b.flush(); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (b *base64Writer) encode(line []byte) {
+	b.lines = append(base64.StdEncoding.AppendEncode(b.lines, line), '\r', '\n')
+}
+
+func (b *base64Writer) flush() error {
+	if len(b.lines) == 0 {
+		return nil
+	}
+	_, err := b.w.Write(b.lines)
+	b.lines = b.lines[:0]
+	return err
+}
+
+// Close implements io.Closer.
+func (b *base64Writer) Close() error {
+	if len(b.line) == 0 {
+		return nil
+	}
+	b.encode(b.line)
+	b.line = b.line[:0]
+	return b.flush()
 }
 
 // Base64Size returns how many octets NewBase64 makes of n.
@@ -38,7 +97,7 @@ func (b *base64Reader) Read(p []byte) (int, error) {
 		if b.err != nil {
 			return 0, b.err
 		}
-		raw := make([]byte, lineLength/4*3*256)
+		raw := make([]byte, lineOctets*lineBlock)
 		n, err := io.ReadFull(b.r, raw)
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = io.EOF
@@ -49,55 +108,6 @@ func (b *base64Reader) Read(p []byte) (int, error) {
 		_ = w.Close()
 	}
 	return b.text.Read(p)
-}
-
-type base64Writer struct {
-	io.WriteCloser
-	lines *lineWriter
-}
-
-// Close implements io.Closer.
-func (b *base64Writer) Close() error {
-	if err := b.WriteCloser.Close(); err != nil {
-		return err
-	}
-	return b.lines.end()
-}
-
-// lineWriter breaks what it gets into lines.
-type lineWriter struct {
-	w    io.Writer
-	col  int
-	line bytes.Buffer
-}
-
-const lineLength = 76
-
-// Write implements io.Writer.
-func (l *lineWriter) Write(p []byte) (int, error) {
-	l.line.Reset()
-	for rest := p; len(rest) > 0; {
-		n := min(lineLength-l.col, len(rest))
-		l.line.Write(rest[:n])
-		if l.col += n; l.col == lineLength {
-			l.line.WriteString("\r\n")
-			l.col = 0
-		}
-		rest = rest[n:]
-	}
-	if _, err := l.w.Write(l.line.Bytes()); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (l *lineWriter) end() error {
-	if l.col == 0 {
-		return nil
-	}
-	l.col = 0
-	_, err := io.WriteString(l.w, "\r\n")
-	return err
 }
 
 // CRLF returns a writer that gives every bare LF a CR. What is CRLF stays.

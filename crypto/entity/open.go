@@ -45,22 +45,32 @@ type Work struct {
 	Out  func() *Out // a new place for a layer's content; it is closed with the Opened
 }
 
-// Entity is a MIME entity with random access, its root and the parts directly
-// below it.
+// Entity is a MIME entity with random access, its root and, of a
+// multipart/signed or multipart/encrypted, the parts directly below it.
 type Entity struct {
 	Range
 	Root     parts.Part
 	Children []parts.Part
 }
 
-// NewEntity looks at the stretch's structure, two levels deep.
+// NewEntity looks at the root of a stretch, and at the parts below it where they
+// are protection: only then is the whole of it read.
 func NewEntity(r Range) (*Entity, error) {
-	section := r.Reader()
-	tree, err := parts.Read(section, r.Size, parts.Limits{Depth: 2, Parts: 64})
+	section, lim := r.Reader(), parts.Limits{Depth: 2, Parts: 64}
+	root, err := parts.ReadRoot(section, r.Size, lim)
 	if err != nil {
 		return nil, fmt.Errorf("read entity: %w", err)
 	}
-	return &Entity{Range: r, Root: tree.Parts[0], Children: tree.Parts[1:]}, nil
+	e := &Entity{Range: r, Root: root}
+	if root.Type != "multipart/signed" && root.Type != "multipart/encrypted" {
+		return e, nil
+	}
+	tree, err := parts.Read(section, r.Size, lim)
+	if err != nil {
+		return nil, fmt.Errorf("read entity: %w", err)
+	}
+	e.Root, e.Children = tree.Parts[0], tree.Parts[1:]
+	return e, nil
 }
 
 // Part returns the stretch of a child with its header: the octets under a
@@ -172,10 +182,15 @@ func definite(h *mail.Header) bool {
 	if len(h.All("Content-Type")) > 1 || len(h.All("Content-Transfer-Encoding")) > 1 {
 		return false
 	}
-	kind := h.Get("Content-Type")
+	kind := strings.ToLower(strings.TrimSpace(h.Get("Content-Type")))
+	if !strings.HasPrefix(kind, "multipart/") {
+		return true
+	}
+	if !strings.ContainsAny(kind, `(*\`) && strings.Count(kind, "boundary") <= 1 && strings.Count(kind, "protocol") <= 1 {
+		return true // as nearly all are
+	}
 	odd := mail.OddParams(kind)
-	return !strings.HasPrefix(strings.ToLower(strings.TrimSpace(kind)), "multipart/") ||
-		!slices.Contains(odd, mail.OddTwice) && !slices.Contains(odd, mail.OddSplit) && !slices.Contains(odd, mail.OddComment)
+	return !slices.Contains(odd, mail.OddTwice) && !slices.Contains(odd, mail.OddSplit) && !slices.Contains(odd, mail.OddComment)
 }
 
 // signedTwice reports whether the newest layers are two signatures. What is

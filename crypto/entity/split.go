@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"gatewayd/mail"
@@ -93,7 +95,8 @@ func (m *Message) Size() int64 { return int64(len(m.inside)) + m.body.Size }
 // 127: such a message needs 8BITMIME when its signature stands open.
 func (m *Message) Inspect() (eightBit bool, err error) {
 	l := lineCheck{}
-	if _, err := io.Copy(&l, m.Entity()); err != nil {
+	buf := make([]byte, min(m.Size()+1, 32<<10))
+	if _, err := io.CopyBuffer(&l, struct{ io.Reader }{m.Entity()}, buf); err != nil {
 		return false, fmt.Errorf("inspect message: %w", err)
 	}
 	return l.eightBit, l.err()
@@ -101,34 +104,66 @@ func (m *Message) Inspect() (eightBit bool, err error) {
 
 // lineCheck is a writer that looks at line ends and lengths.
 type lineCheck struct {
-	length    int
-	cr        bool
+	length    int  // of the line so far, without a CR at its end
+	cr        bool // the last octet was one
 	eightBit  bool
 	irregular string
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. It goes from line to line: octet by octet it
+// would take longer than signing.
 func (l *lineCheck) Write(p []byte) (int, error) {
-	for _, c := range p {
-		switch {
-		case c == '\n' && !l.cr:
-			l.irregular = "line feed without carriage return"
-		case c != '\n' && l.cr:
+	l.eightBit = l.eightBit || highBit(p)
+	if bytes.IndexByte(p, 0) >= 0 {
+		l.irregular = "NUL octet"
+	}
+	lone := bytes.Count(p, []byte{'\r'})
+	for rest := p; len(rest) > 0; {
+		n := bytes.IndexByte(rest, '\n')
+		line := rest[:max(n, 0)]
+		if n < 0 {
+			line = rest
+		}
+		if l.cr && !(n == 0) {
 			l.irregular = "carriage return without line feed"
-		case c == 0:
-			l.irregular = "NUL octet"
-		case c > 127:
-			l.eightBit = true
 		}
-		if l.cr = c == '\r'; c == '\n' {
-			l.length = 0
-		} else if !l.cr {
-			if l.length++; l.length > maxLine {
-				l.irregular = "line over 998 octets"
+		ended := bytes.HasSuffix(line, []byte{'\r'})
+		if ended {
+			line = line[:len(line)-1]
+		}
+		if l.length += len(line); l.length > maxLine {
+			l.irregular = "line over 998 octets"
+		}
+		if n < 0 {
+			l.cr = ended
+			if ended {
+				lone--
 			}
+			break
 		}
+		switch {
+		case ended:
+			lone--
+		case !(l.cr && n == 0):
+			l.irregular = "line feed without carriage return"
+		}
+		l.length, l.cr = 0, false
+		rest = rest[n+1:]
+	}
+	if lone > 0 {
+		l.irregular = "carriage return without line feed"
 	}
 	return len(p), nil
+}
+
+// highBit reports an octet above 127.
+func highBit(p []byte) bool {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return true
+		}
+	}
+	return slices.ContainsFunc(p, func(c byte) bool { return c > 127 })
 }
 
 func (l *lineCheck) err() error {
@@ -204,7 +239,7 @@ type Protected struct {
 // same meaning, but not the same octets (encryption is randomised).
 func (p *Protected) WriteTo(w io.Writer) (int64, error) {
 	c := &counter{w: w}
-	b := bufio.NewWriterSize(c, 32<<10) // encoders write line by line
+	b := bufio.NewWriterSize(c, 8<<10) // encoders write line by line
 	_, err := b.Write(p.head)
 	if err == nil {
 		err = p.write(b)

@@ -301,3 +301,40 @@ func TestSender(t *testing.T) {
 		}
 	}
 }
+
+// TestLineCheck compares with a check octet by octet, however the octets come.
+func TestLineCheck(t *testing.T) {
+	plain := func(text string) (irregular, eightBit bool) {
+		length := 0
+		for i, c := range []byte(text) {
+			after := i+1 < len(text) && text[i+1] == '\n'
+			switch {
+			case c == '\n' && (i == 0 || text[i-1] != '\r'), c == '\r' && !after, c == 0:
+				irregular = true
+			}
+			eightBit = eightBit || c > 127
+			if length++; c == '\n' {
+				length = 0
+			} else if c != '\r' && length > 998 {
+				irregular = true
+			}
+		}
+		return irregular, eightBit
+	}
+	long := strings.Repeat("x", 998)
+	for _, text := range []string{
+		"", "a", "a\r\n", "\r\n", "\n", "\r", "a\nb", "a\rb\r\n", "a\r\r\nb", "a\r\nb\r", "\r\n\r\n", "\n\r", "a\x00", "\xe4", "abcdefgh\xe4", "abcdefghi\xff\r\n",
+		long, long + "\r\n", long + "x", long + "x\r\n", "\r\n" + long + "\r\n" + long + "\r\n", long + "\r", strings.Repeat("\r", 1000), strings.Repeat("\n", 1000),
+	} {
+		irregular, eightBit := plain(text)
+		for _, step := range []int{1, 2, 3, 7, 4096} {
+			l := lineCheck{}
+			for rest := text; rest != ""; rest = rest[min(step, len(rest)):] {
+				_, _ = l.Write([]byte(rest[:min(step, len(rest))]))
+			}
+			if got := l.err(); errors.Is(got, ErrIrregular) != irregular || l.eightBit != eightBit {
+				t.Errorf("%q in steps of %d: %v, 8 bits %v; want %v, %v", text[:min(20, len(text))], step, got, l.eightBit, irregular, eightBit)
+			}
+		}
+	}
+}

@@ -61,6 +61,9 @@ func comparable(v asn1.RawValue) string {
 		return "#" + hex.EncodeToString(v.FullBytes)
 	}
 	text = strings.Join(strings.Fields(strings.ToLower(norm.NFKC.String(text))), " ")
+	if !strings.ContainsAny(text, "\\+\x00#") {
+		return text
+	}
 	return strings.NewReplacer("\\", `\\`, "+", `\+`, "\x00", `\0`, "#", `\#`).Replace(text)
 }
 

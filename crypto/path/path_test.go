@@ -273,3 +273,31 @@ func TestNames(t *testing.T) {
 		t.Error("subtrees")
 	}
 }
+
+// FuzzVerify wants no panic and no endless work, whatever names, constraints
+// and policies stand in certificates that crypto/x509 reads.
+func FuzzVerify(f *testing.F) {
+	root := issue("Root", nil, ca)
+	middle := issue("Middle", &root, both(ca, func(c *x509.Certificate) {
+		c.PermittedEmailAddresses, c.Policies = []string{"bl.example"}, []x509.OID{must(x509.ParseOID("2.5.29.32.0"))}
+	}))
+	leaf := issue("Leaf", &middle, func(c *x509.Certificate) { c.EmailAddresses = []string{"amt@bl.example"} })
+	f.Add(leaf.cert.Raw, middle.cert.Raw)
+	f.Add(middle.cert.Raw, root.cert.Raw)
+	anchors := New([]*x509.Certificate{root.cert}, nil, nil)
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		c, err := x509.ParseCertificate(a)
+		if err != nil {
+			return
+		}
+		o := Options{At: now, Explicit: len(b)%2 == 0}
+		if other, err := x509.ParseCertificate(b); err == nil {
+			o.Others = []*x509.Certificate{other, c}
+			// Without signatures in the way, the rules alone.
+			_ = chain{newStep(c), newStep(other), newStep(root.cert)}.check(o)
+		}
+		if p, err := anchors.Verify(c, o); err == nil && p.Certificates[len(p.Certificates)-1] != root.cert {
+			t.Errorf("a path to %s", p.Certificates[len(p.Certificates)-1].Subject)
+		}
+	})
+}

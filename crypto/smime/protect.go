@@ -113,16 +113,16 @@ func sign(m *entity.Message, o Options) (*entity.Signed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
-	text, err := io.ReadAll(entity.Base64Reader(bytes.NewReader(der)))
-	if err != nil {
-		return nil, fmt.Errorf("sign message: %w", err)
-	}
+	var text bytes.Buffer
+	b := entity.NewBase64(&text)
+	_, _ = b.Write(der) // to memory
+	_ = b.Close()
 	kind := "multipart/signed; protocol=\"application/pkcs7-signature\";\r\n micalg=sha-256"
 	return entity.NewSigned(kind, m, []string{
 		`Content-Type: application/pkcs7-signature; name="smime.p7s"`,
 		"Content-Transfer-Encoding: base64",
 		`Content-Disposition: attachment; filename="smime.p7s"`,
-	}, text)
+	}, text.Bytes())
 }
 
 // opaque is a signed-data object (RFC 8551 section 3.5.2) around a message's

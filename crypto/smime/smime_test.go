@@ -387,19 +387,3 @@ func TestBigMessage(t *testing.T) {
 		t.Errorf("left in the spool folder: %v, %v", left, err)
 	}
 }
-
-// BenchmarkProtect is one letter of 4 KiB, signed and encrypted.
-func BenchmarkProtect(b *testing.B) {
-	w := testWorld()
-	raw := letter + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 52)
-	for name, o := range map[string]Options{
-		"RSA-2048": {Signer: w.amt.Signer(), Recipients: []*x509.Certificate{w.rsa.Cert}, Time: now},
-		"P-256":    {Signer: w.amtEC.Signer(), Recipients: []*x509.Certificate{w.ec.Cert}, Time: now},
-	} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				protect(b, raw, o)
-			}
-		})
-	}
-}

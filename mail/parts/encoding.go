@@ -2,60 +2,93 @@ package parts
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
-	"errors"
 	"io"
 )
 
 // newBase64Reader decodes base64 (RFC 2045 section 6.8): octets outside the
 // alphabet are skipped, padding ends the data, a cut end gives what is whole.
-func newBase64Reader(r io.Reader) io.Reader {
-	return &lenient{base64.NewDecoder(base64.RawStdEncoding, &alphabetReader{bufio.NewReader(r)})}
+func newBase64Reader(r io.Reader) io.Reader { return &base64Reader{r: r} }
+
+// base64Reader decodes block by block. Line ends are cut out in one go; what is
+// not otherwise of the alphabet is looked at octet by octet.
+type base64Reader struct {
+	r     io.Reader
+	raw   []byte // read
+	clean []byte // characters, of which fewer than four are left over
+	out   []byte // decoded, not yet given out
+	space []byte // of which out is a part
+	err   error  // what comes behind out
 }
 
-// alphabetReader passes the characters of base64 on, up to the padding.
-type alphabetReader struct{ r *bufio.Reader }
+const base64Block = 2 << 10
 
 // Read implements io.Reader.
-func (a *alphabetReader) Read(p []byte) (n int, err error) {
-	for n == 0 && len(p) > 0 {
-		if _, err := a.r.Peek(1); err != nil {
-			return 0, err
+func (b *base64Reader) Read(p []byte) (int, error) {
+	for len(b.out) == 0 {
+		if b.err != nil {
+			return 0, b.err
 		}
-		ready, _ := a.r.Peek(min(a.r.Buffered(), len(p))) // all of it is there
-		for i, c := range ready {
-			if c == '=' {
-				a.r.Reset(eof{})
-				return n, io.EOF
-			}
-			if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
-				p[n] = ready[i]
-				n++
-			}
-		}
-		if _, err := a.r.Discard(len(ready)); err != nil {
-			return n, err
-		}
+		b.block()
 	}
+	n := copy(p, b.out)
+	b.out = b.out[n:]
 	return n, nil
 }
 
-type eof struct{}
-
-// Read implements io.Reader.
-func (eof) Read([]byte) (int, error) { return 0, io.EOF }
-
-// lenient takes a left-over character at the end of the data for its end.
-type lenient struct{ r io.Reader }
-
-// Read implements io.Reader.
-func (e *lenient) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
-	var corrupt base64.CorruptInputError
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &corrupt) {
-		err = io.EOF
+func (b *base64Reader) block() {
+	if b.raw == nil {
+		b.raw = make([]byte, base64Block)
+		b.clean = make([]byte, 0, base64Block+4)
+		b.space = make([]byte, base64.RawStdEncoding.DecodedLen(base64Block+4))
 	}
-	return n, err
+	n, err := b.r.Read(b.raw)
+	b.err = err
+	for rest := b.raw[:n]; len(rest) > 0; {
+		line, more, _ := bytes.Cut(rest, []byte{'\n'})
+		b.clean = append(b.clean, bytes.TrimSuffix(line, []byte{'\r'})...)
+		rest = more
+	}
+	b.decode()
+}
+
+// decode decodes whole groups; at the end of the data all there is.
+func (b *base64Reader) decode() {
+	if end := bytes.IndexByte(b.clean, '='); end >= 0 {
+		b.clean, b.err = b.clean[:end], io.EOF
+	}
+	n, err := base64.RawStdEncoding.Decode(b.space, b.clean[:b.whole()])
+	if err != nil || n != base64.RawStdEncoding.DecodedLen(b.whole()) { // a CR is read over without a word
+		b.filter()
+		n, err = base64.RawStdEncoding.Decode(b.space, b.clean[:b.whole()])
+	}
+	if err != nil && b.err == nil {
+		b.err = err // cannot be: only the alphabet is left
+	}
+	b.out = b.space[:n]
+	b.clean = append(b.clean[:0], b.clean[b.whole():]...)
+}
+
+// whole is how many characters can be decoded: at the end also two or three,
+// while a single one means nothing.
+func (b *base64Reader) whole() int {
+	n := len(b.clean)
+	if b.err == nil || n%4 == 1 {
+		return n - n%4
+	}
+	return n
+}
+
+// filter leaves the alphabet only.
+func (b *base64Reader) filter() {
+	kept := b.clean[:0]
+	for _, c := range b.clean {
+		if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
+			kept = append(kept, c)
+		}
+	}
+	b.clean = kept
 }
 
 // newQPReader decodes quoted-printable (RFC 2045 section 6.7): white space at

@@ -72,11 +72,7 @@ type Tree struct {
 // any octets: broken structure gives fewer parts, never an error; only reading
 // fails. The time is linear in size.
 func Read(r io.ReaderAt, size int64, lim Limits) (Tree, error) {
-	s := &scanner{
-		r:   bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 32<<10),
-		lim: lim.filled(),
-	}
-	s.begin(-1, false)
+	s := newScanner(r, size, lim, 32<<10)
 	for {
 		err := s.step()
 		if errors.Is(err, io.EOF) {
@@ -88,6 +84,31 @@ func Read(r io.ReaderAt, size int64, lim Limits) (Tree, error) {
 	}
 	s.closeTo(0, s.off)
 	return s.tree, nil
+}
+
+// ReadRoot reads the header of a message only: the first part of the Tree that
+// Read returns, without looking for others in its body.
+func ReadRoot(r io.ReaderAt, size int64, lim Limits) (Part, error) {
+	s := newScanner(r, size, lim, 4<<10)
+	for s.open[0].inHeader {
+		err := s.step()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return Part{}, fmt.Errorf("read message: %w", err)
+		}
+	}
+	root := s.tree.Parts[0]
+	root.Whole.End, root.Body.End = size, size
+	return root, nil
+}
+
+// newScanner reads so many octets at a time, or all there are.
+func newScanner(r io.ReaderAt, size int64, lim Limits, buffer int64) *scanner {
+	s := &scanner{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), int(min(buffer, size+1))), lim: lim.filled()}
+	s.begin(-1, false)
+	return s
 }
 
 // scanner goes once through the message, line by line.
