@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/retention"
@@ -39,6 +40,10 @@ type Operator interface {
 	// RetentionSweep does now what is due, and tells it.
 	RetentionSweep(ctx context.Context) (retention.Result, error)
 	ResetClock(ctx context.Context, reason string) error
+	// Cases returns the delivery cases that a question of Trace names.
+	Cases(ctx context.Context, question string) ([]legal.Case, error)
+	CloseTask(ctx context.Context, key message.ItemKey, code, reason string) error
+	SayExpected(ctx context.Context, key message.ItemKey, a legal.Answer, reason string) error
 }
 
 // page is one page of a list.
@@ -60,6 +65,10 @@ func Admin(op Operator) http.Handler {
 	mux.HandleFunc("GET /v1/trace", func(w http.ResponseWriter, r *http.Request) {
 		stories, err := op.Trace(r.Context(), r.FormValue("q"))
 		reply(w, stories, err)
+	})
+	mux.HandleFunc("GET /v1/cases", func(w http.ResponseWriter, r *http.Request) {
+		cases, err := op.Cases(r.Context(), r.FormValue("q"))
+		reply(w, cases, err)
 	})
 	mux.HandleFunc("GET /v1/queue", func(w http.ResponseWriter, r *http.Request) {
 		limit, _ := strconv.Atoi(r.FormValue("limit"))
@@ -193,8 +202,12 @@ func act(r *http.Request, op Operator) error {
 		return op.Drop(r.Context(), key, reason)
 	case "retry":
 		return op.Retry(r.Context(), key)
+	case "close":
+		return op.CloseTask(r.Context(), key, r.FormValue("task"), reason)
+	case "expects":
+		return op.SayExpected(r.Context(), key, legal.Answer(r.FormValue("answer")), reason)
 	}
-	return errors.New("unknown action: use release, hold, drop or retry")
+	return errors.New("unknown action: use release, hold, drop, retry, close or expects")
 }
 
 func reply(w http.ResponseWriter, v any, err error) {

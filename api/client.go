@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/retention"
@@ -110,8 +111,28 @@ func (c *Client) Destinations(ctx context.Context) (list []message.Destination, 
 }
 
 func (c *Client) act(ctx context.Context, key message.ItemKey, action, reason string) error {
+	return c.actWith(ctx, key, action, url.Values{"reason": {reason}})
+}
+
+func (c *Client) actWith(ctx context.Context, key message.ItemKey, action string, with url.Values) error {
 	var nothing struct{}
-	return c.ask(ctx, http.MethodPost, fmt.Sprintf("/v1/queue/%s/%d/%s", key.Message, key.N, action), url.Values{"reason": {reason}}, &nothing)
+	return c.ask(ctx, http.MethodPost, fmt.Sprintf("/v1/queue/%s/%d/%s", key.Message, key.N, action), with, &nothing)
+}
+
+// Cases implements Operator.
+func (c *Client) Cases(ctx context.Context, question string) (cases []legal.Case, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/cases", url.Values{"q": {question}}, &cases)
+	return cases, err
+}
+
+// CloseTask implements Operator.
+func (c *Client) CloseTask(ctx context.Context, key message.ItemKey, code, reason string) error {
+	return c.actWith(ctx, key, "close", url.Values{"task": {code}, "reason": {reason}})
+}
+
+// SayExpected implements Operator.
+func (c *Client) SayExpected(ctx context.Context, key message.ItemKey, a legal.Answer, reason string) error {
+	return c.actWith(ctx, key, "expects", url.Values{"answer": {string(a)}, "reason": {reason}})
 }
 
 // Mailbox implements Operator.

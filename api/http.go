@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"gatewayd/directory"
+	"gatewayd/legal"
 	"gatewayd/message"
 )
 
@@ -44,6 +45,14 @@ type Service interface {
 	// HandOver records that the authority's own file has the message and its
 	// receipts; queue.ErrConflict while it is on its way. by names the token.
 	HandOver(ctx context.Context, authority string, id message.ID, by string) (time.Time, error)
+	// Cases returns the delivery cases of a message, one for each registered
+	// recipient.
+	Cases(ctx context.Context, authority string, id message.ID) ([]legal.Case, error)
+	// CloseTask notes that a person has done what a case asked for; by names the
+	// token.
+	CloseTask(ctx context.Context, authority string, key message.ItemKey, code, reason, by string) error
+	// SayExpected notes whether the party had to expect mail of the authority.
+	SayExpected(ctx context.Context, authority string, key message.ItemKey, a legal.Answer, reason, by string) error
 	// Feed returns an authority's events with Seq > after in order, without gaps.
 	Feed(ctx context.Context, authority string, after uint64, limit int) ([]message.Event, error)
 }
@@ -113,6 +122,7 @@ func NewHTTP(o HTTPOptions, s Service, tokens *directory.Tokens) (*HTTP, error) 
 	routes.UseMiddleware(permit)
 	h.registerMessages(routes)
 	h.registerMailbox(routes)
+	h.registerCases(routes)
 	h.registerEvents(routes)
 	h.doc = routes.OpenAPI()
 	return h, h.serveDocument()

@@ -87,7 +87,13 @@ func (h *HTTP) story(ctx context.Context, in *messageInput) (*messageOutput, err
 	if err != nil {
 		return nil, h.failed(err)
 	}
-	return &messageOutput{h.message(s, c)}, nil
+	cases, err := h.service.Cases(ctx, authority, id)
+	if err != nil {
+		return nil, h.failed(err)
+	}
+	m := h.message(s, c)
+	m.Cases = cases
+	return &messageOutput{m}, nil
 }
 
 func (h *HTTP) document(ctx context.Context, in *receiptInput) (*huma.StreamResponse, error) {

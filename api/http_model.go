@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"gatewayd/legal"
 	"gatewayd/message"
 )
 
@@ -18,17 +19,18 @@ type Accepted struct {
 
 // Message is one message with what became of it.
 type Message struct {
-	ID         string      `json:"id"`
-	Direction  string      `json:"direction" enum:"in,out,notice" doc:"in: received; out: sent; notice: written by the gateway to the sender of another message"`
-	From       string      `json:"from" doc:"Envelope sender; empty for notices"`
-	Accepted   time.Time   `json:"accepted"`
-	Size       int64       `json:"size" doc:"Octets"`
-	SHA256     string      `json:"sha256" doc:"Of the message as accepted"`
-	MessageID  string      `json:"message_id,omitempty"`
-	About      string      `json:"about,omitempty" doc:"A notice: the message it tells about"`
-	Recipients []Recipient `json:"recipients"`
-	Receipts   []Receipt   `json:"receipts"`
-	Events     []Event     `json:"events,omitempty" doc:"In order; only for a single message"`
+	ID         string       `json:"id"`
+	Direction  string       `json:"direction" enum:"in,out,notice" doc:"in: received; out: sent; notice: written by the gateway to the sender of another message"`
+	From       string       `json:"from" doc:"Envelope sender; empty for notices"`
+	Accepted   time.Time    `json:"accepted"`
+	Size       int64        `json:"size" doc:"Octets"`
+	SHA256     string       `json:"sha256" doc:"Of the message as accepted"`
+	MessageID  string       `json:"message_id,omitempty"`
+	About      string       `json:"about,omitempty" doc:"A notice: the message it tells about"`
+	Recipients []Recipient  `json:"recipients"`
+	Receipts   []Receipt    `json:"receipts"`
+	Cases      []legal.Case `json:"cases,omitempty" doc:"Registered: the delivery case of each recipient, computed and not binding; only for a single message"`
+	Events     []Event      `json:"events,omitempty" doc:"In order; only for a single message"`
 }
 
 // Recipient is the state of the message for one recipient.

@@ -20,6 +20,7 @@ import (
 
 	"gatewayd/api"
 	"gatewayd/directory"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -31,6 +32,7 @@ type flow struct {
 	texts  []string
 	err    error
 	events []message.Event
+	said   []string // about cases
 }
 
 func (f *flow) Acts(token, authority string) []directory.Right {
@@ -79,6 +81,20 @@ func (f *flow) Document(context.Context, string, message.ID, string) (message.Re
 
 func (f *flow) HandOver(context.Context, string, message.ID, string) (time.Time, error) {
 	return time.Time{}, f.err
+}
+
+func (f *flow) Cases(context.Context, string, message.ID) ([]legal.Case, error) {
+	return []legal.Case{{Item: message.ItemKey{N: 1}, State: legal.NotServed}}, f.err
+}
+
+func (f *flow) CloseTask(_ context.Context, authority string, key message.ItemKey, code, reason, by string) error {
+	f.said = append(f.said, fmt.Sprintln(authority, key.N, code, reason, by))
+	return f.err
+}
+
+func (f *flow) SayExpected(_ context.Context, authority string, key message.ItemKey, a legal.Answer, reason, by string) error {
+	f.said = append(f.said, fmt.Sprintln(authority, key.N, a, reason, by))
+	return f.err
 }
 
 func (f *flow) Feed(_ context.Context, authority string, after uint64, limit int) ([]message.Event, error) {

@@ -28,6 +28,7 @@ type File struct {
 	Route      []Route    `toml:"route" doc:"The rules, in order; the first whose condition holds and that can be met decides. No match: the mail is held." need:"yes"`
 	Vocabulary Vocabulary `toml:"vocabulary" doc:"How users say the class. Leave out to use the built-in words."`
 	Policy     Policy     `toml:"policy" doc:"Values of the built-in duties."`
+	Legal      Legal      `toml:"legal" doc:"The delivery case: help with service dates and periods, never binding."`
 	Retention  Retention  `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
 	Log        Log        `toml:"log" doc:"The operational log: no subject, body or address stands in it."`
 	Delivery   Delivery   `toml:"delivery" doc:"Retries and limits of delivery."`
@@ -157,6 +158,14 @@ type Policy struct {
 	AHV             bool   `toml:"ahv_numbers" doc:"An AHV number in the subject makes a mail confidential." default:"true"`
 	BulkLimit       int    `toml:"bulk_limit" doc:"From this many internal recipients a mail is held for approval (Benutzungsreglement § 13)." default:"500"`
 	ReferencePrefix string `toml:"reference_prefix" doc:"Letters before the reference in a registered subject: [BL-7F3K9Q2M]." default:"\"BL\""`
+}
+
+// Legal holds the choices that the law leaves to the authority.
+type Legal struct {
+	Calendar      string `toml:"calendar" doc:"Holidays that count where the directory names no canton: BL, BS or CH (federal law alone)." default:"BL"`
+	Profile       string `toml:"profile" doc:"Period that the authority usually needs: BL-VwVG, CH-VwVG or CH-ZPO. The others are shown beside it." default:"BL-VwVG"`
+	RefusalServes bool   `toml:"refusal_serves" doc:"A refusal counts as service on its day; otherwise the seventh day counts, and the day of refusal is shown beside it."`
+	DeadlineNear  int    `toml:"deadline_near" doc:"Days before the end of the period at which a person is told; 0: never." default:"3"`
 }
 
 // Retention holds the windows.

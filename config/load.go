@@ -16,6 +16,7 @@ import (
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/receipts"
@@ -39,6 +40,7 @@ type Config struct {
 	People      *directory.Live
 	Words       policy.Vocabulary
 	Rules       *policy.Policy
+	Legal       legal.Rules
 	Windows     retention.Windows
 	Authorities []gateway.Authority
 	Fallback    map[string]*x509.Certificate // authority → to whom its unclaimed mail is encrypted before erasure
@@ -102,6 +104,7 @@ func (b *builder) build() *Config {
 	b.programs(c)
 	b.keyring(c)
 	b.rules(c)
+	b.legal(c)
 	b.links(c)
 	b.receipts(c)
 	b.delivery(c)

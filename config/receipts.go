@@ -6,9 +6,27 @@ import (
 	"slices"
 	"strings"
 
+	"gatewayd/calendar"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/receipts"
 )
+
+// legal reads the choices for the delivery case.
+func (b *builder) legal(c *Config) {
+	f := b.file.Legal
+	c.Legal = legal.DefaultRules()
+	c.Legal.Calendar, c.Legal.Profile, c.Legal.RefusalServes, c.Legal.DeadlineNear = f.Calendar, calendar.Profile(f.Profile), f.RefusalServes, f.DeadlineNear
+	if _, err := calendar.For(f.Calendar); err != nil {
+		b.add("legal.calendar", "%s", err)
+	}
+	if _, err := calendar.RuleOf(c.Legal.Profile); err != nil {
+		b.add("legal.profile", "%s", err)
+	}
+	if f.DeadlineNear < 0 || f.DeadlineNear > 60 {
+		b.add("legal.deadline_near", "%d: write a number of days from 0 to 60", f.DeadlineNear)
+	}
+}
 
 // receipts makes the recogniser: the built-in examples, with what the file says
 // in their place.

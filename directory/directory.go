@@ -36,12 +36,14 @@ type Consent struct {
 	Given     time.Time // local day
 	Revoked   time.Time // local day; zero: not revoked
 	Evidence  string    // where the proof is: "sha256:…" or a file reference
+	Expects   string    // "yes" or "no": whether the person had to expect decisions; "": not said. The seven-day fiction rests on it
 }
 
 // Recipient is one entry of the directory.
 type Recipient struct {
 	Address   message.Address
 	Name      string
+	Canton    string // whose holidays count for periods (VwVG Art. 20 para. 3); "": not said
 	Platforms []Platform
 	Consents  []Consent
 }

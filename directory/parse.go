@@ -53,6 +53,7 @@ func (r *reader) entry(d *Directory, v *value, lines map[string]int) {
 	r.fill("a recipient", v, map[string]field{
 		"address":   {aText, true, address(&e.Address)},
 		"name":      {aText, false, words(&e.Name)},
+		"canton":    {aText, false, oneOf(&e.Canton, calendar.IDs()...)},
 		"platforms": {aList, false, r.each(func(v *value) { e.Platforms = append(e.Platforms, r.platform(v, e.Platforms)) })},
 		"consent":   {aList, false, r.each(func(v *value) { e.Consents = append(e.Consents, r.consent(v)) })},
 	})
@@ -92,6 +93,7 @@ func (r *reader) consent(v *value) Consent {
 		"given":     {aDate, true, day(&c.Given)},
 		"revoked":   {aDate, false, day(&c.Revoked)},
 		"evidence":  {aText, true, evidence(&c.Evidence)},
+		"expects":   {aBool, false, func(v *value) string { c.Expects = map[string]string{"true": "yes", "false": "no"}[v.text]; return "" }},
 	})
 	c.Scope = Scope(scope)
 	if !c.Revoked.IsZero() && c.Revoked.Before(c.Given) {

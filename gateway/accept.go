@@ -245,7 +245,9 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 			refused, why = refused+1, d
 		}
 		a.Items = append(a.Items, item)
-		a.Events = append(a.Events, decidedEvent(env, item, now))
+		decided := decidedEvent(env, item, now)
+		g.noteAddressee(&decided, *env, item)
+		a.Events = append(a.Events, decided)
 	}
 	if refused == len(a.Items) {
 		return refusal(why)

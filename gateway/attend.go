@@ -13,13 +13,9 @@ import (
 // attendBatch bounds how many items one round looks at.
 const attendBatch = 256
 
-// closingWait is how long after the hand-over a closing receipt may take: the
-// platforms' window of seven days and one day of grace (platforms.md 5.2).
-const closingWait = 8 * 24 * time.Hour
-
 // attendLoop looks after items that wait for something else than delivery:
 // held ones whose sender must be told or that go back, unclear ones, and
-// receipts that do not come.
+// delivery cases.
 //
 // An item that cannot be looked after now does not keep the others waiting.
 func (g *Gateway) attendLoop(ctx context.Context) {
@@ -68,12 +64,15 @@ func (g *Gateway) attend(ctx context.Context, key message.ItemKey) error {
 // attention is the edit of attend.
 func (g *Gateway) attention(ctx context.Context, item *message.Item, now time.Time) (queue.Change, error) {
 	due := !item.NextTry.IsZero() && !item.NextTry.After(now)
-	if !due || item.State != message.Held && item.State != message.Unclear && item.State != message.Handed {
+	if !due || item.State == message.Waiting || item.State == message.Sending {
 		return queue.Change{}, errRecorded // somebody was faster
 	}
 	env, _, err := g.o.Store.Message(ctx, item.Key.Message)
 	if err != nil {
 		return queue.Change{}, err
+	}
+	if hasCase(*item) {
+		return g.attendCase(ctx, env, item, now)
 	}
 	event, tell := g.attended(env, item, now)
 	change := queue.Change{Events: []message.Event{event}}
@@ -98,10 +97,8 @@ func (g *Gateway) attended(env message.Envelope, item *message.Item, now time.Ti
 	switch item.State {
 	case message.Held:
 		tell = g.attendHeld(item, now, &event)
-	case message.Unclear:
+	default: // Unclear
 		tell = g.attendUnclear(item, now, &event)
-	default: // Handed: a receipt is owed
-		g.attendOwed(item, now, &event)
 	}
 	event.Data["state"] = string(item.State)
 	return event, tell
@@ -143,27 +140,6 @@ func (g *Gateway) attendUnclear(item *message.Item, now time.Time, event *messag
 
 // unclearAlarm is the task for a person.
 const unclearAlarm = "unclear whether it was handed over: ask the platform, then release or drop it"
-
-// attendOwed raises the alarm for a missing receipt; it never sends again.
-func (g *Gateway) attendOwed(item *message.Item, now time.Time, event *message.Event) {
-	event.Kind, event.Data["case"] = message.EventOverdue, string(item.Case)
-	if item.Case == message.CaseNone || item.Case == message.CaseOverdue {
-		if item.Case == message.CaseNone {
-			item.Case, item.CaseAt = message.CaseOverdue, now
-			item.Alarm = "no Abgabequittung: ask the platform whether it has the message; do not send it again"
-			item.NextTry = item.HandedAt.Add(closingWait)
-			event.Data["missing"] = string(message.Abgabequittung)
-			return
-		}
-	} else if wait := item.HandedAt.Add(closingWait); now.Before(wait) {
-		item.NextTry = wait
-		event.Kind, event.Data["waits_for"] = message.EventCase, "a closing receipt"
-		return
-	}
-	item.NextTry = time.Time{}
-	item.Alarm = "no closing receipt after the collection window: ask the platform"
-	event.Data["missing"] = "closing receipt"
-}
 
 func noticeEvent(env message.Envelope, item message.Item, id message.ID, now time.Time) message.Event {
 	return message.Event{

@@ -180,6 +180,9 @@ func (m sweepMessages) expire(ctx context.Context, key message.ItemKey, now time
 			}
 			was := item.State
 			item.State, item.NextTry = message.Expired, time.Time{}
+			if hasCase(*item) {
+				item.NextTry = now // the delivery case goes on
+			}
 			change := queue.Change{Events: []message.Event{{
 				At: now, Kind: message.EventExpired, Authority: env.Authority, Message: env.ID, Item: key.N,
 				Data: map[string]string{"was": string(was), "erase_by": item.EraseBy.UTC().Format(time.RFC3339)},

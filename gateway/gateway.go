@@ -20,6 +20,7 @@ import (
 	"gatewayd/connectors"
 	"gatewayd/crypto/keys"
 	"gatewayd/directory"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/queue"
@@ -73,6 +74,7 @@ type Options struct {
 	Platforms       map[string]Platform
 	Recogniser      *receipts.Recogniser
 	Windows         retention.Windows
+	Legal           legal.Rules // zero: legal.DefaultRules
 	Delivery        Delivery
 	Now             func() time.Time
 	Log             *slog.Logger
@@ -103,6 +105,9 @@ type Gateway struct {
 func New(o Options) (*Gateway, error) {
 	if err := o.Windows.Validate(); err != nil {
 		return nil, err
+	}
+	if o.Legal == (legal.Rules{}) {
+		o.Legal = legal.DefaultRules()
 	}
 	g := &Gateway{
 		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1),

@@ -29,17 +29,20 @@ type probe struct {
 // leak.
 func probes() map[string]probe {
 	raw := map[string]string{"Content-Type": "message/rfc822", "Gatewayd-From": "{owner}@bl.example", "Gatewayd-To": "x@example.org", "Idempotency-Key": "first"}
+	asJSON := map[string]string{"Content-Type": "application/json"}
 	return map[string]probe{
-		"POST /v1/messages":                                  {path: "/v1/messages", body: "Subject: x\r\n\r\n", header: raw, list: true},
-		"GET /v1/messages/{id}":                              {path: "/v1/messages/{own}"},
-		"GET /v1/messages/{id}/receipts/{n}":                 {path: "/v1/messages/{own}/receipts/{receipt}"},
-		"POST /v1/messages/{id}/handover":                    {path: "/v1/messages/{own}/handover"},
-		"GET /v1/mailboxes/{authority}/messages":             {path: "/v1/mailboxes/{owner}/messages"},
-		"GET /v1/mailboxes/{authority}/messages/{id}":        {path: "/v1/mailboxes/{owner}/messages/{own}"},
-		"GET /v1/events":                                     {path: "/v1/events?limit=1000", list: true},
-		"GET /v1/mailboxes/{authority}/messages (self)":      {path: "/v1/mailboxes/{asker}/messages", list: true},
-		"GET /v1/mailboxes/{authority}/messages/{id} (self)": {path: "/v1/mailboxes/{asker}/messages/{own}"},
-		"GET /v1/messages/{id}/receipts/{n} (number)":        {path: "/v1/messages/{own}/receipts/1"},
+		"POST /v1/messages":                                        {path: "/v1/messages", body: "Subject: x\r\n\r\n", header: raw, list: true},
+		"GET /v1/messages/{id}":                                    {path: "/v1/messages/{own}"},
+		"GET /v1/messages/{id}/receipts/{n}":                       {path: "/v1/messages/{own}/receipts/{receipt}"},
+		"POST /v1/messages/{id}/handover":                          {path: "/v1/messages/{own}/handover"},
+		"GET /v1/mailboxes/{authority}/messages":                   {path: "/v1/mailboxes/{owner}/messages"},
+		"GET /v1/mailboxes/{authority}/messages/{id}":              {path: "/v1/mailboxes/{owner}/messages/{own}"},
+		"GET /v1/events":                                           {path: "/v1/events?limit=1000", list: true},
+		"GET /v1/mailboxes/{authority}/messages (self)":            {path: "/v1/mailboxes/{asker}/messages", list: true},
+		"GET /v1/mailboxes/{authority}/messages/{id} (self)":       {path: "/v1/mailboxes/{asker}/messages/{own}"},
+		"GET /v1/messages/{id}/receipts/{n} (number)":              {path: "/v1/messages/{own}/receipts/1"},
+		"POST /v1/messages/{id}/recipients/{n}/expects":            {path: "/v1/messages/{own}/recipients/1/expects", body: `{"expects":"yes","reason":"hängig"}`, header: asJSON},
+		"POST /v1/messages/{id}/recipients/{n}/tasks/{task}/close": {path: "/v1/messages/{own}/recipients/1/tasks/not_collected/close", body: `{"reason":"gesehen"}`, header: asJSON},
 	}
 }
 

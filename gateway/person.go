@@ -42,6 +42,7 @@ func (g *Gateway) Release(ctx context.Context, key message.ItemKey, reason strin
 			}
 			event.Data["class"], event.Data["route"], event.Data["via"] = string(item.Decision.Class), item.Decision.Route, item.Decision.Via
 			event.Data["reference"], event.Data["because"] = item.Reference, because(item.Decision)
+			g.noteAddressee(event, env, *item)
 		}
 		if g.tooLate(env, *item) {
 			return nil, ErrTooLate
@@ -143,6 +144,9 @@ func (g *Gateway) Retry(ctx context.Context, key message.ItemKey) error {
 	return err
 }
 
+// administrator is who speaks on the operator's socket.
+const administrator = "administrator"
+
 // deed is what a person does to an item; it may bring notices.
 type deed func(context.Context, message.Envelope, *message.Item, *message.Event) ([]queue.Accepted, error)
 
@@ -160,7 +164,7 @@ func (g *Gateway) byHand(ctx context.Context, key message.ItemKey, reason string
 				return queue.Change{}, err
 			}
 			now := g.now()
-			event := message.Event{At: now, Authority: env.Authority, Message: env.ID, Item: key.N, Data: map[string]string{"reason": reason, "by": "administrator"}}
+			event := message.Event{At: now, Authority: env.Authority, Message: env.ID, Item: key.N, Data: map[string]string{"reason": reason, "by": administrator}}
 			born, err := do(ctx, env, item, &event)
 			if err != nil {
 				return queue.Change{}, err

@@ -276,6 +276,9 @@ func (p *Programs) HandOver(ctx context.Context, authority string, id message.ID
 			}
 			if item.HandedOver.IsZero() {
 				item.HandedOver = now
+				if hasCase(item) {
+					item.NextTry = now // alarms that only inform end with it
+				}
 				c.Items = append(c.Items, item)
 			}
 		}

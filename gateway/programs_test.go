@@ -347,7 +347,9 @@ func filledDoor(t *testing.T) (*door, map[string]string) {
 			ID: message.NewID(d.w.time()), Item: key(parsed, 1), Authority: a, Kind: message.Abgabequittung, Platform: "incamail", Received: d.w.time(),
 			Verdict: message.Verified, Document: ref, Digest: digest(doc), FileName: "Abgabe\"quittung\r\n.pdf", MediaType: "application/pdf",
 		}
-		if err := d.store.Apply(context.Background(), queue.Change{Receipts: []message.Receipt{receipt}}); err != nil {
+		decision := d.item(key(parsed, 1))
+		decision.Decision.Class = message.Registered // with a delivery case
+		if err := d.store.Apply(context.Background(), queue.Change{Items: []message.Item{decision}, Receipts: []message.Receipt{receipt}}); err != nil {
 			t.Fatal(err)
 		}
 		own[a] = id

@@ -267,7 +267,7 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 			rs = append(rs, other)
 		}
 	}
-	next, changes := advance(m.item, append(rs, r))
+	next, changes := advance(m.item, append(rs, r), now)
 	m.item = next
 	c.Receipts, c.Events = append(c.Receipts, r), append(c.Events, event)
 	if len(changes) > 0 {

@@ -53,7 +53,7 @@ func TestReceiptsOverdue(t *testing.T) {
 		t.Errorf("%d overdue events within the window, want 1", got)
 	}
 	r.pass(2 * 24 * time.Hour)
-	r.until("the alarm for the closing receipt", func() bool { return r.item(key(id, 1)).Alarm != "" })
+	r.until("the alarm for the closing receipt", func() bool { return r.events(id, message.EventOverdue) == 2 })
 	version := r.item(key(id, 1)).Version
 	r.pass(24 * time.Hour)
 	r.stays()
@@ -64,7 +64,8 @@ func TestReceiptsOverdue(t *testing.T) {
 		t.Errorf("%d overdue events, want 2", got)
 	}
 	r.receives(r.w.receipt(t, "Abholquittung", item.Reference, "buerger@example.ch"))
-	if got := r.item(key(id, 1)); got.State != message.Done || got.Alarm != "" || got.Case != message.CaseCollected {
+	r.until("no alarm but of the correction", func() bool { return !strings.Contains(r.item(key(id, 1)).Alarm, "closing receipt") })
+	if got := r.item(key(id, 1)); got.State != message.Done || got.Case != message.CaseCollected {
 		t.Errorf("collected late: %+v", got)
 	}
 	if n := len(r.w.links["incamail"].seen()); n != 1 {

@@ -116,25 +116,18 @@ func (g *Gateway) apply(ctx context.Context, item message.Item, e edit) error {
 		if err != nil {
 			return err
 		}
-		item, _ = advance(item, rs)
+		item, _ = advance(item, rs, g.now())
 	}
 	change.Items = append(change.Items, item)
 	return g.o.Store.Apply(ctx, change)
 }
 
-// advance moves an item by its receipts. What is handed over and not closed yet
-// wants attention again when the collection window is over; once it had that
-// attention only a new receipt brings it back.
-func advance(item message.Item, rs []message.Receipt) (message.Item, []string) {
+// advance moves an item by its receipts. Where they change something its
+// delivery case is read again at once, and says when it wants attention next.
+func advance(item message.Item, rs []message.Receipt, now time.Time) (message.Item, []string) {
 	next, changes := receipts.Advance(item, rs)
-	switch {
-	case next.State.Final() || next.Case.Closed():
-		next.NextTry = time.Time{}
-	case next.State == message.Handed && next.Case != message.CaseNone && next.Case != message.CaseOverdue &&
-		(len(changes) > 0 || !item.NextTry.IsZero()):
-		next.NextTry = next.HandedAt.Add(closingWait)
-	default:
-		next.NextTry = item.NextTry
+	if next.NextTry = item.NextTry; len(changes) > 0 && hasCase(next) {
+		next.NextTry = now
 	}
 	return next, changes
 }
@@ -172,6 +165,7 @@ func (g *Gateway) conclude(env message.Envelope, item *message.Item, o outcome, 
 			item.State, item.NextTry = message.Handed, now.Add(g.receiptWait(item.Decision.Via))
 		}
 		event.Kind, event.Data["reply"], event.Data["remote_id"] = message.EventHanded, item.Reply, item.RemoteID
+		g.noteAddressee(&event, env, *item)
 	default:
 		g.failed(env, item, o, now, &event)
 	}
@@ -198,6 +192,7 @@ func (g *Gateway) failed(env message.Envelope, item *message.Item, o outcome, no
 			item.NextTry = now.Add(g.backoff(item.Attempts))
 		}
 		event.Kind = message.EventUnclear
+		g.noteAddressee(event, env, *item)
 	case kind == connectors.Permanent:
 		item.State, item.NextTry = message.Refused, time.Time{}
 		event.Kind = message.EventRefused

@@ -22,7 +22,7 @@ func (in Input) alarms(c Case) (now []Alarm, next time.Time) {
 		if a.At.After(in.Now) || !a.Until.IsZero() && !in.Now.Before(a.Until) {
 			continue
 		}
-		if closed, _, _ := in.closing(string(a.Code), a.At); !closed.IsZero() || a.informs() && c.HandedOver.After(a.At) {
+		if closed, _, _ := in.closing(string(a.Code), a.At); !closed.IsZero() || a.informs() && !c.HandedOver.IsZero() && !c.HandedOver.Before(a.At) {
 			continue
 		}
 		sooner(a.Until)
@@ -48,15 +48,14 @@ func (a Alarm) informs() bool {
 func (in Input) overdue() []Alarm {
 	p := in.proofsAt(in.Now)
 	handed := in.Item.HandedAt
-	switch {
-	case handed.IsZero() || in.Item.State != message.Handed && in.Item.State != message.Unclear:
+	if handed.IsZero() || in.Item.State != message.Handed || p.has(message.Abholquittung, message.Annahmeverweigerung, message.Verfallquittung, message.NoticeBlocked, message.NoticeUndelivered) {
 		return nil
-	case !p.has(proving()...):
-		return []Alarm{{Code: AlarmOverdue, At: handed.Add(in.Rules.ReceiptWait), Text: "no Abgabequittung: ask the platform whether it has the message; do not send it again"}}
-	case !p.has(message.Abholquittung, message.Annahmeverweigerung, message.Verfallquittung, message.NoticeBlocked, message.NoticeUndelivered):
-		return []Alarm{{Code: AlarmClosing, At: handed.Add(in.Rules.ClosingWait), Text: "no closing receipt after the collection window: ask the platform"}}
 	}
-	return nil
+	list := []Alarm{{Code: AlarmClosing, At: handed.Add(in.Rules.ClosingWait), Text: "no closing receipt after the collection window: ask the platform"}}
+	if !p.has(proving()...) {
+		list = append(list, Alarm{Code: AlarmOverdue, At: handed.Add(in.Rules.ReceiptWait), Text: "no Abgabequittung: ask the platform whether it has the message; do not send it again"})
+	}
+	return list
 }
 
 // waiting: the addressee has not collected it yet.

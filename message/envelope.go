@@ -173,7 +173,7 @@ type Item struct {
 	State     State     `json:"state"`
 	Reference string    `json:"reference,omitempty"` // "BL-7F3K9Q2M"
 	Attempts  int       `json:"attempts"`
-	NextTry   time.Time `json:"next_try,omitzero"`   // when Waiting, Held (return), Unclear or Handed (overdue) wants attention
+	NextTry   time.Time `json:"next_try,omitzero"`   // when Waiting; else: when it wants attention (return, overdue, delivery case)
 	EraseBy   time.Time `json:"erase_by"`            // set on entry; only ever moves earlier
 	Reply     string    `json:"reply,omitempty"`     // the next system's last reply, bounded
 	RemoteID  string    `json:"remote_id,omitempty"` // the platform's own id, where its reply names one

@@ -98,8 +98,9 @@ type Store interface {
 	// there is none. A destination without room (Lease) counts with the instant
 	// at which it is asked again.
 	NextDue(ctx context.Context) (time.Time, bool, error)
-	// Due returns items in Held, Unclear or Handed that want attention: NextTry
-	// is set and ≤ now. The earliest come first, at most max.
+	// Due returns items in any state but Waiting and Sending that want attention:
+	// NextTry is set and ≤ now. The earliest come first, at most max. An item that
+	// has ended still does where its delivery case goes on.
 	Due(ctx context.Context, now time.Time, max int) ([]message.Item, error)
 
 	// Apply commits one change. ErrNotFound: an item, or a receipt's item, does

@@ -8,9 +8,9 @@ import (
 	"gatewayd/message"
 )
 
-// alarmMark begins every alarm that Advance writes, so that it can take back
-// its own and leave those of others.
-const alarmMark = "receipts: "
+// alarmOwner is who writes the alarms of Advance, so that it can take back its
+// own and leave those of others (message.WithAlarm).
+const alarmOwner = "receipts"
 
 // Advance computes where an item stands from all its receipts, and says in
 // words what changed. It is pure; the same set of receipts gives the same case
@@ -158,15 +158,14 @@ func nothingOwed(owed []message.ReceiptKind, e evidence) bool {
 }
 
 // setAlarm writes what a person should look at because of the receipts, or
-// takes back what has settled. An alarm of somebody else, such as the overdue
-// one, ends when verified receipts move the item.
+// takes back what has settled. Alarms of others, such as the overdue one, end
+// when verified receipts move the item; who still has something to say will say
+// it again.
 func setAlarm(next *message.Item, before message.Item, e evidence) {
-	switch text := alarm(*next, e); {
-	case text != "":
-		next.Alarm = alarmMark + text
-	case strings.HasPrefix(before.Alarm, alarmMark), next.Case != before.Case, next.State != before.State:
+	if next.Case != before.Case || next.State != before.State {
 		next.Alarm = ""
 	}
+	next.Alarm = message.WithAlarm(next.Alarm, alarmOwner, alarm(*next, e))
 }
 
 // alarm tells the gravest first; "" if there is nothing to look at.

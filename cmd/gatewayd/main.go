@@ -36,6 +36,7 @@ type commands struct {
 	Route      routeCmd      `cmd:"" help:"Explain how a message would travel."`
 	Queue      queueCmd      `cmd:"" help:"Look at the queue and check it."`
 	Message    messageCmd    `cmd:"" help:"Follow a message."`
+	Case       caseCmd       `cmd:"" help:"Show delivery cases with their dates; close their tasks."`
 	Mailbox    mailboxCmd    `cmd:"" help:"Look into an authority's mailbox."`
 	Receipts   receiptsCmd   `cmd:"" help:"Look at receipts."`
 	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`

@@ -14,6 +14,7 @@ import (
 
 	"gatewayd/api"
 	"gatewayd/calendar"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -196,18 +197,35 @@ func (t traceCmd) Run(c console) error {
 		if err != nil {
 			return err
 		}
-		if t.JSON {
-			return printJSON(c.out, append([]message.Story{}, stories...))
-		}
-		if len(stories) == 0 {
+		if len(stories) == 0 && !t.JSON {
 			fmt.Fprintln(c.out, "nothing is known of it")
 			return errNo
 		}
+		traced := []tracedStory{}
 		for _, s := range stories {
-			printStory(c.out, s)
+			cases, err := op.Cases(ctx, s.Envelope.ID.String())
+			if err != nil {
+				return err
+			}
+			traced = append(traced, tracedStory{s, cases})
+		}
+		if t.JSON {
+			return printJSON(c.out, traced)
+		}
+		for _, s := range traced {
+			printStory(c.out, s.Story)
+			for _, lc := range s.Cases {
+				printCase(c.out, lc)
+			}
 		}
 		return nil
 	})
+}
+
+// tracedStory is a story with its delivery cases.
+type tracedStory struct {
+	message.Story
+	Cases []legal.Case `json:"cases,omitempty"`
 }
 
 func printStory(w io.Writer, s message.Story) {

@@ -85,7 +85,7 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	p.gateway, err = gateway.New(gateway.Options{
 		Hostname: cfg.Hostname, Data: cfg.Data, ReferencePrefix: cfg.File.Policy.ReferencePrefix, Authorities: cfg.Authorities,
 		Vault: p.vault, Store: p.taps.store(p.store), Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
-		Keys: cfg.Keys.Get, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Delivery: cfg.Delivery,
+		Keys: cfg.Keys.Get, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Legal: cfg.Legal, Delivery: cfg.Delivery,
 		Now: now, Log: log,
 	})
 	if err != nil {

@@ -98,7 +98,8 @@ func headRows(h head, item []byte) []row {
 	switch h.state {
 	case message.Waiting:
 		rows = append(rows, row{inDue, dueKey(h.dest, h.next, item)})
-	case message.Held, message.Unclear, message.Handed:
+	case message.Sending:
+	default:
 		if h.next != 0 {
 			rows = append(rows, row{inAttention, append(number(h.next), item...)})
 		}

@@ -18,7 +18,7 @@ import (
 const (
 	inDays      = "days"      // log day → its buckets
 	inDue       = "due"       // destination, next try, item in Waiting → nothing
-	inAttention = "attention" // next try, item in Held, Unclear or Handed → nothing
+	inAttention = "attention" // next try, item in any state but Waiting and Sending → nothing
 	inLetGo     = "letgo"     // item that has let go of its body, and the body is there still → nothing
 	inErase     = "erase"     // erase-by, item → nothing
 	inOutbox    = "outbox"    // seq → where the event stands in the feed, and its place in the chain

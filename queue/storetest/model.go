@@ -289,7 +289,7 @@ func (m *model) compare(rt *rapid.T) {
 func (m *model) compareDue(rt *rapid.T) {
 	m.now = m.now.Add(30 * time.Second)
 	items, err := m.Due(m.ctx(), m.now, 1000)
-	if want := m.due(message.Held, message.Unclear, message.Handed); err != nil || !slices.Equal(keysOf(items), want) {
+	if want := m.due(message.Held, message.Unclear, message.Handed, message.Done, message.Refused, message.Dropped, message.Expired); err != nil || !slices.Equal(keysOf(items), want) {
 		rt.Errorf("Due = %v, %v, want %v", keysOf(items), err, want)
 	}
 	var first time.Time

@@ -331,7 +331,7 @@ func testDue(t *testing.T, m must) {
 	m.lease(Now().Add(time.Second), 3, nil)
 	m.edit(a.Items[3].Key, func(i *message.Item) { i.State, i.NextTry = message.Unclear, Now().Add(3*time.Minute) })
 	m.edit(a.Items[4].Key, func(i *message.Item) { i.State, i.NextTry = message.Handed, Now().Add(4*time.Minute) })
-	m.edit(a.Items[5].Key, func(i *message.Item) { i.State, i.NextTry = message.Done, Now().Add(time.Minute) })
+	m.edit(a.Items[5].Key, func(i *message.Item) { i.State, i.NextTry = message.Done, Now().Add(5*time.Minute) })
 	due := func(after time.Duration, max int) []message.ItemKey {
 		items, err := m.Due(m.ctx(), Now().Add(after), max)
 		if err != nil {
@@ -340,7 +340,7 @@ func testDue(t *testing.T, m must) {
 		return keysOf(items)
 	}
 	k := keysOf(a.Items)
-	if got, want := due(time.Hour, 10), []message.ItemKey{k[1], k[0], k[3], k[4]}; !slices.Equal(got, want) {
+	if got, want := due(time.Hour, 10), []message.ItemKey{k[1], k[0], k[3], k[4], k[5]}; !slices.Equal(got, want) {
 		t.Errorf("Due = %v, want %v", got, want)
 	}
 	if got := due(2*time.Minute, 10); len(got) != 2 {
@@ -349,9 +349,9 @@ func testDue(t *testing.T, m must) {
 	if got := due(time.Hour, 1); !slices.Equal(got, k[1:2]) {
 		t.Errorf("Due of one = %v", got)
 	}
-	m.edit(k[4], func(i *message.Item) { i.State = message.Done })
-	if got := due(time.Hour, 10); len(got) != 3 {
-		t.Errorf("Due after the end of one = %v, want 3", got)
+	m.edit(k[4], func(i *message.Item) { i.State, i.NextTry = message.Done, time.Time{} })
+	if got := due(time.Hour, 10); len(got) != 4 {
+		t.Errorf("Due after the end of one = %v, want 4", got)
 	}
 }
 
