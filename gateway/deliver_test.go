@@ -305,6 +305,10 @@ func TestAuditCannotBeWritten(t *testing.T) {
 	}
 	r.until("nothing is accepted", func() bool { return accept() != nil })
 	refused(t, accept(), 451)
+	r.until("what was under way has ended", func() bool {
+		n, err := r.g.Counts(context.Background())
+		return err == nil && n[message.Sending] == 0
+	})
 	before := len(r.w.links["smtp"].seen())
 	r.stays()
 	if n := len(r.w.links["smtp"].seen()); n != before {
