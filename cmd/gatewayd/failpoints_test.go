@@ -221,7 +221,9 @@ func (r *rig) listed(passed string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	known := map[string]bool{}
+	known := map[string]bool{
+		"vault.truncate.seg": true, // only where a kill has left half a record: package vault kills there
+	}
 	for _, p := range killPoints {
 		known[p.name] = true
 	}
