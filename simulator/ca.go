@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
 	"net"
@@ -92,6 +93,19 @@ func (c *CA) Seal(name, mail string) (Certificate, error) {
 	t.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment | x509.KeyUsageKeyEncipherment
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}
 	t.EmailAddresses = []string{mail}
+	return c.issue(t, key)
+}
+
+// TSA issues a certificate for a time-stamping authority (ECDSA P-256): its key
+// usage is time stamping, alone and critical (RFC 3161 section 2.3).
+func (c *CA) TSA(name string) (Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("key of time-stamping authority: %w", err)
+	}
+	t := template(name)
+	t.KeyUsage = x509.KeyUsageDigitalSignature
+	t.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: []byte{0x30, 0x0a, 0x06, 0x08, 0x2b, 6, 1, 5, 5, 7, 3, 8}}}
 	return c.issue(t, key)
 }
 

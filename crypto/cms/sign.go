@@ -33,6 +33,23 @@ type SignOptions struct {
 	PSS      bool           // RSA: PSS with a salt as long as the digest instead of PKCS #1 v1.5
 	Time     time.Time      // signing-time attribute; zero: none (CAdES puts it elsewhere)
 	Announce bool           // S/MIME capabilities: what this package can decrypt
+
+	ContentType asn1.ObjectIdentifier // of what is signed; nil: id-data
+}
+
+func (o SignOptions) contentType() asn1.ObjectIdentifier {
+	if o.ContentType == nil {
+		return oidData
+	}
+	return o.ContentType
+}
+
+// version is that of the SignedData: RFC 5652 section 5.1.
+func (o SignOptions) version() []byte {
+	if o.contentType().Equal(oidData) {
+		return version(1)
+	}
+	return version(3)
 }
 
 // Sign reads content to its end and returns the DER of a ContentInfo with a
@@ -44,8 +61,8 @@ func Sign(content io.Reader, s Signer, o SignOptions) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	signed := ber.Wrap(ber.Sequence, version(1), ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)),
-		ber.Wrap(ber.Sequence, oid(oidData)), ber.Wrap(ber.Context0, certificates(s)), ber.Wrap(ber.Set, info))
+	signed := ber.Wrap(ber.Sequence, o.version(), ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)),
+		ber.Wrap(ber.Sequence, oid(o.contentType())), ber.Wrap(ber.Context0, certificates(s)), ber.Wrap(ber.Set, info))
 	return ber.Wrap(ber.Sequence, oid(oidSignedData), ber.Wrap(ber.Context0, signed)), nil
 }
 
@@ -57,9 +74,9 @@ func SignAround(content io.Reader, s Signer, o SignOptions) (before, after []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	ahead := slices.Concat(version(1), ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)))
+	ahead := slices.Concat(o.version(), ber.Wrap(ber.Set, digestAlgorithm(scheme.hash)))
 	after = slices.Concat(ber.Wrap(ber.Context0, certificates(s)), ber.Wrap(ber.Set, info))
-	kind, outer := oid(oidData), oid(oidSignedData)
+	kind, outer := oid(o.contentType()), oid(oidSignedData)
 	encapsulated := int64(len(kind)) + full(full(size))
 	signed := int64(len(ahead)) + full(encapsulated) + int64(len(after))
 	before = append(ber.AppendHeader(nil, ber.Sequence, int64(len(outer))+full(full(signed))), outer...)
@@ -170,7 +187,7 @@ func signedAttributes(cert *x509.Certificate, digest []byte, o SignOptions) []by
 	hash := sha256.Sum256(cert.Raw) // the default hash of ESSCertIDv2, so it is not named
 	essCert := ber.Wrap(ber.Sequence, ber.Wrap(ber.OctetString, hash[:]))
 	set := [][]byte{
-		attribute(oidContentType, oid(oidData)),
+		attribute(oidContentType, oid(o.contentType())),
 		attribute(oidMessageDigest, ber.Wrap(ber.OctetString, digest)),
 		attribute(oidSigningCertV2, ber.Wrap(ber.Sequence, ber.Wrap(ber.Sequence, essCert))),
 	}
