@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/calendar"
 	"gatewayd/crypto/seal"
 	"gatewayd/gateway"
 	"gatewayd/message"
@@ -37,6 +38,7 @@ type rig struct {
 	vault *vault.Vault
 	store queue.Store
 	g     *gateway.Gateway
+	audit *audit.Log
 	log   *lockedBuffer
 	stop  context.CancelFunc
 	ended chan error
@@ -117,6 +119,7 @@ func openRig(t testing.TB, w *world, dir string, o rigOptions) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.audit = log
 	options := w.options(t, r, log, windows)
 	if o.edit != nil {
 		o.edit(&options)
@@ -177,8 +180,25 @@ func (r *rig) verify() {
 	if err != nil || report.OK() == r.torn {
 		r.t.Errorf("audit: %v %+v, torn %v", err, report, r.torn)
 	}
+	if _, ok := r.t.(*testing.T); ok && !r.torn && r.audit != nil {
+		r.described()
+	}
 	if r.t.Failed() {
 		r.t.Logf("log:\n%s", r.log)
+	}
+}
+
+// described checks that every field of every event is declared for its kind
+// (message/record.go).
+func (r *rig) described() {
+	err := r.audit.Each(context.Background(), calendar.Day{}, func(_ message.Link, e *message.Event) error {
+		if e != nil && e.Data[message.Undescribed] != "" {
+			r.t.Errorf("event %d, %s: not declared: %s", e.Seq, e.Kind, e.Data[message.Undescribed])
+		}
+		return nil
+	})
+	if err != nil {
+		r.t.Errorf("audit: %v", err)
 	}
 }
 

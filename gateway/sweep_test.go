@@ -114,6 +114,7 @@ func (f *office) open(t testing.TB, w *world, dir string) {
 	if f.audit, err = audit.Open(filepath.Join(dir, "audit"), f.keys); err != nil {
 		t.Fatal(err)
 	}
+	r.audit = f.audit
 	if r.g, err = gateway.New(w.options(t, r, f.audit, windows)); err != nil {
 		t.Fatal(err)
 	}

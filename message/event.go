@@ -46,6 +46,7 @@ const (
 	EventDamaged    EventKind = "damaged" // a stretch of the vault does not read; it was set aside
 	EventStarted    EventKind = "started"
 	EventCheckpoint EventKind = "checkpoint"
+	EventRead       EventKind = "read" // somebody has read log data
 )
 
 // Event is one line of the audit log. Every change of state carries its events

@@ -2,8 +2,8 @@ package message
 
 import (
 	"encoding/json"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,22 +23,37 @@ func (e Event) AppendJSON(b []byte) []byte {
 		b = strconv.AppendInt(append(b, `,"item":`...), int64(e.Item), 10)
 	}
 	if len(e.Data) > 0 {
-		var few [16]string
-		names := few[:0]
-		for name := range e.Data {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		b = append(b, `,"data":{`...)
-		for i, name := range names {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendText(append(appendText(b, name), ':'), e.Data[name])
-		}
-		b = append(b, '}')
+		b = e.appendData(append(b, `,"data":{`...))
 	}
 	return append(b, '}')
+}
+
+// appendData writes the fields that are declared for the kind, in their order,
+// and closes the object. A field that is declared for other kinds only is
+// written, too; one that nobody has declared is named but not written.
+func (e Event) appendData(b []byte) []byte {
+	n, open := 0, len(b)
+	for _, name := range declared[e.Kind] {
+		if value, ok := e.Data[name]; ok {
+			b = appendField(b, open, name, value)
+			n++
+		}
+	}
+	if n < len(e.Data) {
+		here, elsewhere := e.undeclared()
+		for _, name := range elsewhere {
+			b = appendField(b, open, name, e.Data[name])
+		}
+		b = appendField(b, open, Undescribed, strings.ToValidUTF8(strings.Join(here, " "), "?"))
+	}
+	return append(b, '}')
+}
+
+func appendField(b []byte, open int, name, value string) []byte {
+	if len(b) > open {
+		b = append(b, ',')
+	}
+	return appendText(append(appendText(b, name), ':'), value)
 }
 
 // appendText appends a JSON string. What needs an escape is left to
