@@ -35,6 +35,12 @@ type Operator interface {
 	Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
 	Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error
 	Receipt(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)
+	Keys(ctx context.Context) ([]message.KeyInfo, error)
+	FindKey(ctx context.Context, a message.Address, lookUp bool) (message.KeyAnswer, error)
+	ExportKey(ctx context.Context, fingerprint string) ([]byte, error)
+	ApproveKey(ctx context.Context, fingerprint, reason string) error
+	RevokeKey(ctx context.Context, fingerprint string, opensUntil time.Time, reason string) error
+	ReloadKeys(ctx context.Context, what string) error
 	// RetentionReport tells, as JSON, what would go at an instant.
 	RetentionReport(ctx context.Context, at time.Time) (json.RawMessage, error)
 	// RetentionSweep does now what is due, and tells it.
@@ -104,6 +110,7 @@ func Admin(op Operator) http.Handler {
 		reply(w, struct{}{}, op.Resume(r.Context(), r.PathValue("name"), r.FormValue("reason")))
 	})
 	adminMailbox(mux, op)
+	adminKeys(mux, op)
 	mux.HandleFunc("GET /v1/retention", func(w http.ResponseWriter, r *http.Request) {
 		at, err := time.Parse(time.RFC3339, r.FormValue("at"))
 		var report json.RawMessage

@@ -18,6 +18,7 @@ type File struct {
 
 	Keyring string `toml:"keyring" doc:"Folder of keys for S/MIME and OpenPGP: partners/<address>.crt|.asc|.method, own/<authority>/…, roots/…; reloaded on SIGHUP." default:"keyring"`
 
+	Keys      KeySources           `toml:"keys" doc:"Where keys come from beside the keyring, and whether they are revoked."`
 	API       API                  `toml:"api" doc:"HTTP API for the programs of authorities."`
 	Listen    Listen               `toml:"listen" doc:"Where the doors listen."`
 	Account   map[string]Account   `toml:"account" doc:"What is to be said of an account beyond its name in members."`

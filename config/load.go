@@ -53,7 +53,8 @@ type Config struct {
 	Relay       smtprelay.Options            // ordinary mail
 	Sealed      []smtprelay.Options          // mail that the gateway has encrypted: S/MIME, OpenPGP
 	Forwards    map[string]smtprelay.Options // authority → its own mail server
-	Keys        *KeyRing
+	Ring        *KeyRing
+	Lookups     Lookups
 	Tokens      *directory.Tokens // nil: no API
 	Hooks       []api.Hook
 }
@@ -103,6 +104,7 @@ func (b *builder) build() *Config {
 	b.people(c)
 	b.programs(c)
 	b.keyring(c)
+	b.keySources(c)
 	b.rules(c)
 	b.legal(c)
 	b.links(c)

@@ -33,12 +33,12 @@ func (k *KeyRing) Reload() error {
 }
 
 func (b *builder) keyring(c *Config) {
-	c.Keys = &KeyRing{dir: c.Keyring}
+	c.Ring = &KeyRing{dir: c.Keyring}
 	ring, problems := keys.Load(c.Keyring)
 	for _, p := range problems {
 		b.add("keyring", "%s: %v", p.File, p.Err)
 	}
-	c.Keys.current.Store(ring)
+	c.Ring.current.Store(ring)
 }
 
 // programs reads what the HTTP API and the webhooks need.

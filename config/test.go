@@ -27,7 +27,7 @@ type Question struct {
 func (c *Config) Explain(q Question) (policy.Explanation, error) {
 	var x policy.Explanation
 	g, err := gateway.New(gateway.Options{
-		Hostname: c.Hostname, Authorities: c.Authorities, Policy: c.Rules, Vocabulary: c.Words, Directory: c.People.Get, Keys: c.Keys.Get,
+		Hostname: c.Hostname, Authorities: c.Authorities, Policy: c.Rules, Vocabulary: c.Words, Directory: c.People.Get, Keys: gateway.Keys{Folder: c.Ring.Get},
 		Platforms: c.Platforms, Windows: c.Windows, Delivery: c.Delivery, Now: func() time.Time { return q.Now },
 	})
 	if err != nil {

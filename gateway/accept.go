@@ -240,6 +240,7 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 		}
 		if d.Verdict != message.Deliver {
 			item.State = message.Held // the attend loop tells the sender
+			item.NextTry = g.patience(d, r.Address, now)
 		}
 		if d.Verdict == message.Refuse {
 			refused, why = refused+1, d

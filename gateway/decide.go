@@ -53,8 +53,11 @@ func (g *Gateway) facts(env *message.Envelope, to message.Address, now time.Time
 		Direction: env.Direction,
 		Sender:    policy.Sender{Authority: env.Authority, Account: env.Account, Address: env.From},
 		Message:   policy.Message{Size: env.Content.Size},
-		Recipient: policy.Recipient{Address: bare, Suffix: suffix, Internal: g.local(bare) != nil, Keys: g.keysFor(bare, now)},
+		Recipient: policy.Recipient{Address: bare, Suffix: suffix, Internal: g.local(bare) != nil},
 		Platforms: map[string]policy.PlatformState{},
+	}
+	if env.Direction != message.Inbound {
+		f.Recipient.Keys = g.keysFor(bare, now)
 	}
 	if p, ok := g.o.Directory().Recipient(bare); ok {
 		f.Recipient.Known = true

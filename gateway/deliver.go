@@ -164,7 +164,7 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 	}
 	var content io.ReadSeeker = body
 	if item.Decision.Via == policy.ViaSMIME || item.Decision.Via == policy.ViaOpenPGP {
-		sealed, err := g.protect(env, item, body)
+		sealed, err := g.protect(ctx, env, item, body)
 		if err != nil {
 			return protectError(err)
 		}

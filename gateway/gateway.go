@@ -69,7 +69,7 @@ type Options struct {
 	Policy          *policy.Policy
 	Vocabulary      policy.Vocabulary
 	Directory       func() *directory.Directory
-	Keys            func() *keys.Ring // for S/MIME and OpenPGP; nil: none
+	Keys            Keys // for S/MIME and OpenPGP
 	Connectors      map[string]connectors.Connector
 	Platforms       map[string]Platform
 	Recogniser      *receipts.Recogniser
@@ -97,7 +97,11 @@ type Gateway struct {
 	doubt      atomic.Bool // a lease failed: the ledger may hold attempts that nobody makes
 	pauseMu    sync.Mutex  // one change of what is paused at a time
 	workers    sync.WaitGroup
-	auditDown  atomic.Bool   // the day files cannot be written: nothing is accepted, nothing leaves
+	auditDown  atomic.Bool // the day files cannot be written: nothing is accepted, nothing leaves
+	noKeys     keys.Ring
+	decided    decided
+	arrivals   arrivals
+	keysMoved  chan struct{} // there may be keys for what waits
 	retryPause time.Duration // first pause after the ledger or the audit log has failed
 }
 
@@ -110,7 +114,7 @@ func New(o Options) (*Gateway, error) {
 		o.Legal = legal.DefaultRules()
 	}
 	g := &Gateway{
-		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1),
+		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1), keysMoved: make(chan struct{}, 1),
 		byAddress: map[string]*Authority{}, byAccount: map[string]*Authority{}, byID: map[string]*Authority{}, domains: map[string]*Authority{},
 		inFlight: newTargets(max(1, o.Delivery.PerTarget)), retryPause: 200 * time.Millisecond,
 	}
@@ -157,6 +161,10 @@ func (g *Gateway) Run(ctx context.Context, ready chan<- struct{}) error {
 	loops.Go(func() { g.deliverLoop(ctx) })
 	loops.Go(func() { g.attendLoop(ctx) })
 	loops.Go(func() { g.auditLoop(ctx) })
+	loops.Go(func() { g.keyLoop(ctx) })
+	if g.o.Keys.Lookup != nil {
+		loops.Go(func() { g.o.Keys.Lookup.Run(ctx) })
+	}
 	// Indexing goes on until the last worker has finished: what was accepted
 	// while we drain must not be lost from sight.
 	indexCtx, stopIndex := context.WithCancel(context.WithoutCancel(ctx))

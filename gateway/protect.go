@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"time"
 
 	"gatewayd/connectors"
@@ -13,6 +15,7 @@ import (
 	"gatewayd/crypto/keys"
 	"gatewayd/crypto/openpgp"
 	"gatewayd/crypto/smime"
+	"gatewayd/keysources"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/vault"
@@ -24,27 +27,6 @@ const maxProtected = 128 << 20
 
 // errNoKey closes the gate: what was decided rests on a key that is gone.
 var errNoKey = errors.New("there is no usable key of the recipient any more")
-
-// ring returns the key ring as it is now; an empty one when none is configured.
-func (g *Gateway) ring() *keys.Ring {
-	if g.o.Keys == nil {
-		return &keys.Ring{}
-	}
-	return g.o.Keys()
-}
-
-// keysFor lists the ways in which mail to an address can be encrypted by us.
-func (g *Gateway) keysFor(to message.Address, now time.Time) []string {
-	var ways []string
-	s := g.ring().Select(keys.Wish{To: to, At: now})
-	if s.Certificate != nil {
-		ways = append(ways, policy.ViaSMIME)
-	}
-	if s.OpenPGP != nil {
-		ways = append(ways, policy.ViaOpenPGP)
-	}
-	return ways
-}
 
 // sealedMail is a message in its encrypted form. Nothing readable of it is on
 // disk (entity.Spool).
@@ -65,9 +47,9 @@ func (s sealedMail) Seek(off int64, whence int) (int64, error) {
 // protect signs and encrypts the message for its one recipient, by the way that
 // was decided (docs/flow.md, step 6). Private mail carries no official
 // signature (Benutzungsreglement BL § 12).
-func (g *Gateway) protect(env message.Envelope, item message.Item, body *vault.BodyReader) (sealedMail, error) {
+func (g *Gateway) protect(ctx context.Context, env message.Envelope, item message.Item, body *vault.BodyReader) (sealedMail, error) {
 	now := g.now()
-	protected, err := g.protected(env, item, body, now)
+	protected, err := g.protected(ctx, env, item, body, now)
 	if err != nil {
 		return sealedMail{}, err
 	}
@@ -80,18 +62,23 @@ func (g *Gateway) protect(env message.Envelope, item message.Item, body *vault.B
 	return sealedMail{io.NewSectionReader(spool, 0, n), spool}, nil
 }
 
-func (g *Gateway) protected(env message.Envelope, item message.Item, body *vault.BodyReader, now time.Time) (*entity.Protected, error) {
-	theirs := g.ring().Select(keys.Wish{To: item.Recipient.Address, At: now})
+func (g *Gateway) protected(ctx context.Context, env message.Envelope, item message.Item, body *vault.BodyReader, now time.Time) (*entity.Protected, error) {
+	to := item.Recipient.Address
+	theirs := g.selection(ctx, to, now, true)
 	ours := g.ring().Signers(env.Authority, env.From, now)
 	switch {
 	case item.Decision.Via == policy.ViaSMIME && theirs.Certificate != nil:
+		g.keyUsed(to, theirs, entity.SMIME, now)
 		return smime.Protect(body, body.Size(), smime.Options{
 			Class: item.Decision.Class, Signer: ours.SMIME, Recipients: []*x509.Certificate{theirs.Certificate}, Method: theirs.Method, Time: now,
 		})
 	case item.Decision.Via == policy.ViaOpenPGP && theirs.OpenPGP != nil:
+		g.keyUsed(to, theirs, entity.OpenPGP, now)
 		return openpgp.Protect(body, body.Size(), openpgp.Options{
 			Class: item.Decision.Class, Signer: ours.OpenPGP, Recipients: []openpgp.Key{*theirs.OpenPGP}, Time: now,
 		})
+	case slices.ContainsFunc(theirs.Reasons, func(r keys.Reason) bool { return errors.Is(r.Err, keysources.ErrStatusUnknown) }):
+		return nil, keysources.ErrStatusUnknown // temporary: the issuer may answer later
 	}
 	return nil, errNoKey
 }
@@ -119,13 +106,21 @@ func (o Opening) Close() error { return errors.Join(o.Opened.Close(), o.body.Clo
 // Open takes off what S/MIME and OpenPGP have put around a message of an
 // authority, with the authority's own keys, and says what that was worth. What
 // is stored stays as it came.
-func (g *Gateway) Open(_ context.Context, env message.Envelope) (Opening, error) {
+func (g *Gateway) Open(ctx context.Context, env message.Envelope) (Opening, error) {
+	return g.open(ctx, env, false)
+}
+
+// open is Open; now: whether certificates are revoked is asked over the network.
+func (g *Gateway) open(ctx context.Context, env message.Envelope, now bool) (Opening, error) {
 	body, err := g.o.Vault.OpenBody(env.Body)
 	if err != nil {
 		return Opening{}, err
 	}
+	openers := g.ring().Openers(keys.Reader{
+		Authority: env.Authority, At: g.now(), Learned: g.learned(author(env)), Revoked: g.revoked(ctx, env.Received, now),
+	})
 	opened, err := entity.Open(body, body.Size(), entity.Options{
-		Openers: g.ring().Openers(keys.Reader{Authority: env.Authority, At: g.now()}), At: env.Received,
+		Openers: openers, At: env.Received,
 		Spool: func(limit int64) entity.Spool { return entity.NewSpool(g.o.Data, limit) },
 	})
 	if err != nil {
@@ -135,19 +130,43 @@ func (g *Gateway) Open(_ context.Context, env message.Envelope) (Opening, error)
 	return Opening{opened, body}, nil
 }
 
-// protection tells what the protection of a mail that came in is worth; nil
-// when it has none, or when it cannot be looked at: then it lies there as it is.
-func (g *Gateway) protection(ctx context.Context, env message.Envelope) map[string]string {
-	if env.PlainText {
-		return nil
-	}
-	opening, err := g.Open(ctx, env)
+// author is the address in the From field; null where there is not exactly one.
+func author(env message.Envelope) message.Address {
+	a, err := message.ParseAddress(env.HeaderFrom)
 	if err != nil {
-		return nil
+		return message.Address{}
+	}
+	return a
+}
+
+// protection tells what the protection of a mail that came in is worth, and
+// learns from it; nil when it has none.
+func (g *Gateway) protection(ctx context.Context, env message.Envelope, item message.Item) (map[string]string, error) {
+	if env.PlainText {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askedWithin)
+	defer cancel()
+	opening, err := g.open(ctx, env, true)
+	if err != nil {
+		return nil, err
 	}
 	defer opening.Close()
 	if len(opening.Layers) == 0 && opening.Encryption == entity.NotEncrypted && opening.Signature == entity.NotSigned {
-		return nil
+		return nil, nil
 	}
-	return map[string]string{"encryption": string(opening.Encryption), "signature": string(opening.Signature)}
+	s := opening.Summary()
+	g.waitFor(env, item, s, author(env))
+	g.harvest(ctx, env, opening.Opened, author(env))
+	found := map[string]string{
+		"verdict": string(s.Word), "encryption": string(s.Encryption), "signature": string(s.Signature), "signer_is_from": strconv.FormatBool(s.FromAuthor),
+	}
+	for name, value := range map[string]string{
+		"covers": s.Covers, "signed_by": string(s.SignedBy), "key": s.Key, "anchor": g.ring().AnchorSet(s.Anchor), "encrypted_by": string(s.Sealed), "detail": s.Detail,
+	} {
+		if value != "" {
+			found[name] = value
+		}
+	}
+	return found, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatewayd/crypto/entity"
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -32,7 +33,9 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 		f.bounces = g.bounces(record, env)
 	}
 	if forPeople(found) && env.Direction == message.Inbound {
-		f.protection = g.protection(record, env)
+		if f.protection, err = g.protection(record, env, item); err != nil { // then it lies there as it is
+			g.o.Log.Warn("the protection of a mail could not be looked at", "item", item.Key.String(), "error", err)
+		}
 	}
 	pause := g.retryPause
 	err = g.file(record, f, item)
@@ -157,6 +160,9 @@ func (g *Gateway) file(ctx context.Context, f filing, item message.Item) error {
 	now, env := g.now(), f.env
 	if f.unread {
 		item.Alarm = "a mail that may be a receipt could not be read: look at it in the mailbox"
+	}
+	if f.protection["encryption"] == string(entity.NotForUs) {
+		item.Alarm = noOwnKey
 	}
 	item.State, item.NextTry, item.HandedAt = message.Done, time.Time{}, now
 	var c queue.Change

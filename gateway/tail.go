@@ -153,6 +153,7 @@ func (g *Gateway) indexOnce(ctx, attempts context.Context) (int, error) {
 		return 0, err
 	}
 	g.tail.indexed(len(entries))
+	g.lookFor(batch)
 	if len(leased) == 0 {
 		g.Wake()
 	}

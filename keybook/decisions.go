@@ -59,6 +59,7 @@ func (b *Book) change(edit func(*state) error) error {
 		return err
 	}
 	b.state = next
+	b.changes++
 	return nil
 }
 
@@ -162,7 +163,8 @@ type Unopened struct {
 	Message   message.ID `json:"message"`
 	Item      int        `json:"item"`
 	Authority string     `json:"authority"`
-	Until     time.Time  `json:"until"` // then the mail is gone
+	From      string     `json:"from,omitempty"` // message.Address.Key of whose key is wanted; "": one of the authority
+	Until     time.Time  `json:"until"`          // then the mail is gone
 }
 
 // Wait notes mail that waits for a key.

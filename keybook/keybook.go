@@ -117,8 +117,8 @@ func (b *Book) name(about string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// Changes counts the changes since Open: whoever derives something from the book
-// sees that it is stale.
+// Changes counts the changes of Decisions since Open: whoever derives something
+// from them sees that it is stale.
 func (b *Book) Changes() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -158,7 +158,6 @@ func (b *Book) write(file string, v any) error {
 	if err := b.replace(file, seal.SealRecord(b.aead, plain, []byte(file))); err != nil {
 		return fmt.Errorf("key book: %w", err)
 	}
-	b.changes++
 	return nil
 }
 
@@ -194,7 +193,6 @@ func (b *Book) remove(file string) error {
 	if err != nil {
 		return fmt.Errorf("key book: %w", err)
 	}
-	b.changes++
 	return nil
 }
 

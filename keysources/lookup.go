@@ -112,24 +112,35 @@ func New(o Options) *Lookup {
 	return &Lookup{o: o, todo: make(chan message.Address, o.Waiting), until: map[string]time.Time{}, flying: map[string]bool{}}
 }
 
-// Want asks for an address in the background, unless it was asked lately. It
-// reports whether an answer is on its way.
-func (l *Lookup) Want(a message.Address) bool {
+// Asks reports whether Want would bring an answer now.
+func (l *Lookup) Asks(a message.Address) bool {
 	if !slices.ContainsFunc(l.o.Sources, func(s Asked) bool { return s.serves(a) }) || strings.HasPrefix(a.Domain, "[") {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch now := l.o.Now(); {
-	case l.flying[a.Key()]:
-		return true
-	case now.Before(l.until[a.Key()]):
-		return false
-	case now.Sub(l.minute) >= time.Minute || now.Before(l.minute):
+	return l.flying[a.Key()] || !l.o.Now().Before(l.until[a.Key()]) && l.room()
+}
+
+// room reports whether one more lookup may begin; who waits is asked about again
+// later.
+func (l *Lookup) room() bool {
+	if now := l.o.Now(); now.Sub(l.minute) >= time.Minute || now.Before(l.minute) {
 		l.minute, l.started = now, 0
 	}
-	if l.started >= l.o.PerMinute {
-		return false // who waits is asked about again later
+	return l.started < l.o.PerMinute && len(l.todo) < cap(l.todo)
+}
+
+// Want asks for an address in the background, unless it was asked lately. It
+// reports whether an answer is on its way.
+func (l *Lookup) Want(a message.Address) bool {
+	if !l.Asks(a) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.flying[a.Key()] {
+		return true
 	}
 	select {
 	case l.todo <- a:

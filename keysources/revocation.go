@@ -94,6 +94,20 @@ func (r *Revocation) Asker(ctx context.Context, at time.Time) func(c, issuer *x5
 	}
 }
 
+// Remembered returns the same question, answered out of the memory only: who is
+// not known to be revoked is good.
+func (r *Revocation) Remembered(at time.Time) func(c, issuer *x509.Certificate) error {
+	return func(c, issuer *x509.Certificate) error {
+		r.mu.Lock()
+		s, ok := r.cache[key(c, issuer)]
+		r.mu.Unlock()
+		if ok && !s.revoked.IsZero() && !s.revoked.Equal(unknown()) && !s.revoked.After(at) {
+			return entity.ErrRevoked
+		}
+		return nil
+	}
+}
+
 func key(c, issuer *x509.Certificate) [32]byte {
 	return sha256.Sum256(slices.Concat(c.Raw, issuer.RawSubjectPublicKeyInfo))
 }

@@ -34,6 +34,8 @@ const (
 	EventStated     EventKind = "stated"      // a person said what a delivery case rests on
 	EventTaskClosed EventKind = "task_closed" // a person has done what a delivery case asked for
 	EventAlarm      EventKind = "alarm"       // a delivery case wants a person's attention
+	EventOpened     EventKind = "opened"      // mail that waited for a key was opened or judged now that it is there
+	EventKey        EventKind = "key"         // a key was learned, approved or revoked, or it ends soon
 	EventMailbox    EventKind = "mailbox"     // laid into an authority's mailbox
 	EventHandedOver EventKind = "handed_over" // the authority confirmed that its own file has message and receipts
 	EventExported   EventKind = "exported"    // encrypted to the authority's fallback key, before its content goes

@@ -32,6 +32,17 @@ func Deciding(d message.Decision) (message.Reason, bool) {
 	return d.Because[i], true
 }
 
+// LacksKey reports whether a decision holds the message although a key of the
+// recipient would give it a way.
+func LacksKey(d message.Decision) bool {
+	return d.Verdict == message.Hold && slices.ContainsFunc(d.Because, func(r message.Reason) bool {
+		return r.Says == saysPassed && (r.Text == ViaSMIME+": "+NoKey || r.Text == ViaOpenPGP+": "+NoKey)
+	})
+}
+
+// NoKey is why a way by S/MIME or OpenPGP cannot be used.
+const NoKey = "no usable key of the recipient"
+
 // run is one decision in the making.
 type run struct {
 	p        *Policy
@@ -299,7 +310,7 @@ func (r *run) usable(via string) (tag, why, law string) {
 		}
 	default: // smime, openpgp
 		if !slices.Contains(r.f.Recipient.Keys, via) {
-			return "", "no usable key of the recipient", ""
+			return "", NoKey, ""
 		}
 	}
 	return "", "", ""

@@ -95,7 +95,7 @@ func (p *parts) reload(ctx context.Context, hup <-chan os.Signal, log *slog.Logg
 		case <-ctx.Done():
 			return
 		case <-hup:
-			files := map[string]interface{ Reload() error }{"directory": p.cfg.People, "accounts": p.cfg.Passwords, "keyring": p.cfg.Keys}
+			files := map[string]interface{ Reload() error }{"directory": p.cfg.People, "accounts": p.cfg.Passwords, "keyring": p.cfg.Ring}
 			if p.cfg.Tokens != nil {
 				files["tokens"] = p.cfg.Tokens
 			}
@@ -107,6 +107,7 @@ func (p *parts) reload(ctx context.Context, hup <-chan os.Signal, log *slog.Logg
 				log.Info("reloaded", "file", name)
 			}
 			p.gateway.Wake()
+			p.gateway.KeysArrived(message.Address{})
 		}
 	}
 }

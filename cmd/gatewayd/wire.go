@@ -20,6 +20,8 @@ import (
 	"gatewayd/crypto/seal"
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/keybook"
+	"gatewayd/keysources"
 	"gatewayd/message"
 	"gatewayd/queue/bolt"
 	"gatewayd/vault"
@@ -77,6 +79,10 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	if p.audit, err = audit.Open(filepath.Join(cfg.Data, "audit"), p.keys); err != nil {
 		return nil, err
 	}
+	keys, err := p.keySources(log, now)
+	if err != nil {
+		return nil, err
+	}
 	p.pool = smtpclient.NewPool(smtpclient.PoolOptions{PerDestination: cfg.Delivery.Concurrency})
 	links, err := connect(cfg, p.pool)
 	if err != nil {
@@ -85,7 +91,7 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	p.gateway, err = gateway.New(gateway.Options{
 		Hostname: cfg.Hostname, Data: cfg.Data, ReferencePrefix: cfg.File.Policy.ReferencePrefix, Authorities: cfg.Authorities,
 		Vault: p.vault, Store: p.taps.store(p.store), Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
-		Keys: cfg.Keys.Get, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Legal: cfg.Legal, Delivery: cfg.Delivery,
+		Keys: keys, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Legal: cfg.Legal, Delivery: cfg.Delivery,
 		Now: now, Log: log,
 	})
 	if err != nil {
@@ -93,6 +99,30 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	}
 	p.erase, err = p.gateway.NewRetention(gateway.RetentionOptions{Keys: p.keys, Ledger: p.taps.ledger(p.store), Fallback: cfg.Fallback, Software: "gatewayd " + version, Config: cfg.Digest, Hook: p.taps.sweep()})
 	return p, err
+}
+
+// keySources wires where keys come from.
+func (p *parts) keySources(log *slog.Logger, now func() time.Time) (gateway.Keys, error) {
+	l := p.cfg.Lookups
+	secret, err := p.keys.IndexKey("") // of the gateway itself; the book derives its own from it
+	if err != nil {
+		return gateway.Keys{}, err
+	}
+	book, err := keybook.Open(filepath.Join(p.cfg.Data, "keybook"), secret)
+	if err != nil {
+		return gateway.Keys{}, err
+	}
+	k := gateway.Keys{
+		Folder: p.cfg.Ring.Get, Reload: p.cfg.Ring.Reload, Book: book, Order: l.Order, Harvest: l.Learn, Keep: l.Keep,
+		Revocation: keysources.NewRevocation(keysources.NewFetcher(l.Status), l.Revocation, now),
+	}
+	if len(l.Sources) > 0 {
+		k.Lookup = keysources.New(keysources.Options{
+			Sources: l.Sources, Book: book, Now: now, Log: log,
+			Arrived: func(a message.Address, got []keysources.Attempt) { p.gateway.KeysFound(a, got) },
+		})
+	}
+	return k, nil
 }
 
 // connect names every connector. There is no registry. They share one pool, which

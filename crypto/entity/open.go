@@ -106,6 +106,7 @@ type Opened struct {
 	Content    *Entity    // the innermost entity; nil: not opened or held back, see Detail
 	Detail     string     // why there is no Content
 
+	author author
 	buried bool // something encrypted lies deeper than it may
 	outer  *Message
 	source watched
@@ -141,7 +142,7 @@ func (op *Opened) open(whole Range, o Options) error {
 	if err != nil {
 		return err
 	}
-	author := authorOf(e.Root.Header, o.From)
+	op.author = authorOf(e.Root.Header, o.From)
 	layers, w := o.Limits.Layers, op.work(o)
 	if layers <= 0 {
 		layers = defaultLayers
@@ -161,7 +162,7 @@ func (op *Opened) open(whole Range, o Options) error {
 			op.buried = true
 			break
 		}
-		author.judge(layer)
+		op.author.judge(layer)
 		inner := layer.Inner
 		layer.Inner = nil // only Content is given out
 		op.Layers = append(op.Layers, *layer)
@@ -273,6 +274,10 @@ func takeOff(e *Entity, openers []Opener, w Work) *Layer {
 	}
 	return nil
 }
+
+// Outer returns the header fields of the message that stood outside of any
+// protection.
+func (op *Opened) Outer() *mail.Header { return op.outer.head }
 
 // WriteMessage writes the opened message: the fields given (complete, without
 // line ends), the outer header, and the content with its own Content- fields.

@@ -37,6 +37,7 @@ const maxLine = 998
 // and the entity that is protected (RFC 8551 section 3.1, RFC 3156 section 3):
 // its Content- fields and its body, octet for octet.
 type Message struct {
+	head    *mail.Header
 	outside []mail.Field
 	inside  []byte // header of the entity, with the blank line
 	body    Range
@@ -61,7 +62,7 @@ func Split(r io.ReaderAt, size int64) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("split message: %w", err)
 	}
-	m := &Message{body: Range{r, int64(h.Len()), size - int64(h.Len())}}
+	m := &Message{head: h, body: Range{r, int64(h.Len()), size - int64(h.Len())}}
 	for _, f := range h.Fields() {
 		switch {
 		case isContent(f.Name):

@@ -1,0 +1,181 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"io"
+	"strings"
+	"time"
+
+	"gatewayd/crypto/entity"
+	"gatewayd/crypto/keys"
+	"gatewayd/crypto/openpgp"
+	"gatewayd/crypto/smime"
+	"gatewayd/keybook"
+	"gatewayd/mail"
+	"gatewayd/mail/parts"
+	"gatewayd/message"
+	"gatewayd/queue"
+)
+
+// harvest learns from mail that came in: certificates of a signature that fits,
+// for the author only; issuers that we do not know, which wait for approval;
+// OpenPGP keys that came with signed mail, which wait as well. A harvested key
+// never takes the place of another (quality.md S26).
+func (g *Gateway) harvest(ctx context.Context, env message.Envelope, op *entity.Opened, from message.Address) {
+	if g.o.Keys.Book == nil || !g.o.Keys.Harvest || from.IsNull() || g.local(from) != nil {
+		return
+	}
+	for _, l := range op.Layers {
+		for _, s := range l.Signatures {
+			switch {
+			case len(s.Certificates) > 0 && (s.Verdict == entity.Good || s.Verdict == entity.Untrusted) && stands(s, from):
+				g.harvestCertificates(ctx, env, s, from)
+			case l.Technique == entity.OpenPGP && s.Verdict == entity.Good:
+				if err := g.o.Keys.Book.Used(from, s.KeyID, g.now()); err != nil {
+					g.o.Log.Error("key book cannot note the use of a key", "error", err)
+				}
+			}
+		}
+	}
+	if op.Content != nil && (op.Signature == entity.UnknownKey || op.Signature == entity.Good) {
+		g.harvestOpenPGP(ctx, env, op, from)
+	}
+}
+
+func stands(s entity.Signature, from message.Address) bool {
+	for _, a := range s.Addresses {
+		if a.Key() == from.Key() {
+			return true
+		}
+	}
+	return false
+}
+
+// maxHarvest bounds what is taken out of one mail: certificates, keys, octets of
+// a key.
+const (
+	maxHarvest    = 16
+	maxHarvestKey = 1 << 20
+)
+
+// harvestCertificates keeps those that mail to the author can be encrypted by;
+// whether an anchor stands above them is asked whenever one is used.
+func (g *Gateway) harvestCertificates(ctx context.Context, env message.Envelope, s entity.Signature, from message.Address) {
+	var ends, issuers []*x509.Certificate
+	for _, der := range s.Certificates[:min(len(s.Certificates), maxHarvest)] {
+		c, err := x509.ParseCertificate(der)
+		switch {
+		case err != nil:
+		case c.BasicConstraintsValid && c.IsCA:
+			issuers = append(issuers, c)
+		case smime.CheckRecipient(c, from, g.now()) == nil:
+			ends = append(ends, c)
+		}
+	}
+	var chain [][]byte
+	for _, c := range issuers {
+		chain = append(chain, c.Raw)
+		if s.Verdict == entity.Untrusted && bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil {
+			g.harvestRoot(ctx, env, c)
+		}
+	}
+	for _, c := range ends {
+		e := keybook.Entry{Source: keys.Mail, Trust: keys.Anchored, Cert: c.Raw, Chain: chain, Announced: s.Announced}
+		if bytes.Equal(c.RawIssuer, c.RawSubject) {
+			e.Trust, e.Why = keys.Waiting, "nobody but itself vouches for it"
+		}
+		g.learn(ctx, env, from, e)
+		if err := g.o.Keys.Book.Used(from, smime.Fingerprint(c), g.now()); err != nil {
+			g.o.Log.Error("key book cannot note the use of a key", "error", err)
+		}
+	}
+}
+
+func (g *Gateway) harvestRoot(ctx context.Context, env message.Envelope, c *x509.Certificate) {
+	fresh, err := g.o.Keys.Book.LearnRoot(c, g.now())
+	if err != nil {
+		g.o.Log.Error("key book cannot note an issuer", "error", err)
+	}
+	if fresh {
+		g.keyEvent(ctx, env, map[string]string{"what": "issuer waits", "key": smime.Fingerprint(c), "source": string(keys.Mail)})
+	}
+}
+
+func (g *Gateway) learn(ctx context.Context, env message.Envelope, from message.Address, e keybook.Entry) {
+	outcome, err := g.o.Keys.Book.Learn(from, e, g.now())
+	if err != nil {
+		g.o.Log.Error("key book cannot keep a key", "error", err)
+		return
+	}
+	if outcome == keybook.Known {
+		return
+	}
+	fp := ""
+	if p, err := e.Partner(); err == nil {
+		fp = p.Fingerprint()
+	}
+	g.keyEvent(ctx, env, map[string]string{"what": string(outcome), "key": fp, "source": string(e.Source), "of": from.String()})
+	if outcome == keybook.Conflict {
+		g.o.Log.Warn("a second key of an address waits: look at it (gatewayd keys list --waiting)", "key", fp)
+	}
+	g.KeysArrived(from)
+}
+
+// keyEvent writes into the audit log; trouble with it delays nothing.
+func (g *Gateway) keyEvent(ctx context.Context, env message.Envelope, data map[string]string) {
+	err := g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventKey, Authority: env.Authority, Message: env.ID, Data: data}}})
+	if err != nil {
+		g.o.Log.Error("ledger does not take an event about a key", "error", err)
+	}
+}
+
+// harvestOpenPGP takes keys that came along with signed mail: attached ones, and
+// the Autocrypt field. Only those that the author's own address stands in count.
+func (g *Gateway) harvestOpenPGP(ctx context.Context, env message.Envelope, op *entity.Opened, from message.Address) {
+	for _, raw := range g.attachedKeys(op) {
+		list, err := openpgp.ParseKeys(raw)
+		if err != nil {
+			continue
+		}
+		for _, k := range list[:min(len(list), maxHarvest)] {
+			if k.Private || k.CheckRecipient(from, g.now()) != nil {
+				continue
+			}
+			packets, err := k.Packets()
+			if err != nil {
+				continue
+			}
+			g.learn(ctx, env, from, keybook.Entry{Source: keys.Mail, Trust: keys.Waiting, OpenPGP: packets, Why: "came with a mail"})
+		}
+	}
+}
+
+func (g *Gateway) attachedKeys(op *entity.Opened) [][]byte {
+	var all [][]byte
+	if fields := op.Outer().All("Autocrypt"); len(fields) == 1 {
+		_, params := mail.ParseParams("x; " + fields[0])
+		if raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(params["keydata"]), "")); err == nil && len(raw) > 0 {
+			all = append(all, raw)
+		}
+	}
+	tree, err := parts.Read(op.Content.Reader(), op.Content.Size, parts.Limits{})
+	if err != nil {
+		return all
+	}
+	for _, p := range tree.Parts {
+		if p.Type != "application/pgp-keys" || len(all) == maxHarvest {
+			continue
+		}
+		raw, err := io.ReadAll(io.LimitReader(p.Decode(op.Content.Reader()), maxHarvestKey+1))
+		if err == nil && len(raw) <= maxHarvestKey {
+			all = append(all, raw)
+		}
+	}
+	return all
+}
+
+// askedWithin bounds the questions about one mail that came in.
+const askedWithin = 20 * time.Second

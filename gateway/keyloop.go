@@ -1,0 +1,233 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"gatewayd/crypto/entity"
+	"gatewayd/keybook"
+	"gatewayd/message"
+	"gatewayd/policy"
+	"gatewayd/queue"
+	"gatewayd/vault"
+)
+
+// keyRound is how often keys that are missing are looked for again.
+const keyRound = time.Hour
+
+// keyLoop lets go what waits for a key as soon as the key is there, and says in
+// time which keys end.
+func (g *Gateway) keyLoop(ctx context.Context) {
+	var rounds time.Time
+	for ctx.Err() == nil {
+		all, of := g.arrivals.take()
+		full := rounds.IsZero() || g.now().Sub(rounds) >= keyRound || g.now().Before(rounds)
+		if full {
+			rounds = g.now()
+			g.keyRound(ctx)
+		}
+		if full || all || len(of) > 0 {
+			err := errors.Join(g.releaseKeyed(ctx, full || all, of), g.openWaiting(ctx, full || all, of))
+			if err != nil && ctx.Err() == nil {
+				g.o.Log.Error("mail that waits for a key could not be looked at; will be tried again", "error", err)
+			}
+		}
+		g.pause(ctx, g.keysMoved, time.Minute)
+	}
+}
+
+// byKey is why an item goes on.
+const byKey = "a usable key of the recipient is there"
+
+// releaseKeyed lets go what was held for want of a key that is there now: for
+// anybody if all, else for those recipients.
+func (g *Gateway) releaseKeyed(ctx context.Context, all bool, of map[string]bool) error {
+	return g.each(ctx, message.Held, func(item message.Item) error {
+		if !all && !of[item.Recipient.Address.Key()] || !waitsForKey(item) || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		now := g.now()
+		if len(g.keysFor(item.Recipient.Address, now)) == 0 {
+			if g.o.Keys.Lookup != nil {
+				g.o.Keys.Lookup.Want(item.Recipient.Address)
+			}
+			return nil
+		}
+		err := g.once(context.WithoutCancel(ctx), item.Key, g.keyCame)
+		switch {
+		case err == nil:
+			g.Wake()
+		case errors.Is(err, errRecorded), errors.Is(err, ErrStillHeld), errors.Is(err, queue.ErrConflict), errors.Is(err, ErrTooLate), errors.Is(err, vault.ErrGone):
+			err = nil // it waits for something else as well, or somebody was faster
+		}
+		return err
+	})
+}
+
+// waitsForKey reports whether nothing but a key keeps an item: neither a person
+// nor a doubt.
+func waitsForKey(item message.Item) bool {
+	if item.State != message.Held || item.Alarm != "" || item.Reply == byPerson {
+		return false
+	}
+	d := item.Decision
+	if d.Verdict == message.Deliver {
+		return (d.Via == policy.ViaSMIME || d.Via == policy.ViaOpenPGP) && (item.Reply == atGate+d.Via+": "+policy.NoKey || item.Reply == atGate+errNoKey.Error())
+	}
+	return policy.LacksKey(d)
+}
+
+// keyCame is the edit that lets an item go on.
+func (g *Gateway) keyCame(ctx context.Context, item *message.Item) (queue.Change, error) {
+	if !waitsForKey(*item) {
+		return queue.Change{}, errRecorded
+	}
+	env, _, err := g.o.Store.Message(ctx, item.Key.Message)
+	if err != nil {
+		return queue.Change{}, err
+	}
+	if item.Decision.Verdict != message.Deliver {
+		if err := g.decideAgain(env, item); err != nil {
+			return queue.Change{}, err
+		}
+	} else if reason, open := g.gate(env, *item); !open {
+		return queue.Change{}, fmt.Errorf("%w: %s", ErrStillHeld, reason)
+	}
+	if g.tooLate(env, *item) {
+		return queue.Change{}, ErrTooLate
+	}
+	now := g.now()
+	item.State, item.NextTry, item.Told, item.Reply = message.Waiting, now, time.Time{}, ""
+	return queue.Change{Events: []message.Event{{
+		At: now, Kind: message.EventReleased, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{
+			"reason": byKey, "by": "gateway", "state": string(item.State), "class": string(item.Decision.Class),
+			"route": item.Decision.Route, "via": item.Decision.Via, "because": because(item.Decision),
+		},
+	}}}, nil
+}
+
+// noOwnKey is the task for a person when mail came in that none of the
+// authority's keys opens.
+const noOwnKey = "encrypted for a key that is not here: import it, then the mail is opened by itself"
+
+// waitFor notes that mail waits for a key: one of the authority, or one of its
+// sender, who is asked for in the background.
+func (g *Gateway) waitFor(env message.Envelope, item message.Item, s entity.Summary, from message.Address) {
+	if g.o.Keys.Book == nil {
+		return
+	}
+	u := keybook.Unopened{Message: env.ID, Item: item.Key.N, Authority: env.Authority, Until: item.EraseBy}
+	switch {
+	case s.Encryption == entity.NotForUs:
+	case s.Signature == entity.UnknownKey && !from.IsNull():
+		u.From = from.Key()
+		if g.o.Keys.Lookup != nil {
+			g.o.Keys.Lookup.Want(from)
+		}
+	default:
+		return
+	}
+	if err := g.o.Keys.Book.Wait(u); err != nil {
+		g.o.Log.Error("key book cannot note mail that waits for a key", "error", err)
+	}
+}
+
+// openWaiting tries again what waited for keys that came: for anybody's if all,
+// else of those senders.
+func (g *Gateway) openWaiting(ctx context.Context, all bool, of map[string]bool) error {
+	if g.o.Keys.Book == nil {
+		return nil
+	}
+	var errs []error
+	for _, u := range g.o.Keys.Book.Waiting() {
+		if ctx.Err() != nil {
+			break
+		}
+		if all || of[u.From] {
+			errs = append(errs, g.openAgain(ctx, u))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openAgain looks at mail that waited; its event says what it is worth now.
+func (g *Gateway) openAgain(ctx context.Context, u keybook.Unopened) error {
+	forget := func() error { return g.o.Keys.Book.Opened(u.Message) }
+	if g.now().After(u.Until) {
+		return forget()
+	}
+	key := message.ItemKey{Message: u.Message, N: u.Item}
+	err := g.once(context.WithoutCancel(ctx), key, func(ctx context.Context, item *message.Item) (queue.Change, error) {
+		env, _, err := g.o.Store.Message(ctx, u.Message)
+		if err != nil {
+			return queue.Change{}, err
+		}
+		found, err := g.protection(ctx, env, *item)
+		if err != nil {
+			return queue.Change{}, err
+		}
+		if found == nil || waits(u, found) {
+			return queue.Change{}, errRecorded
+		}
+		if item.Alarm == noOwnKey {
+			item.Alarm = ""
+		}
+		return queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventOpened, Authority: env.Authority, Message: env.ID, Item: u.Item, Data: found}}}, nil
+	})
+	switch {
+	case err == nil, errors.Is(err, queue.ErrNotFound), errors.Is(err, vault.ErrGone):
+		return forget()
+	case errors.Is(err, errRecorded):
+		return nil
+	}
+	return fmt.Errorf("open message %s: %w", u.Message, err)
+}
+
+// waits reports whether what was found still lacks the same key.
+func waits(u keybook.Unopened, found map[string]string) bool {
+	if u.From == "" {
+		return found["encryption"] == string(entity.NotForUs)
+	}
+	return found["signature"] == string(entity.UnknownKey)
+}
+
+// warnDays before a key ends it is told.
+func warnDays() []int { return []int{30, 14, 7, 1} }
+
+// keyRound does what is due once in a while: warns of keys that end, and forgets
+// those that nobody uses.
+func (g *Gateway) keyRound(ctx context.Context) {
+	book, now := g.o.Keys.Book, g.now()
+	if book == nil {
+		return
+	}
+	for _, l := range g.ring().Expiring(now.AddDate(0, 0, warnDays()[0]+1)) {
+		days := int(l.Until.Sub(now).Hours() / 24)
+		warn, err := book.Warn(l.Fingerprint, days, warnDays())
+		if err != nil {
+			g.o.Log.Error("key book cannot note a warning", "error", err)
+			return
+		}
+		if !warn {
+			continue
+		}
+		g.o.Log.Warn("a key ends soon: renew it (gatewayd keys list)", "days", days, "key", l.Fingerprint, "own", l.Authority != "")
+		err = g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: now, Kind: message.EventKey, Authority: l.Authority, Data: map[string]string{
+			"what": "ends", "key": l.Fingerprint, "days": strconv.Itoa(days), "until": l.Until.UTC().Format(time.RFC3339), "source": string(l.Source),
+		}}}})
+		if err != nil {
+			g.o.Log.Error("ledger does not take a warning about a key", "error", err)
+		}
+	}
+	if g.o.Keys.Keep <= 0 {
+		return
+	}
+	if n, err := book.Forget(now, g.o.Keys.Keep); err != nil {
+		g.o.Log.Error("key book cannot forget", "error", err)
+	} else if n > 0 {
+		g.o.Log.Info("forgot keys that nobody uses", "keys", n)
+	}
+}
