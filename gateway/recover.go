@@ -177,12 +177,12 @@ func writeEpoch(path string, e epoch) error {
 }
 
 // writeSynced replaces a file so that after a crash it is the old or the new one.
+// What a crash leaves behind the next call uses again.
 func writeSynced(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".epoch-*")
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
 	if _, err = f.Write(text); err == nil {
 		err = f.Sync()
 	}
