@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -55,11 +56,15 @@ type listener struct {
 	server *Server
 }
 
-// Accept implements net.Listener.
+// Accept implements net.Listener. After an error go-smtp asks again, after a
+// second at the most, unless the listener is closed.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				l.server.o.Log.Error("smtp door cannot take a connection; will be tried again", "error", err)
+			}
 			return nil, err
 		}
 		w, ok := l.server.admit(c)
