@@ -7,7 +7,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 VULNDB   := $(abspath ../shared/corpora/govulndb)
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test test-packages lint vuln fuzz crash bench bench-peers bench-packages clean
+.PHONY: help build demo test test-packages lint vuln fuzz crash powercut faults bench bench-peers bench-packages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,7 +27,9 @@ test-packages: ## install the Debian packages that the tests need (when root; el
 lint: ## gofumpt, go vet, staticcheck, and govulncheck where its database lies
 	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags failpoints,faults ./cmd/gatewayd/
 	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags failpoints,faults ./cmd/gatewayd/
 	@$(MAKE) --no-print-directory vuln
 
 vuln:
@@ -40,6 +42,14 @@ fuzz: ## run every fuzz target for FUZZTIME (default 10s)
 crash: N ?= 1000
 crash: ## kill the gateway under load, N times (default 1000) at random and once at every failpoint (docs/faults.md)
 	GATEWAYD_KILLS=$(N) GATEWAYD_FAILPOINTS=1 $(GO) test -run 'TestKill|TestStopUnderLoad|Failpoints' -timeout 180m -v ./cmd/gatewayd/
+
+powercut: N ?= 50
+powercut: test-packages ## cut the power of the whole data folder under load, N times (default 50; as root)
+	GATEWAYD_POWERCUTS=$(N) $(GO) test -tags faults -p 1 -run 'TestPowerCut' -timeout 120m -v ./cmd/gatewayd/ ./vault/
+
+faults: test-packages ## every call fails once, full and broken disks, little memory, few descriptors (docs/faults.md; some as root)
+	GATEWAYD_CALLS=1 $(GO) test -tags faults -p 1 -timeout 120m -v ./cmd/gatewayd/ \
+		-run 'Call|DiskBreaks|DiskFull|InodesFull|ReadOnly|FewDescriptors|LittleMemory|TwoDaemons|NothingRunsOn'
 
 bench: build test-packages ## measure gatewayd beside other mail systems (PEERS, WORKLOADS, SIZES, SESSIONS, REPS, T: docs/performance.md)
 	$(GO) build -o bin/bench ./bench

@@ -90,6 +90,40 @@ func TestKillAtEveryCall(t *testing.T) {
 	s.account()
 }
 
+// TestEveryCallOfAStartFails lets every call by which a start changes the disk
+// fail once: the program works all the same, or ends with exit code 1 and a word
+// about it; the next start works.
+func TestEveryCallOfAStartFails(t *testing.T) {
+	r := newRig(t, tormentable)
+	s := newStories(r)
+	up, ended := 0, 0
+	for _, how := range []spoil{failsEIO, failsENOSPC} {
+		s.each(how, 0, func(at int) []string {
+			ready := func() int { return strings.Count(r.log.String(), `"msg":"ready"`) }
+			before := ready()
+			tr := r.tracedFrom(t, how, at)
+			for ready() == before {
+				select {
+				case <-tr.ended:
+					ended++
+					if tr.status.ExitStatus() != 1 || !strings.Contains(r.log.String(), "gatewayd: error:") {
+						t.Errorf("%s at call %d of a start: it ended with status %x\n%s", how, at, tr.status, tailOf(r.log.String(), 2000))
+					}
+					return tr.disarm()
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
+			up++
+			spoilt := tr.disarm()
+			s.tell(0)
+			tr.kill() // so that the next start has something to put in order
+			return spoilt
+		})
+	}
+	t.Logf("%d starts worked, %d ended with a word", up, ended)
+	s.account()
+}
+
 // stories sends one message after the other and waits for the end of each.
 type stories struct {
 	*rig
@@ -107,7 +141,7 @@ func newStories(r *rig) *stories {
 func (s *stories) each(how spoil, kind int, do func(at int) (spoilt []string)) {
 	step := 1
 	if os.Getenv("GATEWAYD_CALLS") == "" {
-		step = 17
+		step = 41
 	}
 	seen := 0
 	for at := 1 + rand.N(step); ; at += step {

@@ -180,7 +180,7 @@ func (s tappedStore) Apply(ctx context.Context, c queue.Change) error {
 // changeName says by the last event what a change is about.
 func changeName(c queue.Change) string {
 	if len(c.Events) == 0 {
-		return "change"
+		return "note"
 	}
 	switch c.Events[len(c.Events)-1].Kind {
 	case message.EventHanded, message.EventRetry, message.EventRefused:

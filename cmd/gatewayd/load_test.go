@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -62,7 +63,9 @@ type acknowledged struct {
 	mu    sync.Mutex
 	sent  map[string]sent // by token
 	tries atomic.Int64
-	over  bool // what is acknowledged from now on does not count
+	over  bool     // what is acknowledged from now on does not count
+	late  int      // what did not
+	fives []string // replies that say never: there is no reason for one
 }
 
 // tormentable is a configuration for tests under load: quick repetitions, and
@@ -78,7 +81,7 @@ func (r *rig) underLoad(clients int) (ack *acknowledged, stop func()) {
 	done := make(chan struct{})
 	var running sync.WaitGroup
 	for i := range clients {
-		running.Go(func() { r.client(i, ack, done) })
+		running.Go(func() { r.sends(i, ack, done) })
 	}
 	return ack, sync.OnceFunc(func() { close(done); running.Wait() })
 }
@@ -102,9 +105,9 @@ func (s choosySession) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	return s.Session.Rcpt(to, o)
 }
 
-// client sends one message after the other over one connection until it
+// sends sends one message after the other over one connection until it
 // breaks, and then over a new one.
-func (r *rig) client(n int, ack *acknowledged, stop <-chan struct{}) {
+func (r *rig) sends(n int, ack *acknowledged, stop <-chan struct{}) {
 	conf, err := r.clientTLS()
 	if err != nil {
 		r.t.Error(err)
@@ -121,7 +124,8 @@ func (r *rig) client(n int, ack *acknowledged, stop <-chan struct{}) {
 			time.Sleep(20 * time.Millisecond)
 			continue
 		}
-		for k := 0; sendOne(c, fmt.Sprintf("token-%d-%d-%d", n, i, k), (n+k)%len(load), ack) == nil; k++ {
+		for k := 0; err == nil; k++ {
+			err = sendOne(c, fmt.Sprintf("token-%d-%d-%d", n, i, k), (n+k)%len(load), ack)
 			select {
 			case <-stop:
 				c.Close()
@@ -129,6 +133,7 @@ func (r *rig) client(n int, ack *acknowledged, stop <-chan struct{}) {
 			default:
 			}
 		}
+		ack.refused(err)
 		c.Close()
 	}
 }
@@ -175,10 +180,23 @@ func sendOne(c *gosmtp.Client, token string, kind int, ack *acknowledged) error 
 	}
 	ack.mu.Lock()
 	defer ack.mu.Unlock()
-	if !ack.over {
-		ack.sent[token] = sent{id, kind, sha256.Sum256([]byte(body))}
+	if ack.over {
+		ack.late++
+		return nil
 	}
+	ack.sent[token] = sent{id, kind, sha256.Sum256([]byte(body))}
 	return nil
+}
+
+// refused notes a reply that is no temporary one.
+func (ack *acknowledged) refused(err error) {
+	var reply *gosmtp.SMTPError
+	if !errors.As(err, &reply) || reply.Code < 500 {
+		return
+	}
+	ack.mu.Lock()
+	defer ack.mu.Unlock()
+	ack.fives = append(ack.fives, reply.Error())
 }
 
 // acknowledges waits until n more messages are acknowledged.
@@ -228,7 +246,13 @@ func (r *rig) arrived(ack *acknowledged) map[string]arrival {
 	return all
 }
 
-func (r *rig) operator() *api.Client { return api.NewClient(socketPath(r.cfg.Data)) }
+// operator asks the running gateway.
+func (r *rig) operator() *api.Client {
+	if r.client == nil {
+		r.client = api.NewClient(socketPath(r.cfg.Data))
+	}
+	return r.client
+}
 
 // settled waits until nothing moves any more but what waits for a receipt.
 func (r *rig) settled() {
@@ -238,7 +262,7 @@ func (r *rig) settled() {
 	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		var err error
 		if n, err = r.operator().Counts(context.Background()); err == nil && n[message.Waiting]+n[message.Sending] == 0 {
-			if calm++; calm == 25 {
+			if calm++; calm == 10 {
 				return
 			}
 			continue
@@ -281,6 +305,9 @@ type tally struct {
 // duplicate is explained, and who must be told is told once.
 func (r *rig) account(ack *acknowledged, what string) {
 	r.t.Helper()
+	if len(ack.fives) > 0 {
+		r.t.Errorf("%d replies say never, the first: %s", len(ack.fives), ack.fives[0])
+	}
 	y, arrived, items := tally{open: map[message.State]int{}, looked: map[end]int{}}, r.arrived(ack), r.items()
 	for token, s := range ack.sent {
 		item, there := items[s.id]

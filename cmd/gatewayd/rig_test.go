@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"gatewayd/api"
 	"gatewayd/config"
 	"gatewayd/message"
 )
@@ -73,8 +75,10 @@ type rig struct {
 	sink     *sink
 	clock    clockFromNow
 	process  *exec.Cmd
+	client   *api.Client   // of its operator's door
 	binary   string        // the program under test
 	env      []string      // for it, beside ours
+	before   []string      // words in front of its command line
 	ahead    time.Duration // how far its clock is ahead of ours
 	log      *lockedBuffer
 }
@@ -171,7 +175,8 @@ func (r *rig) load(listeners map[string]net.Listener) {
 // start runs the gateway and waits until its ports answer.
 func (r *rig) start() {
 	r.t.Helper()
-	r.process = exec.Command(r.binary, "serve", "-c", r.file)
+	line := append(slices.Clone(r.before), r.binary, "serve", "-c", r.file)
+	r.process = exec.Command(line[0], line[1:]...)
 	r.process.Env = append(os.Environ(), r.env...)
 	r.process.Stdout, r.process.Stderr = r.log, r.log
 	if err := r.process.Start(); err != nil {
@@ -183,20 +188,23 @@ func (r *rig) start() {
 // answers waits until the ports of the gateway answer.
 func (r *rig) answers() {
 	r.t.Helper()
-	end := time.Now().Add(patience)
-	for _, port := range []string{r.ports.Submission, r.ports.Inbound} {
-		for {
-			c, err := net.DialTimeout("tcp", port, time.Second)
-			if err == nil {
-				c.Close()
-				break
-			}
-			if time.Now().After(end) {
-				r.t.Fatalf("the gateway does not answer:\n%s", r.log)
-			}
-			time.Sleep(5 * time.Millisecond)
+	for end := time.Now().Add(patience); !r.reachable(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("the gateway does not answer:\n%s", r.log)
 		}
 	}
+}
+
+// reachable reports whether both ports answer.
+func (r *rig) reachable() bool {
+	for _, port := range []string{r.ports.Submission, r.ports.Inbound} {
+		c, err := net.DialTimeout("tcp", port, time.Second)
+		if err != nil {
+			return false
+		}
+		c.Close()
+	}
+	return true
 }
 
 // kill ends the gateway without warning.
