@@ -40,6 +40,7 @@ type commands struct {
 	Mailbox    mailboxCmd    `cmd:"" help:"Look into an authority's mailbox."`
 	Receipts   receiptsCmd   `cmd:"" help:"Look at receipts."`
 	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`
+	Keys       keysCmd       `cmd:"" help:"Keys and certificates: which there are, which would be used, renewal."`
 	Audit      auditCmd      `cmd:"" help:"Verify the audit log."`
 	Retention  retentionCmd  `cmd:"" help:"What is erased when."`
 	Account    accountCmd    `cmd:"" help:"Make entries for the password file."`

@@ -17,6 +17,7 @@ import (
 var verbs = map[string]string{
 	"serve": "operator", "init": "operator", "config check": "operator", "config describe": "operator", "route explain": "operator", "route facts": "operator",
 	"queue list": "operator", "queue show": "operator", "queue release": "operator", "queue hold": "operator", "queue drop": "operator", "queue retry": "operator", "queue check": "operator",
+	"keys list": "operator", "keys show": "operator", "keys find": "operator", "keys import": "operator", "keys export": "operator", "keys approve": "operator", "keys revoke": "operator", "keys csr": "operator",
 	"queue pause": "operator", "queue resume": "operator", "queue destinations": "operator",
 	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "crypto inspect": "file", "receipts unmatched": "operator", "audit verify": "operator",
 	"retention report": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",

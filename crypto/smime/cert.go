@@ -37,6 +37,14 @@ func (i Identity) Signer() *cms.Signer {
 	return &cms.Signer{Cert: i.Cert, Chain: i.Chain, Key: i.Key}
 }
 
+// Private returns the private key, as crypto/x509 knows it.
+func (i Identity) Private() stdcrypto.PrivateKey {
+	if i.Agree != nil {
+		return i.Agree
+	}
+	return i.Key
+}
+
 // Recipient returns the identity in the role of who decrypts; ok is false for
 // a key that cannot.
 func (i Identity) Recipient() (r cms.Recipient, ok bool) {
