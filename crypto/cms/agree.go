@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"gatewayd/crypto/ber"
@@ -203,6 +204,9 @@ func (a keyAgreement) unwrap(k Recipient, wrapped []byte, size int) (key []byte,
 	}
 	how = fmt.Sprintf("ECDH %v, %v, %s", k.Agree.Curve(), scheme.hash, wrap.name)
 	secret, err := agree(k.Agree, from.Point.RightAlign())
+	if errors.Is(err, ErrKeyAway) {
+		return nil, how, err
+	}
 	if err != nil {
 		return nil, how, ErrDecrypt
 	}

@@ -41,6 +41,7 @@ var (
 	ErrNotSealed   = errors.New("not an encrypted CMS")        // some other content type
 	ErrNoRecipient = errors.New("encrypted for somebody else") // none of the keys is a recipient
 	ErrDecrypt     = errors.New("decryption failed")           // one error for every cause: no oracle
+	ErrKeyAway     = errors.New("private key is out of reach") // a Decrypter or KeyExchanger could not answer; nobody knows yet
 	ErrNoAnchor    = errors.New("no trust anchor configured")
 	ErrNoSignerKey = errors.New("certificate of the signer is missing")
 )

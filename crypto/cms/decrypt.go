@@ -14,7 +14,9 @@ import (
 	"gatewayd/crypto/gcm"
 )
 
-// Recipient is a key that can open what is encrypted for its certificate.
+// Recipient is a key that can open what is encrypted for its certificate. An error
+// of Key or Agree that is ErrKeyAway says nothing about the message; every other
+// one counts as a key that does not fit.
 type Recipient struct {
 	Cert  *x509.Certificate
 	Key   stdcrypto.Decrypter // RSA; nil for a key that agrees
@@ -38,7 +40,7 @@ type Opened struct {
 // until then. Unless it is Authenticated, it is worth nothing either until a
 // signature inside was checked: CBC proves nothing.
 //
-// ErrNoRecipient: encrypted for others. ErrDecrypt stands for every failure
+// ErrNoRecipient: encrypted for others. ErrKeyAway: try again. ErrDecrypt stands for every failure
 // that depends on the secret, and comes after all the rest was looked at and
 // all the work was done, so that nobody learns from answer or time.
 func Decrypt(dst io.Writer, sealed io.Reader, keys []Recipient, lim ber.Limits) (Opened, error) {

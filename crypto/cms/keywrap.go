@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"gatewayd/crypto/ber"
@@ -49,6 +50,9 @@ func unwrapRSA(key stdcrypto.Decrypter, method algorithm, wrapped []byte, size i
 		return nil, name, err
 	}
 	plain, err = key.Decrypt(rand.Reader, wrapped, how)
+	if errors.Is(err, ErrKeyAway) {
+		return nil, name, err
+	}
 	if err != nil || len(plain) != size {
 		return nil, name, ErrDecrypt
 	}

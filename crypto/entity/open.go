@@ -43,6 +43,9 @@ type Work struct {
 	At   time.Time   // when the message came
 	Size int64       // limit of a layer's content, in octets
 	Out  func() *Out // a new place for a layer's content; it is closed with the Opened
+	// Fail tells of trouble of our own, such as a private key that cannot be
+	// reached now: Open returns the error, and the layer counts for nothing.
+	Fail func(error)
 }
 
 // Entity is a MIME entity with random access, its root and, of a
@@ -111,6 +114,7 @@ type Opened struct {
 	outer  *Message
 	source watched
 	outs   []*Out
+	failed error // of an opener
 }
 
 // Open takes the layers of protection off the stored message of size octets
@@ -218,6 +222,10 @@ func (op *Opened) work(o Options) Work {
 		out := &Out{source: watched{ReaderAt: s}, spool: s}
 		op.outs = append(op.outs, out)
 		return out
+	}, Fail: func(err error) {
+		if op.failed == nil {
+			op.failed = err
+		}
 	}}
 }
 
@@ -258,6 +266,9 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (op *Opened) trouble() error {
+	if op.failed != nil {
+		return op.failed
+	}
 	for _, out := range op.outs {
 		if out.source.err != nil {
 			return out.source.err

@@ -30,7 +30,7 @@ func gpg(t *testing.T, keys ...Key) func(args string) (string, error) {
 		return string(out), err
 	}
 	for _, k := range keys {
-		put(t, home, "key", k.raw)
+		put(t, home, "key", k.secret())
 		if out, err := run("--import " + filepath.Join(home, "key")); err != nil {
 			t.Fatalf("import: %v\n%s", err, out)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -31,10 +30,12 @@ type Key struct {
 	Created     time.Time
 	Expires     time.Time // zero: never
 	Version     int       // 4 or 6
-	Private     bool      // it can sign and decrypt
+	Private     bool      // it can sign and decrypt: somebody keeps private parts of it
 
-	ids []uint64 // key IDs of the primary key and the subkeys
-	raw []byte   // packets
+	ids    []uint64 // key IDs of the primary key and the subkeys
+	raw    []byte   // packets, the public ones
+	parts  []string // those of which the keeper has the private part
+	keeper Keeper   // nil: nobody
 }
 
 // ParseKeys reads one or more keys, armored or binary. Private keys must not be
@@ -95,7 +96,7 @@ func newKey(e *pgp.Entity) (Key, error) {
 			return Key{}, errors.New("locked by a passphrase; export it without one and protect the file instead")
 		}
 	}
-	k.Private = len(private) > 0
+	k.keep(private)
 	if len(e.Identities) > maxUserIDs {
 		return Key{}, fmt.Errorf("more than %d user IDs", maxUserIDs)
 	}
@@ -110,15 +111,25 @@ func newKey(e *pgp.Entity) (Key, error) {
 		k.Addresses = append(k.Addresses, addressesIn(name)...)
 	}
 	var raw bytes.Buffer
-	write := e.Serialize
-	if e.PrivateKey != nil {
-		write = func(w io.Writer) error { return e.SerializePrivateWithoutSigning(w, nil) }
-	}
-	if err := write(&raw); err != nil {
+	if err := e.Serialize(&raw); err != nil {
 		return Key{}, err
 	}
 	k.raw = raw.Bytes()
 	return k, nil
+}
+
+// keep makes the key its own keeper.
+func (k *Key) keep(private []*packet.PrivateKey) {
+	l := local{map[string]*packet.PrivateKey{}}
+	for _, p := range private {
+		if name := nameOf(&p.PublicKey); !p.Dummy() && l.parts[name] == nil {
+			l.parts[name] = p
+			k.parts = append(k.parts, name)
+		}
+	}
+	if k.Private = len(k.parts) > 0; k.Private {
+		k.keeper = l
+	}
 }
 
 // maxUserIDs bounds what is verified of a foreign key.
@@ -159,16 +170,12 @@ func (k Key) entity() (*pgp.Entity, error) {
 
 // Public returns the key without its private parts, armored.
 func (k Key) Public() ([]byte, error) {
-	e, err := k.entity()
-	if err != nil {
-		return nil, err
-	}
 	var b bytes.Buffer
 	w, err := armor.Encode(&b, pgp.PublicKeyType, nil)
 	if err != nil {
 		return nil, fmt.Errorf("OpenPGP key: %w", err)
 	}
-	if err := e.Serialize(w); err != nil {
+	if _, err := w.Write(k.raw); err != nil {
 		return nil, fmt.Errorf("OpenPGP key: %w", err)
 	}
 	if err := w.Close(); err != nil {
@@ -200,7 +207,7 @@ func (k Key) CheckSigner(from message.Address, at time.Time) error {
 	if _, err := e.VerifyPrimaryKey(at, config(at)); err != nil {
 		return reason(err, e.PrimaryKey.CreationTime, at)
 	}
-	if key, ok := e.SigningKey(at, config(at)); !ok || key.PrivateKey == nil || key.PrivateKey.Dummy() {
+	if key, ok := e.SigningKey(at, config(at)); !ok || !k.holds(key.PublicKey) {
 		return entity.ErrWrongUse
 	}
 	if from.IsNull() {
@@ -210,17 +217,7 @@ func (k Key) CheckSigner(from message.Address, at time.Time) error {
 }
 
 // Packets returns the key without its private parts, in binary.
-func (k Key) Packets() ([]byte, error) {
-	e, err := k.entity()
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if err := e.Serialize(&b); err != nil {
-		return nil, fmt.Errorf("OpenPGP key: %w", err)
-	}
-	return b.Bytes(), nil
-}
+func (k Key) Packets() ([]byte, error) { return bytes.Clone(k.raw), nil }
 
 func (k Key) standsFor(a message.Address) error {
 	for _, own := range k.Addresses {
@@ -275,8 +272,9 @@ func config(at time.Time) *packet.Config {
 
 // ring is a key ring that parses only the keys that are asked for.
 type ring struct {
-	keys   []Key
-	parsed map[string]*pgp.Entity
+	keys     []Key
+	parsed   map[string]*pgp.Entity
+	sessions sessions
 }
 
 // EntitiesById implements openpgp.KeyRing. The ID 0 is that of a hidden
@@ -293,6 +291,7 @@ func (r *ring) EntitiesById(id uint64) []*pgp.Entity {
 			if e, err = k.entity(); err != nil {
 				continue // it was parsed before, when it was loaded
 			}
+			r.sessions.standIn(k, e)
 			r.parsed[k.Fingerprint] = e
 		}
 		list = append(list, e)
@@ -317,5 +316,5 @@ func newRing(keys []Key) *ring {
 		}
 		return 1
 	})
-	return &ring{keys: sorted, parsed: map[string]*pgp.Entity{}}
+	return &ring{keys: sorted, parsed: map[string]*pgp.Entity{}, sessions: sessions{keys: sorted}}
 }

@@ -91,10 +91,15 @@ func (o Opener) decrypt(sealed io.Reader, out io.Writer, w entity.Work) *entity.
 	how := config(w.At)
 	limit := w.Size + 64<<10 // content, and the bones of the object around it
 	how.MaxDecompressedMessageSize = &limit
-	md, err := pgp.ReadMessage(block.Body, newRing(o.Keys), nil, how)
+	ring := newRing(o.Keys)
+	md, err := pgp.ReadMessage(ring.sessions.replaced(block.Body), ring, nil, how)
 	if err == nil {
 		// To the end: only there integrity and signatures are known.
 		_, err = io.Copy(out, md.UnverifiedBody)
+	}
+	if err != nil && ring.sessions.trouble != nil {
+		w.Fail(ring.sessions.trouble)
+		return closed(entity.Unreadable, "our own key cannot be used now")
 	}
 	var unsupported pgperrors.UnsupportedError
 	switch {

@@ -115,7 +115,7 @@ func TestKeyVerdicts(t *testing.T) {
 		}
 	}
 	// Signed before its owner revoked the key.
-	e := must(w.amt.entity())
+	e := w.amt.whole()
 	if err := e.Revoke(packet.KeyCompromised, "", config(now)); err != nil {
 		t.Fatal(err)
 	}

@@ -2,9 +2,13 @@ package openpgp
 
 import (
 	"bytes"
+	stdcrypto "crypto"
+	"crypto/rand"
+	"encoding"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +38,8 @@ type Options struct {
 }
 
 // Protect signs and encrypts the stored message of size octets that r holds. r
-// is read once now where only a signature is wanted, and again whenever the
-// result is written. entity.ErrIrregular: the message cannot be signed as it is.
+// is read once now for the signature, and again whenever the result is written.
+// entity.ErrIrregular: the message cannot be signed as it is.
 func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	if o.Class == message.Private {
 		o.Signer = nil
@@ -78,40 +82,91 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 
 // sign makes a multipart/signed (RFC 3156 section 5).
 func sign(m *entity.Message, o Options) (*entity.Signed, error) {
-	e, err := o.Signer.entity()
-	if err != nil {
-		return nil, err
-	}
-	var raw bytes.Buffer
-	if err := pgp.DetachSign(&raw, []*pgp.Entity{e}, m.Entity(), config(o.Time)); err != nil {
-		return nil, fmt.Errorf("sign message: %w", err)
-	}
-	p, err := packet.Read(bytes.NewReader(raw.Bytes()))
+	raw, hash, err := signature(m, o)
 	if err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
-	}
-	sig, ok := p.(*packet.Signature)
-	if !ok {
-		return nil, errors.New("sign message: no signature came out")
 	}
 	var text bytes.Buffer
 	w, err := armor.Encode(entity.CRLF(&text), pgp.SignatureType, nil)
 	if err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
-	if _, err := w.Write(raw.Bytes()); err != nil {
+	if _, err := w.Write(raw); err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
-	micalg := "pgp-" + strings.ToLower(strings.ReplaceAll(sig.Hash.String(), "-", ""))
+	micalg := "pgp-" + strings.ToLower(strings.ReplaceAll(hash.String(), "-", ""))
 	kind := "multipart/signed; protocol=\"application/pgp-signature\";\r\n micalg=" + micalg
 	return entity.NewSigned(kind, m, []string{
 		`Content-Type: application/pgp-signature; name="signature.asc"`,
 		"Content-Description: OpenPGP digital signature",
 		`Content-Disposition: attachment; filename="signature.asc"`,
 	}, text.Bytes())
+}
+
+// signature returns the signature packet over the message's entity, made by the
+// keeper of the signer's key.
+func signature(m *entity.Message, o Options) ([]byte, stdcrypto.Hash, error) {
+	e, err := o.Signer.entity()
+	if err != nil {
+		return nil, 0, err
+	}
+	key, ok := e.SigningKey(o.Time, config(o.Time))
+	if !ok {
+		return nil, 0, entity.ErrWrongUse
+	}
+	preferences := [][]uint8{key.PrimarySelfSignature.PreferredHash}
+	u := Unsigned{Time: o.Time}
+	for _, k := range o.Recipients {
+		r, err := k.entity()
+		if err != nil {
+			return nil, 0, err
+		}
+		self, err := r.PrimarySelfSignature(o.Time, config(o.Time))
+		if err != nil {
+			return nil, 0, err
+		}
+		preferences = append(preferences, self.PreferredHash)
+		u.Recipients = append(u.Recipients, Recipient{r.PrimaryKey.Version, r.PrimaryKey.Fingerprint})
+	}
+	u.Hash = digestFor(key.PublicKey, preferences)
+	if key.PublicKey.Version == 6 {
+		if u.Salt, err = packet.SignatureSaltForHash(u.Hash, rand.Reader); err != nil {
+			return nil, 0, err
+		}
+	}
+	h := u.Hash.New()
+	h.Write(u.Salt)
+	if _, err := io.Copy(h, m.Entity()); err != nil {
+		return nil, 0, err
+	}
+	if u.State, err = h.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
+		return nil, 0, err
+	}
+	raw, err := o.Signer.Sign(nameOf(key.PublicKey), u)
+	return raw, u.Hash, err
+}
+
+// digestFor returns the digest for a signature by that key: as strong as the key
+// (RFC 9580 sections 5.2.3.2 to 5.2.3.4), SHA-256 if nothing speaks against it, and of
+// those that everybody prefers who says so.
+func digestFor(signer *packet.PublicKey, preferences [][]uint8) stdcrypto.Hash {
+	strong := []stdcrypto.Hash{stdcrypto.SHA256, stdcrypto.SHA384, stdcrypto.SHA512}
+	switch curve, err := signer.Curve(); {
+	case err != nil: // no curve
+	case curve == packet.CurveNistP384, curve == packet.CurveBrainpoolP384:
+		strong = strong[1:]
+	case curve == packet.Curve448, curve == packet.CurveNistP521, curve == packet.CurveBrainpoolP512:
+		strong = strong[2:]
+	}
+	for _, h := range strong {
+		if !slices.ContainsFunc(preferences, func(p []uint8) bool { return len(p) > 0 && !slices.Contains(p, digests()[h]) }) {
+			return h
+		}
+	}
+	return strong[0]
 }
 
 // encrypted makes a multipart/encrypted with one object that is signed and
@@ -124,6 +179,13 @@ func encrypted(m *entity.Message, o Options) (*entity.Protected, error) {
 		}
 		if _, err := e.EncryptionKeyWithError(o.Time, config(o.Time)); err != nil {
 			return nil, fmt.Errorf("encrypt message: key %d: %w", i+1, reason(err, e.PrimaryKey.CreationTime, o.Time))
+		}
+	}
+	var signed []byte
+	if o.Signer != nil {
+		var err error
+		if signed, _, err = signature(m, o); err != nil {
+			return nil, fmt.Errorf("sign message: %w", err)
 		}
 	}
 	boundary, err := entity.NewBoundary()
@@ -143,7 +205,7 @@ func encrypted(m *entity.Message, o Options) (*entity.Protected, error) {
 			if _, err := io.WriteString(w, front); err != nil {
 				return err
 			}
-			if err := encrypt(w, m, o); err != nil {
+			if err := encrypt(w, m, o, signed); err != nil {
 				return err
 			}
 			_, err := io.WriteString(w, "\r\n\r\n--"+boundary+"--\r\n")
@@ -152,15 +214,8 @@ func encrypted(m *entity.Message, o Options) (*entity.Protected, error) {
 	})
 }
 
-func encrypt(w io.Writer, m *entity.Message, o Options) error {
-	params := &pgp.EncryptParams{Config: config(o.Time)}
-	if o.Signer != nil {
-		e, err := o.Signer.entity()
-		if err != nil {
-			return err
-		}
-		params.Signers = []*pgp.Entity{e}
-	}
+func encrypt(w io.Writer, m *entity.Message, o Options, signed []byte) error {
+	params := &pgp.EncryptParams{Config: config(o.Time), OutsideSig: signed}
 	var to []*pgp.Entity
 	for _, k := range o.Recipients {
 		e, err := k.entity()

@@ -66,6 +66,31 @@ func newEntity(mail string, c *packet.Config, change func(*pgp.Entity)) Key {
 // public takes the private parts away.
 func (k Key) public() Key { return must(ParseKeys(must(k.Public())))[0] }
 
+// whole returns the key with its private parts, as go-crypto has it.
+func (k Key) whole() *pgp.Entity {
+	e := must(k.entity())
+	if l, ok := k.keeper.(local); ok {
+		e.PrivateKey = l.parts[nameOf(e.PrimaryKey)]
+		for i := range e.Subkeys {
+			e.Subkeys[i].PrivateKey = l.parts[nameOf(e.Subkeys[i].PublicKey)]
+		}
+	}
+	return e
+}
+
+// secret returns the packets with the private parts, if it has any.
+func (k Key) secret() []byte {
+	e := k.whole()
+	if e.PrivateKey == nil {
+		return k.raw
+	}
+	var b bytes.Buffer
+	if err := e.SerializePrivateWithoutSigning(&b, nil); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
 func publics(keys ...Key) []Key {
 	var out []Key
 	for _, k := range keys {

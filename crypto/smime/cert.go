@@ -25,7 +25,7 @@ type Identity struct {
 	Cert  *x509.Certificate
 	Chain []*x509.Certificate // between Cert and its anchor
 	Key   stdcrypto.Signer    // nil for a key that only agrees
-	Agree ecdh.KeyExchanger   // X25519; nil for every other key
+	Agree ecdh.KeyExchanger   // X25519, or an EC key that lies elsewhere; nil for every other key
 }
 
 // Signer returns the identity in the role of a signer; nil for a key that

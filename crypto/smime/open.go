@@ -84,6 +84,8 @@ func (o Opener) openSealed(e *entity.Entity, w entity.Work) *entity.Layer {
 	switch {
 	case err == nil:
 		l.Encryption, l.Inner, l.Key = worth(opened), out.Whole(), Fingerprint(opened.Recipient)
+	case errors.Is(err, cms.ErrKeyAway):
+		w.Fail(err)
 	case errors.Is(err, cms.ErrNoRecipient):
 		l.Encryption, l.Detail = entity.NotForUs, "encrypted for certificates that we have no key of"
 	case errors.Is(err, cms.ErrDecrypt):
