@@ -47,7 +47,7 @@ const (
 
 // Keyring holds the day keys and index keys of one installation, wrapped by the
 // master key, one file each. It may be used by several goroutines, and read by a
-// second process.
+// second process; Rotate refuses as long as anybody has it open.
 type Keyring struct {
 	dir    string
 	master cipher.AEAD
@@ -57,6 +57,8 @@ type Keyring struct {
 	index map[string][]byte
 
 	doomed map[string]time.Time // since when
+
+	lock *os.File // shared; held as long as the keyring lives
 }
 
 // dayKey names a day key.
@@ -79,28 +81,34 @@ func Open(dir string, master []byte) (*Keyring, error) {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
 	k := &Keyring{dir: dir, master: aead, aeads: map[dayKey]cipher.AEAD{}, index: map[string][]byte{}, doomed: map[string]time.Time{}}
-	if err := k.verifyMaster(); err != nil {
+	if err := k.holdOpen(); err != nil {
 		return nil, fmt.Errorf("keyring %s: %w", dir, err)
 	}
-	if err := k.finishDestroying(); err != nil {
-		return nil, err
+	if err := k.begin(); err != nil {
+		return nil, errors.Join(err, k.Close())
 	}
-	return k, k.readDoomed()
+	return k, nil
 }
+
+func (k *Keyring) begin() error {
+	if err := k.verifyMaster(); err != nil {
+		return fmt.Errorf("keyring %s: %w", k.dir, err)
+	}
+	if err := k.finishDestroying(); err != nil {
+		return err
+	}
+	return k.readDoomed()
+}
+
+// Close lets Rotate have the keyring. Ciphers that were given out go on working.
+func (k *Keyring) Close() error { return k.lock.Close() }
 
 // verifyMaster opens the sealed check word, or seals it in a new keyring.
 func (k *Keyring) verifyMaster() error {
-	sealed, err := os.ReadFile(filepath.Join(k.dir, check))
-	switch {
-	case err == nil:
-		if _, err := OpenRecord(k.master, sealed, []byte(check)); err != nil {
-			return ErrWrongMaster
-		}
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
+	if err := opensCheck(k.master, k.dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	old, err := k.files("")
+	old, err := keyFiles(k.dir, "")
 	if err != nil {
 		return err
 	}
@@ -208,7 +216,7 @@ func tombstone() []byte { return append([]byte(goneMark), make([]byte, fileLen-l
 
 // finishDestroying renames keys that were overwritten just before a crash.
 func (k *Keyring) finishDestroying() error {
-	names, err := k.files("")
+	names, err := keyFiles(k.dir, "")
 	if err != nil {
 		return err
 	}
@@ -229,7 +237,7 @@ func (k *Keyring) finishDestroying() error {
 
 // Days returns the days of that family whose key exists, ascending.
 func (k *Keyring) Days(f Family) []string {
-	names, err := k.files(string(f) + "-")
+	names, err := keyFiles(k.dir, string(f)+"-")
 	if err != nil {
 		return nil
 	}
@@ -242,9 +250,9 @@ func (k *Keyring) Days(f Family) []string {
 	return days // os.ReadDir sorts
 }
 
-// files lists the key files with that prefix, without extension, in order.
-func (k *Keyring) files(prefix string) ([]string, error) {
-	entries, err := os.ReadDir(k.dir)
+// keyFiles lists the key files with that prefix, without extension, in order.
+func keyFiles(dir, prefix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
