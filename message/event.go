@@ -47,7 +47,6 @@ const (
 	EventResumed    EventKind = "resumed"
 	EventDamaged    EventKind = "damaged" // a stretch of the vault does not read; it was set aside
 	EventStarted    EventKind = "started"
-	EventCheckpoint EventKind = "checkpoint"
 	EventRead       EventKind = "read" // somebody has read log data
 )
 

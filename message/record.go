@@ -31,6 +31,7 @@ var eventFields = []Field{
 	{"action", "what a mail system reports: failed, delayed, displayed", false},
 	{"again_as", "id under which the repeated message would have entered", false},
 	{"alarm", "code of the alarm", false},
+	{"anchor", "the set of issuers that a signature was believed by", false},
 	{"asked", "what was asked for", true},
 	{"at", "time that a platform states", false},
 	{"attempt", "number of the attempt", false},
@@ -42,7 +43,9 @@ var eventFields = []Field{
 	{"change", "what a receipt changed", false},
 	{"class", "class of the message", false},
 	{"consent", "id of the recipient's consent", true},
+	{"covers", "how much of a received mail its signature covers", false},
 	{"day", "day of the key or of the folder concerned", false},
+	{"days", "days that are left", false},
 	{"delegate", "account that acted for an authority that is not its own", true},
 	{"delivery", "state of the delivery case", false},
 	{"destination", "platform, or domain of the next system", false},
@@ -50,6 +53,7 @@ var eventFields = []Field{
 	{"diagnostic", "words of a foreign mail system", true},
 	{"direction", "in, out or notice", false},
 	{"door", "by which command or interface log data were read", false},
+	{"encrypted_by", "S/MIME or OpenPGP", false},
 	{"encryption", "how a received mail was encrypted", false},
 	{"erase_by", "instant until which the content was to be gone", false},
 	{"expects", "whether the party had to expect the delivery", false},
@@ -59,6 +63,7 @@ var eventFields = []Field{
 	{"identified", "whether the recipient's mailbox is an identified one", false},
 	{"identified_checked", "when that was looked up", false},
 	{"keep", "how long the route keeps the body", false},
+	{"key", "fingerprint of a key or certificate", true},
 	{"kind", "kind of the receipt", false},
 	{"mail", "id of the mail that brought it", false},
 	{"matched_by", "by what a receipt was matched to its message", false},
@@ -67,6 +72,7 @@ var eventFields = []Field{
 	{"next_try", "when the next attempt is due", false},
 	{"notice", "id of the notice that was written", false},
 	{"octets", "length of the damaged stretch", false},
+	{"of", "address whose key it is", true},
 	{"offset", "place of the damaged stretch", false},
 	{"peer", "network address of the client", true},
 	{"permanent", "whether a reported failure is final", false},
@@ -81,20 +87,25 @@ var eventFields = []Field{
 	{"service", "computed date of service; not binding", false},
 	{"sha256", "digest of the content, of a receipt or of an export", false},
 	{"signature", "what the signature of a received mail is worth", false},
+	{"signed_by", "S/MIME or OpenPGP", false},
 	{"signer", "whose signature it is", true},
+	{"signer_is_from", "whether the signer is the author of the mail", false},
 	{"since", "since when it has been so", false},
 	{"size", "octets of the content", false},
+	{"source", "where a key was found", false},
 	{"state", "state of the item afterwards", false},
 	{"status", "status code of a mail system", false},
 	{"task", "task of a delivery case that a person closes", false},
 	{"text", "alarm in words", false},
 	{"tls", "protection of the connection", false},
 	{"to", "recipient of the envelope", true},
+	{Undescribed, "names of fields that were not written because nobody had declared them: a fault of the program", false},
+	{"until", "last day or instant of a key", false},
 	{"verdict", "what was decided, or what a receipt is worth", false},
 	{"via", "way that was taken", false},
 	{"waits_for", "what is waited for", false},
 	{"was", "state before", false},
-	{Undescribed, "names of fields that were not written because nobody had declared them: a fault of the program", false},
+	{"what", "what happened to a key", false},
 }
 
 // eventRecords declares every kind of event, in the order of its constants.
@@ -105,9 +116,9 @@ var eventRecords = []EventRecord{
 	record(EventAttempt, "the intent before a hand-over", "attempt via"),
 	record(EventHanded, "proof of the hand-over to the next system", "calendar consent expects identified identified_checked remote_id reply state via"),
 	record(EventRetry, "explains a delay", "by next_try reason reply state via"),
-	record(EventUnclear, "explains why a message is not sent again by itself", "reason reply state via"),
+	record(EventUnclear, "explains why a message is not sent again by itself", "calendar consent expects identified identified_checked reason reply state via"),
 	record(EventHeld, "explains why a message waits, and who held it", "by reason reply state via"),
-	record(EventReleased, "who let a held message go, and why", "because by class reason reference route state via"),
+	record(EventReleased, "who let a held message go, and why", "because by calendar class consent expects identified identified_checked reason reference route state via"),
 	record(EventRefused, "proof that a message was not delivered", "reason reply state via"),
 	record(EventDropped, "who ended a message without sending it, and why", "by reason state"),
 	record(EventExpired, "proof that a message ended because its window was over", "erase_by reason was"),
@@ -121,7 +132,9 @@ var eventRecords = []EventRecord{
 	record(EventStated, "on what a delivery case rests, said by a person", "by calendar consent expects identified identified_checked reason state task"),
 	record(EventTaskClosed, "who has done what a delivery case asked for", "by reason state task"),
 	record(EventAlarm, "a delivery case wants a person's attention", "alarm basis case delivery missing service since state text"),
-	record(EventMailbox, "proof of delivery into an authority's mailbox", "encryption signature signer to"),
+	record(EventOpened, "what the protection of a received mail was worth once its key was there", protection),
+	record(EventKey, "which keys are believed, by whose decision, and which end soon", "by days key of reason source until what"),
+	record(EventMailbox, "proof of delivery into an authority's mailbox, and what its protection was worth", protection+" to"),
 	record(EventHandedOver, "proof that the authority's own file has message and receipts", "by"),
 	record(EventExported, "proof that nothing was erased before the authority had it", "day sha256"),
 	record(EventErased, "proof of erasure of one message", "keep sha256 size"),
@@ -132,9 +145,12 @@ var eventRecords = []EventRecord{
 	record(EventResumed, "who let a destination go on, and why", "by destination reason"),
 	record(EventDamaged, "detection of damage to the stored mail", "day file octets offset segment"),
 	record(EventStarted, "start of the program", ""),
-	record(EventCheckpoint, "place in the chain", ""),
 	record(EventRead, "who has read log data, and for which purpose (Benutzungsreglement BL § 22)", "asked by door purpose"),
 }
+
+// protection are the fields that say what S/MIME and OpenPGP around a received
+// mail are worth.
+const protection = "anchor covers detail encrypted_by encryption key signature signed_by signer signer_is_from verdict"
 
 // declared is eventRecords by kind.
 var declared = func() map[EventKind][]string {
@@ -146,7 +162,9 @@ var declared = func() map[EventKind][]string {
 }()
 
 func record(kind EventKind, purpose, fields string) EventRecord {
-	return EventRecord{kind, purpose, strings.Fields(fields)}
+	names := strings.Fields(fields)
+	slices.Sort(names)
+	return EventRecord{kind, purpose, names}
 }
 
 // EventRecords returns what is declared of every kind of event.

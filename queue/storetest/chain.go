@@ -65,7 +65,7 @@ func testChain(t *testing.T, m must) {
 	for i := range uint64(5) {
 		m.index(Accepted(i, 1))
 	}
-	m.apply(queue.Change{Events: []message.Event{{Kind: message.EventStarted}, {At: Now().Add(-24 * time.Hour), Kind: message.EventCheckpoint}}})
+	m.apply(queue.Change{Events: []message.Event{{Kind: message.EventStarted}, {At: Now().Add(-24 * time.Hour), Kind: message.EventClock}}})
 	links := m.pending()
 	if len(links) != 12 {
 		t.Fatalf("%d links, want 12", len(links))
