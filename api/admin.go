@@ -24,7 +24,7 @@ type Operator interface {
 	Counts(ctx context.Context) (map[message.State]int, error)
 	Unmatched(ctx context.Context, limit int) ([]message.Receipt, error)
 	Check(ctx context.Context) (problems []string, err error)
-	VerifyAudit(ctx context.Context) (audit.Report, error)
+	VerifyAudit(ctx context.Context, marks []audit.Mark) (audit.Report, error)
 	Release(ctx context.Context, key message.ItemKey, reason string) error
 	Hold(ctx context.Context, key message.ItemKey, reason string) error
 	Drop(ctx context.Context, key message.ItemKey, reason string) error
@@ -126,10 +126,7 @@ func Admin(op Operator) http.Handler {
 		did, err := op.RetentionSweep(r.Context())
 		reply(w, did, err)
 	})
-	mux.HandleFunc("POST /v1/audit/verify", func(w http.ResponseWriter, r *http.Request) {
-		report, err := op.VerifyAudit(r.Context())
-		reply(w, report, err)
-	})
+	adminAudit(mux, op)
 	return mux
 }
 

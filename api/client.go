@@ -69,8 +69,12 @@ func (c *Client) Check(ctx context.Context) (problems []string, err error) {
 }
 
 // VerifyAudit implements Operator.
-func (c *Client) VerifyAudit(ctx context.Context) (report audit.Report, err error) {
-	err = c.ask(ctx, http.MethodPost, "/v1/audit/verify", nil, &report)
+func (c *Client) VerifyAudit(ctx context.Context, marks []audit.Mark) (report audit.Report, err error) {
+	query := url.Values{}
+	for _, m := range marks {
+		query.Add("mark", m.String()+" "+m.From)
+	}
+	err = c.ask(ctx, http.MethodPost, "/v1/audit/verify", query, &report)
 	return report, err
 }
 

@@ -35,11 +35,7 @@ type source struct {
 
 func newSource(t testing.TB) *source {
 	t.Helper()
-	keys, err := seal.Open(filepath.Join(t.TempDir(), "keys"), make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &source{t: t, keys: keys}
+	return sourceOf(t, filepath.Join(t.TempDir(), "keys"))
 }
 
 func (s *source) add(at time.Time, id message.ID) {
@@ -95,7 +91,7 @@ func drain(t testing.TB, l *audit.Log, s audit.Source, want int) {
 
 func verify(t testing.TB, dir string, keys *seal.Keyring) audit.Report {
 	t.Helper()
-	r, err := audit.Verify(dir, keys)
+	r, err := audit.Verify(dir, audit.Options{Keys: keys})
 	if err != nil {
 		t.Fatalf("Verify: %v", err)
 	}
@@ -107,6 +103,12 @@ func verify(t testing.TB, dir string, keys *seal.Keyring) audit.Report {
 func filled(t testing.TB) (string, *source) {
 	t.Helper()
 	s, dir := newSource(t), t.TempDir()
+	fill(t, dir, s)
+	return dir, s
+}
+
+func fill(t testing.TB, dir string, s *source) {
+	t.Helper()
 	for i := range 30 {
 		at := noon().AddDate(0, 0, i/10).Add(time.Duration(i) * time.Minute)
 		if i == 11 || i == 21 {
@@ -115,7 +117,6 @@ func filled(t testing.TB) (string, *source) {
 		s.add(at, message.ID{byte(i%3 + 1)})
 	}
 	drain(t, open(t, dir, s.keys), s, 30)
-	return dir, s
 }
 
 func TestDrainTraceEach(t *testing.T) {
@@ -169,7 +170,7 @@ func TestVerifyGood(t *testing.T) {
 	if r := verify(t, t.TempDir(), nil); !r.OK() || r.Links != 0 || !r.EndsAt(0, message.Digest{}) {
 		t.Errorf("an empty folder: %+v", r)
 	}
-	if _, err := audit.Verify(filepath.Join(dir, "none"), nil); err == nil {
+	if _, err := audit.Verify(filepath.Join(dir, "none"), audit.Options{}); err == nil {
 		t.Error("Verify of a folder that does not exist gave no error")
 	}
 }
@@ -456,7 +457,7 @@ func FuzzVerify(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := audit.Verify(work, s.keys)
+		r, err := audit.Verify(work, audit.Options{Keys: s.keys})
 		if err != nil {
 			t.Fatalf("Verify: %v", err)
 		}
@@ -513,7 +514,7 @@ func TestVerifyWhileWriting(t *testing.T) {
 			writing = false
 		default:
 		}
-		if r, err := l.Verify(nil); err != nil || !r.OK() {
+		if r, err := l.Verify(audit.Options{}); err != nil || !r.OK() {
 			t.Fatalf("while writing: %v %v", err, r.Bad)
 		}
 	}

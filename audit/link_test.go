@@ -1,10 +1,13 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
+	"gatewayd/calendar"
 	"gatewayd/message"
 )
 
@@ -27,4 +30,34 @@ func TestAppendLink(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
+}
+
+// FuzzLine: a line that is taken for a link is, octet for octet, what is written
+// for that link; and the lines of a file are cut where they end, with their places.
+func FuzzLine(f *testing.F) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	link := message.Link{Seq: 7, At: at, Message: message.NewID(at), Day: "2027-05-23", Sealed: []byte("sealed"), Prev: message.Digest{1}}
+	link.Hash = link.ChainHash()
+	good := appendLink(nil, link)
+	f.Add(good)
+	f.Add(append(append(bytes.Clone(good), '\n'), good...))
+	f.Add([]byte(strings.ToUpper(string(good)) + "\n{}\n\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		all := newLines(bytes.NewReader(text))
+		for {
+			line, err := all.next()
+			if all.at > int64(len(text)) || all.end < all.at || all.end > int64(len(text)) {
+				t.Fatalf("line %d from %d to %d of %d octets", all.n, all.at, all.end, len(text))
+			}
+			if err != nil {
+				return
+			}
+			if !bytes.Equal(line, text[all.at:all.end-1]) {
+				t.Fatalf("line %d does not stand at %d", all.n, all.at)
+			}
+			if link, err := parseLine(line, calendar.DayOf(at)); err == nil && !bytes.Equal(appendLink(nil, link), line) {
+				t.Fatalf("taken for a link: %s", line)
+			}
+		}
+	})
 }

@@ -39,15 +39,21 @@ type Log struct {
 	dir  string
 	keys *seal.Keyring
 
-	mu    sync.Mutex
-	last  message.Link // newest link in the files
-	doubt bool         // a write failed: the files may have what the ledger still offers
+	mu     sync.Mutex
+	last   message.Link // newest link in the files
+	signed Checkpoint   // the newest one
+	doubt  bool         // a write failed: the files may have what the ledger still offers
+
+	onStep func(string) // tests only: called between two steps of what a crash may cut in two
 }
 
 // Open opens the folder and creates it if there is none. A last line that a
 // crash has torn is cut off: its link still waits in the ledger.
 func Open(dir string, keys *seal.Keyring) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	if err := removeUnfinished(dir); err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	days, err := daysIn(dir)
@@ -70,7 +76,24 @@ func Open(dir string, keys *seal.Keyring) (*Log, error) {
 			l.last = link
 		}
 	}
+	l.signed, _ = readCheckpoint(dir, nil) // a bad one is left to Verify, and replaced in time
 	return l, nil
+}
+
+// removeUnfinished removes what a crash left under a passing name: it may hold
+// lines, and nothing would erase them when their window is over.
+func removeUnfinished(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, "*"+newExt))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+func (l *Log) step(name string) {
+	if l.onStep != nil {
+		l.onStep(name)
+	}
 }
 
 // continueSeal takes the newest link of a sealed day from its seal.

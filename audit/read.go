@@ -54,8 +54,10 @@ func daysIn(dir string) ([]calendar.Day, error) {
 
 // lines reads a day file line by line.
 type lines struct {
-	r *bufio.Reader
-	n int // number of the last line read, from 1
+	r   *bufio.Reader
+	n   int   // number of the last line read, from 1
+	at  int64 // where it begins, in octets
+	end int64 // where what was read ends
 }
 
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
@@ -64,29 +66,35 @@ func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<
 // errTorn for an unfinished one, errLong. It is valid until the next call.
 func (l *lines) next() ([]byte, error) {
 	line, err := l.r.ReadSlice('\n')
-	if err == nil {
-		l.n++
-		return line[:len(line)-1], nil
+	if errors.Is(err, bufio.ErrBufferFull) {
+		line, err = l.long(line)
 	}
-	text := bytes.Clone(line)
-	for errors.Is(err, bufio.ErrBufferFull) && len(text) <= maxLine {
-		line, err = l.r.ReadSlice('\n')
-		text = append(text, line...)
+	if len(line) == 0 && err != nil {
+		l.at = l.end
+		return nil, err
 	}
+	l.n++
+	l.at, l.end = l.end, l.end+int64(len(line))
 	switch {
-	case err == nil && len(text) <= maxLine:
-		l.n++
-		return text[:len(text)-1], nil
-	case errors.Is(err, io.EOF) && len(text) == 0:
-		return nil, io.EOF
-	case errors.Is(err, io.EOF):
-		l.n++
-		return nil, errTorn
+	case err == nil && len(line) <= maxLine:
+		return line[:len(line)-1], nil
 	case err == nil || errors.Is(err, bufio.ErrBufferFull):
-		l.n++
 		return nil, errLong
+	case errors.Is(err, io.EOF):
+		return nil, errTorn
 	}
 	return nil, err
+}
+
+// long reads on in a line that is longer than the buffer, up to maxLine.
+func (l *lines) long(begun []byte) (line []byte, err error) {
+	line, err = bytes.Clone(begun), bufio.ErrBufferFull
+	for errors.Is(err, bufio.ErrBufferFull) && len(line) <= maxLine {
+		var more []byte
+		more, err = l.r.ReadSlice('\n')
+		line = append(line, more...)
+	}
+	return line, err
 }
 
 // eachLine calls fn with every whole line of a file and its number. A file that

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
@@ -9,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"math/bits"
 	"os"
@@ -37,9 +39,11 @@ const sealAfter = 5 * time.Minute
 type Seal struct {
 	Day       calendar.Day   `json:"date"`
 	Count     int            `json:"count"`
-	Runs      []Run          `json:"runs"`        // stretches without a gap, in order; mostly one
-	Root      message.Digest `json:"merkle_root"` // over the hashes of the links, in the order of the file
-	PublicKey []byte         `json:"public_key"`  // Ed25519, the gateway's
+	Runs      []Run          `json:"runs"`            // stretches without a gap, in order; mostly one
+	Root      message.Digest `json:"merkle_root"`     // over the hashes of the links, in the order of the file
+	File      message.Digest `json:"file_sha256"`     // of the compressed file, octet for octet
+	Erased    time.Time      `json:"erased,omitzero"` // when the file was erased; without it the file must be there
+	PublicKey []byte         `json:"public_key"`      // Ed25519, the gateway's
 	Signature []byte         `json:"signature,omitempty"`
 }
 
@@ -53,7 +57,8 @@ type Run struct {
 }
 
 // Rotate seals every day that has ended: its file is compressed, and a signed
-// seal written beside it. It returns how many days it sealed.
+// seal written beside it. It returns how many days it sealed. Of the day that
+// goes on it signs from time to time how far it has come (Checkpoint).
 func (l *Log) Rotate(now time.Time) (int, error) {
 	days, err := daysIn(l.dir)
 	if err != nil {
@@ -71,12 +76,13 @@ func (l *Log) Rotate(now time.Time) (int, error) {
 		}
 		n++
 	}
+	errs = append(errs, l.checkpoint(now))
 	return n, errors.Join(errs...)
 }
 
-// Erase erases every day that is over, but for its seal, and returns these days.
-// A day that was not sealed yet is sealed first.
-func (l *Log) Erase(over func(calendar.Day) bool) ([]string, error) {
+// Erase erases every day that is over at now, but for its seal, which then says
+// so, and returns these days. A day that was not sealed yet is sealed first.
+func (l *Log) Erase(now time.Time, over func(calendar.Day) bool) ([]string, error) {
 	days, err := daysIn(l.dir)
 	if err != nil {
 		return nil, fmt.Errorf("erase audit log: %w", err)
@@ -86,7 +92,7 @@ func (l *Log) Erase(over func(calendar.Day) bool) ([]string, error) {
 		if !over(day) || !exists(pathOf(l.dir, day)) && !exists(zipOf(l.dir, day)) {
 			continue
 		}
-		if err := l.eraseDay(day); err != nil {
+		if err := l.eraseDay(day, now); err != nil {
 			return erased, fmt.Errorf("erase audit day %s: %w", day, err)
 		}
 		erased = append(erased, day.String())
@@ -94,20 +100,42 @@ func (l *Log) Erase(over func(calendar.Day) bool) ([]string, error) {
 	return erased, nil
 }
 
-func (l *Log) eraseDay(day calendar.Day) error {
-	if exists(pathOf(l.dir, day)) || !exists(sealOf(l.dir, day)) {
+func (l *Log) eraseDay(day calendar.Day, now time.Time) error {
+	key, err := l.keys.SigningKey()
+	if err != nil {
+		return err
+	}
+	own := key.Public().(ed25519.PublicKey)
+	stated, err := readSeal(sealOf(l.dir, day), day, own)
+	if err != nil || exists(pathOf(l.dir, day)) {
 		if err := l.sealDay(day, true); err != nil {
 			return err
 		}
+		if stated, err = readSeal(sealOf(l.dir, day), day, own); err != nil {
+			return err
+		}
+	}
+	stated.Erased = now.UTC()
+	text, err := l.sign(&stated)
+	if err != nil {
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if exists(pathOf(l.dir, day)) {
 		return nil // a late line: the next call has it sealed
 	}
+	if err := l.replace(sealOf(l.dir, day), text); err != nil {
+		return err
+	}
+	if err := syncDir(l.dir); err != nil {
+		return err
+	}
+	l.step("erasing")
 	if err := os.Remove(zipOf(l.dir, day)); err != nil {
 		return err
 	}
+	l.step("erased")
 	return syncDir(l.dir)
 }
 
@@ -126,6 +154,7 @@ func (l *Log) sealDay(day calendar.Day, erase bool) error {
 	if err != nil {
 		return err
 	}
+	l.step("compressed")
 	text, err := l.sign(seal)
 	if err != nil {
 		return err
@@ -135,18 +164,21 @@ func (l *Log) sealDay(day calendar.Day, erase bool) error {
 	if again, now, err := sizeOf(l.dir, day); err != nil || again != source || now != size {
 		return err
 	}
-	if err := writeFile(sealOf(l.dir, day), text); err != nil {
+	if err := l.replace(sealOf(l.dir, day), text); err != nil {
 		return err
 	}
+	l.step("sealed")
 	if err := os.Rename(zipOf(l.dir, day)+newExt, zipOf(l.dir, day)); err != nil {
 		return err
 	}
+	l.step("packed")
 	if err := syncDir(l.dir); err != nil {
 		return err
 	}
 	if err := os.Remove(pathOf(l.dir, day)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	l.step("removed")
 	return syncDir(l.dir)
 }
 
@@ -170,7 +202,8 @@ func (l *Log) compress(day calendar.Day, source string, erase bool) (*Seal, erro
 		return nil, err
 	}
 	defer f.Close()
-	zip := gzip.NewWriter(f)
+	sum := sha256.New()
+	zip := gzip.NewWriter(io.MultiWriter(f, sum))
 	s := sealer{seal: Seal{Day: day}}
 	err = eachLine(source, func(_ int, line []byte) error {
 		link, err := parseLine(line, day)
@@ -190,7 +223,7 @@ func (l *Log) compress(day calendar.Day, source string, erase bool) (*Seal, erro
 	if err == nil {
 		err = errors.Join(zip.Close(), f.Sync())
 	}
-	s.seal.Root = s.tree.root()
+	s.seal.Root, s.seal.File = s.tree.root(), message.Digest(sum.Sum(nil))
 	return &s.seal, err
 }
 
@@ -249,23 +282,26 @@ func (m *merkle) root() message.Digest {
 	return m.stack[0]
 }
 
+// sealLabel keeps the signature of a seal apart from every other one of that key.
+const sealLabel = "gatewayd audit seal 2\x00"
+
 func (l *Log) sign(s *Seal) ([]byte, error) {
 	key, err := l.keys.SigningKey()
 	if err != nil {
 		return nil, err
 	}
-	s.PublicKey = key.Public().(ed25519.PublicKey)
+	s.PublicKey, s.Signature = key.Public().(ed25519.PublicKey), nil
 	bare, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
 	}
-	s.Signature = ed25519.Sign(key, append([]byte("gatewayd audit seal 1\x00"), bare...))
+	s.Signature = ed25519.Sign(key, append([]byte(sealLabel), bare...))
 	return json.Marshal(s)
 }
 
 // readSeal reads a seal and checks its form and signature; public may be nil.
 func readSeal(path string, day calendar.Day, public ed25519.PublicKey) (Seal, error) {
-	text, err := os.ReadFile(path)
+	text, err := readSmall(path)
 	if err != nil {
 		return Seal{}, err
 	}
@@ -273,21 +309,44 @@ func readSeal(path string, day calendar.Day, public ed25519.PublicKey) (Seal, er
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, errSeal
 	}
+	if again, err := json.Marshal(s); err != nil || !bytes.Equal(again, text) {
+		return s, errSeal // every octet counts
+	}
 	bare := s
 	bare.Signature = nil
 	signed, err := json.Marshal(bare)
 	if err != nil {
 		return s, err
 	}
-	if public == nil {
-		public = s.PublicKey
-	}
-	good := s.Day == day && len(s.PublicKey) == ed25519.PublicKeySize && bytes.Equal(public, s.PublicKey) && s.sound() &&
-		ed25519.Verify(public, append([]byte("gatewayd audit seal 1\x00"), signed...), s.Signature)
-	if !good {
+	if s.Day != day || !s.sound() || !signedBy(public, s.PublicKey, s.Signature, sealLabel, signed) {
 		return s, errSeal
 	}
 	return s, nil
+}
+
+// signedBy checks a signature by the key that stands beside it, which must be
+// the expected one; nil: any.
+func signedBy(expected, stated ed25519.PublicKey, signature []byte, label string, text []byte) bool {
+	return len(stated) == ed25519.PublicKeySize && (expected == nil || bytes.Equal(expected, stated)) &&
+		ed25519.Verify(stated, append([]byte(label), text...), signature)
+}
+
+// maxSmall bounds a seal or a checkpoint: a seal of a day with so many runs that
+// it is longer has not been written by this program.
+const maxSmall = 16 << 20
+
+// readSmall reads a small file.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
+	if err == nil && len(text) > maxSmall {
+		err = errSeal
+	}
+	return text, err
 }
 
 var errSeal = errors.New("the seal of the day is not as it was signed, or another gateway's")
@@ -323,16 +382,22 @@ func (l *Log) reopen(day calendar.Day) error {
 	if e := out.Close(); err == nil {
 		err = e
 	}
-	if err == nil {
-		err = os.Rename(path+newExt, path)
-	}
-	if err == nil {
-		err = syncDir(l.dir)
-	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(zipOf(l.dir, day)), os.Remove(sealOf(l.dir, day)), syncDir(l.dir))
+	l.step("unpacked")
+	if err := os.Rename(path+newExt, path); err != nil {
+		return err
+	}
+	l.step("reopened")
+	if err := syncDir(l.dir); err != nil {
+		return err
+	}
+	if err := os.Remove(zipOf(l.dir, day)); err != nil {
+		return err
+	}
+	l.step("unsealed")
+	return errors.Join(os.Remove(sealOf(l.dir, day)), syncDir(l.dir))
 }
 
 // openFile opens a day file, compressed or not.
@@ -341,26 +406,37 @@ func openFile(path string) (io.ReadCloser, error) {
 	if err != nil || filepath.Ext(path) != ".gz" {
 		return f, err
 	}
-	zip, err := gzip.NewReader(f)
-	if err != nil {
+	z := &zipFile{file: f, sum: sha256.New()}
+	z.raw = bufio.NewReaderSize(io.TeeReader(f, z.sum), 64<<10)
+	if z.Reader, err = gzip.NewReader(z.raw); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: %w", errZip, err)
+		return nil, errZip
 	}
-	return zipFile{zip, f}, nil
+	z.Multistream(false) // we write one; what else is there belongs to somebody else
+	return z, nil
 }
 
 var errZip = errors.New("the compressed file is damaged")
 
+// zipFile is a compressed day file while it is read.
 type zipFile struct {
 	*gzip.Reader
 	file *os.File
+	raw  *bufio.Reader
+	sum  hash.Hash
+}
+
+// digest reads the file to its end and returns the digest of all of it.
+func (z *zipFile) digest() (message.Digest, error) {
+	_, err := io.Copy(io.Discard, z.raw)
+	return message.Digest(z.sum.Sum(nil)), err
 }
 
 // Close implements io.Closer.
-func (z zipFile) Close() error { return z.file.Close() }
+func (z *zipFile) Close() error { return z.file.Close() }
 
-// writeFile replaces a small file durably.
-func writeFile(path string, text []byte) error {
+// replace replaces a small file durably, but for the folder's own sync.
+func (l *Log) replace(path string, text []byte) error {
 	f, err := os.OpenFile(path+newExt, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -374,6 +450,7 @@ func writeFile(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
+	l.step("written")
 	return os.Rename(path+newExt, path)
 }
 

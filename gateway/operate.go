@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gatewayd/audit"
@@ -164,9 +165,10 @@ func (g *Gateway) Check(ctx context.Context) ([]string, error) {
 	return problems, nil
 }
 
-// VerifyAudit verifies the hash chain of the day files, and that they reach as
-// far as the ledger says: so a cut-off end is found, too.
-func (g *Gateway) VerifyAudit(ctx context.Context) (audit.Report, error) {
+// VerifyAudit verifies the hash chain of the day files, that it passes through
+// the marks, and that it reaches as far as the ledger says: so a cut-off end is
+// found, too.
+func (g *Gateway) VerifyAudit(ctx context.Context, marks []audit.Mark) (audit.Report, error) {
 	seq, hash, err := g.o.Store.Head(ctx) // before the rest: commits go on meanwhile
 	if err != nil {
 		return audit.Report{}, err
@@ -174,11 +176,7 @@ func (g *Gateway) VerifyAudit(ctx context.Context) (audit.Report, error) {
 	if _, err := g.o.Audit.Drain(ctx, g.o.Store); err != nil && !errors.Is(err, audit.ErrBroken) {
 		return audit.Report{}, err
 	}
-	report, err := g.o.Audit.Verify(nil)
-	if err == nil && report.OK() && (report.Last < seq || report.Last == seq && report.Head != hash) {
-		report.Bad = &audit.Bad{Seq: report.Last, Reason: fmt.Sprintf("the day files end at link %d, the ledger's chain at %d", report.Last, seq)}
-	}
-	return report, err
+	return g.o.Audit.Verify(audit.Options{Marks: append(slices.Clone(marks), audit.Mark{Seq: seq, Hash: hash, From: "the ledger"})})
 }
 
 func (g *Gateway) checkBodies(ctx context.Context, state message.State, note func(string)) error {

@@ -176,7 +176,7 @@ func (r *rig) verify() {
 	if err != nil || len(problems) > 0 != r.damaged {
 		r.t.Errorf("check: %v %q, damaged %v", err, problems, r.damaged)
 	}
-	report, err := r.g.VerifyAudit(context.Background())
+	report, err := r.g.VerifyAudit(context.Background(), nil)
 	if err != nil || report.OK() == r.torn {
 		r.t.Errorf("audit: %v %+v, torn %v", err, report, r.torn)
 	}

@@ -206,7 +206,7 @@ func (l sweepLogs) RotateAudit(_ context.Context, now time.Time) error {
 }
 
 func (l sweepLogs) EraseAudit(_ context.Context, now time.Time) ([]string, error) {
-	return l.r.g.o.Audit.Erase(func(day calendar.Day) bool { return !now.Before(l.r.g.o.Windows.LogDay(day.Start()).End()) })
+	return l.r.g.o.Audit.Erase(now, func(day calendar.Day) bool { return !now.Before(l.r.g.o.Windows.LogDay(day.Start()).End()) })
 }
 
 // EraseExports removes what was exported from that erase-by day or before, and

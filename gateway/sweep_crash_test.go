@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"gatewayd/audit"
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -143,10 +144,10 @@ func (f *office) checkBodies(all []planted, doom time.Time, p sweepPlate) {
 func (f *office) checkWhole(all []planted) {
 	f.t.Helper()
 	ctx := context.Background()
-	if _, err := f.g.VerifyAudit(ctx); err != nil { // drains
+	if _, err := f.g.VerifyAudit(ctx, nil); err != nil { // drains
 		f.t.Error(err)
 	}
-	rep, err := f.audit.Verify(f.keys)
+	rep, err := f.audit.Verify(audit.Options{})
 	if err != nil || !rep.OK() || rep.Erased == 0 {
 		f.t.Errorf("audit: %v %v %+v", err, rep.Bad, rep)
 	}

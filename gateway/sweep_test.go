@@ -339,11 +339,10 @@ func (f *office) checkDay(all []planted, w retention.Windows, n int) {
 
 func (f *office) checkAudit(n int) {
 	f.t.Helper()
-	var keys *seal.Keyring
-	if n%30 == 0 {
-		keys = f.keys
+	rep, err := audit.Verify(filepath.Join(f.dir, "audit"), audit.Options{}) // nobody writes meanwhile
+	if n%30 == 0 && err == nil && rep.OK() {
+		rep, err = f.audit.Verify(audit.Options{})
 	}
-	rep, err := f.audit.Verify(keys)
 	if err != nil || !rep.OK() || rep.First != 1 {
 		f.t.Fatalf("audit on day %d: %v %v %+v", n, err, rep.Bad, rep)
 	}

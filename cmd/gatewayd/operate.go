@@ -260,34 +260,3 @@ func details(data map[string]string) string {
 	slices.Sort(parts)
 	return strings.Join(parts, " ")
 }
-
-type auditCmd struct {
-	Verify auditVerifyCmd `cmd:"" help:"Verify the hash chain of the audit log. Exit code 1 if it is broken."`
-}
-
-type auditVerifyCmd struct {
-	configFlag
-	jsonFlag
-}
-
-// Run verifies.
-func (a auditVerifyCmd) Run(c console) error {
-	return a.operate(c, func(ctx context.Context, op api.Operator) error {
-		report, err := op.VerifyAudit(ctx)
-		if err != nil {
-			return err
-		}
-		switch {
-		case a.JSON:
-			err = printJSON(c.out, report)
-		case report.OK():
-			_, err = fmt.Fprintf(c.out, "the chain is whole: %d links in %d files, %d to %d, head %s\n", report.Links, report.Files, report.First, report.Last, report.Head)
-		default:
-			_, err = fmt.Fprintln(c.out, report.Bad)
-		}
-		if err == nil && !report.OK() {
-			err = errNo
-		}
-		return err
-	})
-}
