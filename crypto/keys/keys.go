@@ -6,7 +6,8 @@
 //	partners/<address>.asc   OpenPGP keys of a recipient, armored or binary
 //	partners/<address>.method  how to encrypt for him, in words (smime.ParseMethod)
 //	own/<authority>/*.crt    an authority's certificate with its chain, PEM …
-//	own/<authority>/*.key    … and its private key (PKCS #8, PEM) under the same name
+//	own/<authority>/*.key    … and its private key (PKCS #8, PEM) under the same name,
+//	own/<authority>/*.p11    … or a PKCS #11 URI (RFC 7512) of where it lies
 //	own/<authority>/*.asc    an authority's OpenPGP keys, with their private parts
 //	partners/@<domain>.crt   likewise for every address of a domain
 //	roots/*.crt              trust anchors for signatures that come in
@@ -22,12 +23,10 @@ package keys
 import (
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"gatewayd/crypto/openpgp"
 	"gatewayd/crypto/path"
@@ -43,33 +42,14 @@ const maxFile = 1 << 20
 type Ring struct {
 	partners map[string][]Partner    // by message.Address.Key, or "@" and the domain
 	methods  map[string]smime.Method // likewise
-	own      map[string][]own        // by authority
+	own      map[string][]Own        // by authority
+	away     error                   // own keys are not known now
 	roots    []anchor
 	decided  Decisions // Roots are among roots
 
 	anchors      *path.Anchors       // roots, and the partners' own certificates
 	certificates []*x509.Certificate // of all partners
 	pgp          []openpgp.Key       // likewise
-}
-
-type own struct {
-	file  string
-	smime *smime.Identity // or:
-	pgp   *openpgp.Key
-}
-
-func (o own) fingerprint() string {
-	if o.smime != nil {
-		return smime.Fingerprint(o.smime.Cert)
-	}
-	return o.pgp.Fingerprint
-}
-
-func (o own) until() time.Time {
-	if o.smime != nil {
-		return o.smime.Cert.NotAfter
-	}
-	return o.pgp.Expires
 }
 
 // Problem is something wrong with one file. File is its path in the folder,
@@ -82,14 +62,19 @@ type Problem struct {
 // Load reads a key folder. Files with problems are left out and told, all at
 // once; a folder that does not exist is an empty one.
 func Load(dir string) (*Ring, []Problem) {
-	l := loader{dir: dir, ring: &Ring{partners: map[string][]Partner{}, methods: map[string]smime.Method{}, own: map[string][]own{}}}
+	r, problems := LoadPublic(dir)
+	list, more := LoadOwn(dir, nil)
+	return r.WithOwn(list, nil), append(problems, more...)
+}
+
+// LoadPublic is Load without the authorities' own keys, which somebody else holds:
+// nothing below own is opened.
+func LoadPublic(dir string) (*Ring, []Problem) {
+	l := loader{dir: dir, ring: &Ring{partners: map[string][]Partner{}, methods: map[string]smime.Method{}, own: map[string][]Own{}}}
 	l.each("partners", l.partner)
 	l.each("roots", func(file string) error { return l.root(generalSet, file) })
 	for _, set := range l.folders("roots") {
 		l.each(filepath.Join("roots", set), func(file string) error { return l.root(set, file) })
-	}
-	for _, authority := range l.folders("own") {
-		l.each(filepath.Join("own", authority), func(file string) error { return l.ownKey(authority, file) })
 	}
 	l.ring.verifiers()
 	return l.ring, l.problems
@@ -152,18 +137,6 @@ func (l *loader) read(file string) ([]byte, error) {
 		return nil, errors.New("not a file of at most 1 MiB")
 	}
 	return os.ReadFile(path)
-}
-
-// readSecret wants a file that nobody else can read.
-func (l *loader) readSecret(file string) ([]byte, error) {
-	info, err := os.Stat(filepath.Join(l.dir, file))
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("mode %#o: private keys must be readable by their owner only (chmod 600)", info.Mode().Perm())
-	}
-	return l.read(file)
 }
 
 func (l *loader) root(set, file string) error {
@@ -262,44 +235,4 @@ func named(name string) []string {
 		name = name[:max(i, 0)]
 	}
 	return list
-}
-
-// ownKey loads own/<authority>/<name>.crt with .key, or .asc.
-func (l *loader) ownKey(authority, file string) error {
-	switch base, ext := strings.CutSuffix(file, ".crt"); {
-	case ext:
-		certs, err := l.read(file)
-		if err != nil {
-			return err
-		}
-		key, err := l.readSecret(base + ".key")
-		if err != nil {
-			return fmt.Errorf("its .key file: %w", err)
-		}
-		id, err := smime.ParseIdentity(certs, key)
-		if err != nil {
-			return err
-		}
-		l.ring.own[authority] = append(l.ring.own[authority], own{file: file, smime: &id})
-		return nil
-	case strings.HasSuffix(file, ".key"):
-		return nil // comes with its certificate
-	case !strings.HasSuffix(file, ".asc"):
-		return errors.New("unknown kind of file: .crt, .key and .asc are read")
-	}
-	data, err := l.readSecret(file)
-	if err != nil {
-		return err
-	}
-	keys, err := openpgp.ParseKeys(data)
-	if err != nil {
-		return err
-	}
-	for _, k := range keys {
-		if !k.Private {
-			return errors.New("holds no private key")
-		}
-		l.ring.own[authority] = append(l.ring.own[authority], own{file: file, pgp: &k})
-	}
-	return nil
 }

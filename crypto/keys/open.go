@@ -23,17 +23,18 @@ type Reader struct {
 
 // Openers returns what opens mail to the authority: its private keys, expired
 // ones too (old mail must stay readable), and everybody's keys to verify. The
-// keys of other authorities are not in it.
+// keys of other authorities are not in it. While own keys are not known, entity.Open
+// fails with that error on mail that may be for one of them.
 func (r *Ring) Openers(w Reader) []entity.Opener {
 	s := smime.Opener{Revoked: r.asked(w.Revoked), Banned: r.decided.Revoked, Certificates: r.certificates}
 	p := openpgp.Opener{Banned: r.decided.Revoked}
 	for _, o := range r.own[w.Authority] {
-		if end := r.decided.Ends[o.fingerprint()].Decrypt; !end.IsZero() && !w.At.Before(end) {
+		if end := r.decided.Ends[o.Fingerprint()].Decrypt; !end.IsZero() && !w.At.Before(end) {
 			continue
 		}
-		if o.pgp != nil {
-			p.Keys = append(p.Keys, *o.pgp)
-		} else if k, ok := o.smime.Recipient(); ok {
+		if o.OpenPGP != nil {
+			p.Keys = append(p.Keys, *o.OpenPGP)
+		} else if k, ok := o.SMIME.Recipient(); ok {
 			s.Keys = append(s.Keys, k)
 		}
 	}
@@ -52,6 +53,9 @@ func (r *Ring) Openers(w Reader) []entity.Opener {
 	}
 	s.Anchors = r.anchors.Also(trusted, known)
 	s.Certificates = append(s.Certificates[:len(s.Certificates):len(s.Certificates)], known...)
+	if r.away != nil {
+		return []entity.Opener{away{s, r.away}, away{p, r.away}}
+	}
 	return []entity.Opener{s, p}
 }
 
@@ -72,10 +76,10 @@ func (r *Ring) List() []Listed {
 	var all []Listed
 	for _, authority := range slices.Sorted(maps.Keys(r.own)) {
 		for _, o := range r.own[authority] {
-			l := Listed{Authority: authority, OpenPGP: o.pgp, End: r.decided.Ends[o.fingerprint()]}
-			l.Reason = Reason{Source: Manual, File: o.file, Technique: entity.OpenPGP, Fingerprint: o.fingerprint(), Trust: Direct, Until: o.until()}
-			if o.smime != nil {
-				l.Technique, l.Cert = entity.SMIME, o.smime.Cert
+			l := Listed{Authority: authority, OpenPGP: o.OpenPGP, End: r.decided.Ends[o.Fingerprint()]}
+			l.Reason = Reason{Source: Manual, File: o.File, Technique: entity.OpenPGP, Fingerprint: o.Fingerprint(), Trust: Direct, Until: o.Until()}
+			if o.SMIME != nil {
+				l.Technique, l.Cert = entity.SMIME, o.SMIME.Cert
 			}
 			all = append(all, l)
 		}

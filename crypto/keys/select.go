@@ -101,28 +101,29 @@ type Signers struct {
 	SMIME   *cms.Signer  // nil: none
 	OpenPGP *openpgp.Key // nil: none
 	Reasons []Reason
+	Err     error // the authority's keys are not known now: nothing may leave unsigned for want of one
 }
 
 // Signers says with which keys the authority may sign for that address at that
 // time; for the null address whatever the authority has.
 func (r *Ring) Signers(authority string, from message.Address, at time.Time) Signers {
-	var s Signers
+	s := Signers{Err: r.away}
 	cert, pgp := -1, -1
 	for i, o := range r.own[authority] {
-		reason := Reason{Source: Manual, File: o.file, Technique: entity.SMIME, Fingerprint: o.fingerprint(), Trust: Direct, Until: o.until()}
+		reason := Reason{Source: Manual, File: o.File, Technique: entity.SMIME, Fingerprint: o.Fingerprint(), Trust: Direct, Until: o.Until()}
 		switch {
 		case r.ended(reason.Fingerprint, at):
 			reason.Err = ErrEnded
-		case o.smime != nil:
-			if reason.Err = smime.CheckSigner(o.smime.Cert, from, at); reason.Err == nil && o.smime.Key != nil && (cert < 0 || o.smime.Cert.NotAfter.After(s.SMIME.Cert.NotAfter)) {
-				s.SMIME, cert = o.smime.Signer(), i
+		case o.SMIME != nil:
+			if reason.Err = smime.CheckSigner(o.SMIME.Cert, from, at); reason.Err == nil && o.SMIME.Key != nil && (cert < 0 || o.SMIME.Cert.NotAfter.After(s.SMIME.Cert.NotAfter)) {
+				s.SMIME, cert = o.SMIME.Signer(), i
 			}
 		default:
-			if reason.Err = o.pgp.CheckSigner(from, at); reason.Err == nil && (pgp < 0 || o.pgp.Created.After(s.OpenPGP.Created)) {
-				s.OpenPGP, pgp = o.pgp, i
+			if reason.Err = o.OpenPGP.CheckSigner(from, at); reason.Err == nil && (pgp < 0 || o.OpenPGP.Created.After(s.OpenPGP.Created)) {
+				s.OpenPGP, pgp = o.OpenPGP, i
 			}
 		}
-		if o.smime == nil {
+		if o.SMIME == nil {
 			reason.Technique = entity.OpenPGP
 		}
 		s.Reasons = append(s.Reasons, reason)
