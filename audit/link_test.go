@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,15 @@ func FuzzLine(f *testing.F) {
 			if !bytes.Equal(line, text[all.at:all.end-1]) {
 				t.Fatalf("line %d does not stand at %d", all.n, all.at)
 			}
-			if link, err := parseLine(line, calendar.DayOf(at)); err == nil && !bytes.Equal(appendLink(nil, link), line) {
+			link, err := parseLine(line, calendar.DayOf(at))
+			if err != nil {
+				continue
+			}
+			var other message.Link
+			if err := json.Unmarshal(line, &other); err != nil || !reflect.DeepEqual(other, link) {
+				t.Fatalf("taken for another link than the one that stands there: %s", line)
+			}
+			if again, err := json.Marshal(other); err != nil || !bytes.Equal(again, line) {
 				t.Fatalf("taken for a link: %s", line)
 			}
 		}

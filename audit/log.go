@@ -3,15 +3,11 @@ package audit
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
-	"time"
 
 	"gatewayd/calendar"
 	"gatewayd/crypto/seal"
@@ -238,20 +234,6 @@ func (l *Log) write(links []message.Link) (int, error) {
 	}
 	l.doubt = false
 	return written, broken
-}
-
-// appendLink appends the JSON of a link, as encoding/json writes it; that is a
-// third of the work of keeping the chain, and half of it was reflection.
-func appendLink(b []byte, link message.Link) []byte {
-	b = strconv.AppendUint(append(b, `{"seq":`...), link.Seq, 10)
-	b = append(link.At.AppendFormat(append(b, `,"at":"`...), time.RFC3339Nano), '"')
-	if !link.Message.IsZero() {
-		b = append(append(append(b, `,"message":"`...), link.Message.String()...), '"')
-	}
-	b = append(append(b, `,"day":`...), strconv.Quote(link.Day)...)
-	b = append(base64.StdEncoding.AppendEncode(append(b, `,"sealed":"`...), link.Sealed), '"')
-	b = append(hex.AppendEncode(append(b, `,"prev":"`...), link.Prev[:]), '"')
-	return append(hex.AppendEncode(append(b, `,"hash":"`...), link.Hash[:]), `"}`...)
 }
 
 func (l *Log) continues(link message.Link) error {

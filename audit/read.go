@@ -126,24 +126,6 @@ func eachLine(path string, fn func(n int, line []byte) error) error {
 	}
 }
 
-// parseLine reads one line of the file of that day and checks its own hash. The
-// line must be byte for byte what was written.
-func parseLine(line []byte, day calendar.Day) (message.Link, error) {
-	var link message.Link
-	if err := json.Unmarshal(line, &link); err != nil {
-		return message.Link{}, errForm
-	}
-	switch again, err := json.Marshal(link); {
-	case err != nil || !bytes.Equal(again, line):
-		return link, errForm
-	case link.Hash != link.ChainHash():
-		return link, errHash
-	case calendar.DayOf(link.At) != day:
-		return link, errWrong
-	}
-	return link, nil
-}
-
 // openEvent opens what a link has sealed; nil when its key is gone.
 func openEvent(keys *seal.Keyring, link message.Link) (*message.Event, error) {
 	aead, err := keys.Lookup(seal.Log, link.Day)

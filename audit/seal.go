@@ -194,6 +194,11 @@ func sizeOf(dir string, day calendar.Day) (path string, size int64, err error) {
 	return path, st.Size(), nil
 }
 
+// zipLevel: what is sealed is random, so there is little to find beside the
+// letters of base64 and the hash of the line before. The usual level saves 2 % of
+// the size for three times the work.
+const zipLevel = gzip.BestSpeed
+
 // compress writes the compressed file under a passing name and gathers what the
 // seal says.
 func (l *Log) compress(day calendar.Day, source string, erase bool) (*Seal, error) {
@@ -203,7 +208,10 @@ func (l *Log) compress(day calendar.Day, source string, erase bool) (*Seal, erro
 	}
 	defer f.Close()
 	sum := sha256.New()
-	zip := gzip.NewWriter(io.MultiWriter(f, sum))
+	zip, err := gzip.NewWriterLevel(io.MultiWriter(f, sum), zipLevel)
+	if err != nil {
+		return nil, err
+	}
 	s := sealer{seal: Seal{Day: day}}
 	err = eachLine(source, func(_ int, line []byte) error {
 		link, err := parseLine(line, day)
