@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
+	"gatewayd/crypto/seal"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -15,25 +17,51 @@ import (
 // damaged.
 const lostAlarm = "its row in the ledger was damaged: it may have left already; ask, then release or drop it"
 
-// Salvage indexes every accept record of the vault that the ledger does not
-// have, after the ledger was repaired, and returns how many. What an authority
-// had sent is held for a person, because it may have left; what had come in is
-// laid into the mailbox. Nothing may run meanwhile.
-func (g *Gateway) Salvage(ctx context.Context) (found int, err error) {
+// Mender is a ledger that takes what it has lost (bolt.Store.Mend).
+type Mender interface {
+	Mend(ctx context.Context, a queue.Accepted) (items int, err error)
+}
+
+// Salvage gives a ledger that was repaired every item that only the vault has
+// still, and returns how many. What an authority had sent is held for a person,
+// because it may have left; what had come in is laid into the mailbox. Nothing
+// may run meanwhile.
+func (g *Gateway) Salvage(ctx context.Context, ledger Mender) (items int, err error) {
 	err = g.o.Vault.Replay(nil, func(ref message.Ref, meta []byte) error {
 		a, err := queue.Decode(meta)
 		if err != nil {
 			return fmt.Errorf("record at %s/%d/%d: %w", ref.Day, ref.Segment, ref.Offset, err)
 		}
-		if _, _, err := g.o.Store.Message(ctx, a.Envelope.ID); !errors.Is(err, queue.ErrNotFound) {
+		a.Envelope.Body = ref
+		if a, err = g.missing(ctx, a); err != nil || len(a.Items) == 0 {
 			return err
 		}
-		a.Envelope.Body = ref
 		g.hold(&a)
-		found++
-		return g.o.Store.Index(ctx, []queue.Accepted{a}, map[uint64]int64{ref.Segment: ref.End})
+		n, err := ledger.Mend(ctx, a)
+		items += n
+		return err
 	})
-	return found, err
+	return items, err
+}
+
+// missing leaves of an accepted message the items that the ledger lacks; its
+// events only when it lacks all of it.
+func (g *Gateway) missing(ctx context.Context, a queue.Accepted) (queue.Accepted, error) {
+	_, there, err := g.o.Store.Message(ctx, a.Envelope.ID)
+	switch {
+	case errors.Is(err, queue.ErrNotFound):
+		return a, nil
+	case errors.Is(err, seal.ErrDestroyed):
+		a.Items = nil
+		return a, nil
+	case err != nil:
+		return a, err
+	}
+	a.Events = nil
+	a.Items = slices.DeleteFunc(a.Items, func(item message.Item) bool {
+		return slices.ContainsFunc(there, func(known message.Item) bool { return known.Key == item.Key })
+	})
+	return a, nil
 }
 
 // hold makes of an accepted message one that waits for a person.

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"gatewayd/crypto/seal"
+	"gatewayd/gateway"
 	"gatewayd/message"
 	"gatewayd/queue/bolt"
 	"gatewayd/retention"
@@ -47,10 +48,10 @@ func TestSalvage(t *testing.T) {
 		t.Fatalf("repair: %+v, %v", rep, err)
 	}
 	r = openRig(t, r.w, r.dir, rigOptions{})
-	if n, err := r.g.Salvage(ctx); err != nil || n != 2 {
-		t.Errorf("salvaged %d, %v, want 2", n, err)
+	if n, err := r.g.Salvage(ctx, r.store.(gateway.Mender)); err != nil || n != 2 {
+		t.Errorf("salvaged %d items, %v, want 2", n, err)
 	}
-	if n, err := r.g.Salvage(ctx); err != nil || n != 0 {
+	if n, err := r.g.Salvage(ctx, r.store.(gateway.Mender)); err != nil || n != 0 {
 		t.Errorf("salvaged %d more, %v", n, err)
 	}
 	r.run()

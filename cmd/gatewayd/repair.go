@@ -45,10 +45,10 @@ func (q queueCheckCmd) repair(c console) error {
 		return err
 	}
 	defer p.close()
-	n, err := p.gateway.Salvage(ctx)
+	n, err := p.gateway.Salvage(ctx, p.store)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.err, "taken from the vault: %d messages; what an authority had sent is held\n", n)
+	_, err = fmt.Fprintf(c.err, "taken from the vault: %d items; what an authority had sent is held\n", n)
 	return err
 }

@@ -38,7 +38,7 @@ func TestRepairByHand(t *testing.T) {
 	if err := os.Rename(ledger, ledger+".bad"); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := r.run("queue", "check", "--repair"); code != 0 || !strings.Contains(out, "taken from the vault: 1 messages") {
+	if out, code := r.run("queue", "check", "--repair"); code != 0 || !strings.Contains(out, "taken from the vault: 1 items") {
 		t.Errorf("without a ledger: exit %d\n%s", code, out)
 	}
 	r.start()

@@ -29,11 +29,8 @@ func filled(t *testing.T, dir string) (a queue.Accepted) {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	a = storetest.Registered(1, 2)
-	batch := []queue.Accepted{a}
-	for i := range uint64(50) {
-		batch = append(batch, storetest.Accepted(i+2, 2))
-	}
+	batch := all()
+	a = batch[0]
 	if err := s.Index(ctx, batch, map[uint64]int64{1: 2}); err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +43,15 @@ func filled(t *testing.T, dir string) (a queue.Accepted) {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// all is what filled accepts.
+func all() []queue.Accepted {
+	batch := []queue.Accepted{storetest.Registered(1, 2)}
+	for i := range uint64(50) {
+		batch = append(batch, storetest.Accepted(i+2, 2))
+	}
+	return batch
 }
 
 // damage changes the closed file through bbolt itself, as a bad disk or a thief

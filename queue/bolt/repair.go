@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"go.etcd.io/bbolt"
 
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
+	"gatewayd/queue"
 )
 
 // Repaired is what Repair brought over, and what it could not.
@@ -47,7 +47,7 @@ func Repair(ctx context.Context, o Options, corrupt string) (rep Repaired, err e
 	}
 	next, err := Open(fresh)
 	if err == nil {
-		r := repairer{ctx: ctx, old: old, next: next, rep: &rep, noFeed: map[string]bool{}}
+		r := repairer{ctx: ctx, old: old, next: next, rep: &rep}
 		err = errors.Join(r.run(), next.db.Sync(), next.Close())
 	}
 	if err = errors.Join(err, old.db.Close()); err != nil {
@@ -77,7 +77,6 @@ type repairer struct {
 	rep       *Repaired
 	tx        *bbolt.Tx // of the old file
 	day       string
-	noFeed    map[string]bool // keys of rows of the feed that are lost
 	batch     []func(*batch) error
 	err       error // of writing
 }
@@ -86,8 +85,9 @@ func (r *repairer) lose(format string, args ...any) {
 	r.rep.Lost = append(r.rep.Lost, fmt.Sprintf(format, args...))
 }
 
-// run copies in one reading transaction. A page that is damaged ends its bucket,
-// not the repair.
+// run copies in one reading transaction. Messages come with their items, and
+// receipts and links after what they name: nothing is brought over that hangs in
+// the air, whatever pages are damaged.
 func (r *repairer) run() error {
 	tx, err := r.old.beginTx(false)
 	if err != nil {
@@ -96,45 +96,89 @@ func (r *repairer) run() error {
 	defer tx.Rollback() //nolint:errcheck // a read ends
 	r.tx = tx
 	var days []string
-	r.guard("days", func() { days = daysOf(tx, "") })
-	for _, r.day = range days {
-		if !seal.ValidDay(r.day) {
-			r.lose("%q is no log day", r.day)
-			continue
+	r.each("days", func() *bbolt.Bucket { return tx.Bucket([]byte(inDays)) }, func(k, _ []byte) {
+		if !seal.ValidDay(string(k)) {
+			r.lose("%q is no log day", k)
+			return
 		}
-		for name, copyRow := range map[string]func(k, v []byte){ofDecisions: r.decision, ofMessages: r.message, ofReceipts: r.receipt, ofItems: r.item} {
-			r.each(name+" of "+r.day, func() *bbolt.Bucket { return in(tx, r.day, name) }, copyRow)
+		days = append(days, string(k))
+	})
+	for _, of := range []struct {
+		bucket  string
+		copyRow func(k, v []byte)
+	}{{ofDecisions, r.decision}, {ofItems, r.item}, {ofMessages, r.message}, {ofReceipts, r.receipt}} {
+		for _, r.day = range days {
+			r.each(of.bucket+" of "+r.day, func() *bbolt.Bucket { return in(tx, r.day, of.bucket) }, of.copyRow)
 		}
 	}
-	for _, b := range []struct {
-		name    string
+	for _, over := range []struct {
+		bucket  string
 		copyRow func(k, v []byte)
 	}{{inFeed, r.feed}, {inOutbox, r.outbox}, {inMarks, r.mark}} {
-		r.each(b.name, func() *bbolt.Bucket { return tx.Bucket([]byte(b.name)) }, b.copyRow)
+		r.each(over.bucket, func() *bbolt.Bucket { return tx.Bucket([]byte(over.bucket)) }, over.copyRow)
 	}
-	if err := errors.Join(r.err, r.flush()); err != nil {
+	if err := errors.Join(r.err, r.flush(), r.meta()); err != nil {
 		return err
 	}
-	return r.meta()
+	return r.tally(days)
 }
 
-// guard keeps a damaged page from ending the repair.
-func (r *repairer) guard(what string, fn func()) {
-	if err := guarded(func() error { fn(); return nil }); err != nil {
+// tally counts what is in the new ledger.
+func (r *repairer) tally(days []string) error {
+	return r.next.view(r.ctx, func(tx *bbolt.Tx) error {
+		for _, day := range days {
+			r.rep.Messages += rows(in(tx, day, ofMessages))
+			r.rep.Items += rows(in(tx, day, ofItems))
+			r.rep.Receipts += rows(in(tx, day, ofReceipts))
+		}
+		return nil
+	})
+}
+
+// guard keeps a damaged page from ending the repair; false when there was one.
+func (r *repairer) guard(what string, fn func()) bool {
+	err := guarded(func() error { fn(); return nil })
+	if err != nil {
 		r.lose("%s: %v", what, err)
 	}
+	return err == nil
 }
 
+// each goes through a bucket from its first row up to a damaged page, and then
+// from its last one back to there. A row that leads to a damaged page elsewhere
+// is lost alone.
 func (r *repairer) each(what string, open func() *bbolt.Bucket, fn func(k, v []byte)) {
-	r.guard(what, func() {
-		bucket := open()
-		if bucket == nil {
+	var bucket *bbolt.Bucket
+	var front []byte // the last row that the walk forward has reached
+	row := func(k, v []byte) { r.guard("a row of "+what, func() { fn(k, v) }) }
+	going := func() bool { return r.err == nil && r.ctx.Err() == nil }
+	whole := r.guard(what, func() {
+		if bucket = open(); bucket == nil {
 			return
 		}
 		c := bucket.Cursor()
-		for k, v := c.First(); k != nil && r.err == nil && r.ctx.Err() == nil; k, v = c.Next() {
-			fn(k, v)
+		for k, v := c.First(); k != nil && going(); k, v = c.Next() {
+			if front != nil && bytes.Compare(k, front) <= 0 {
+				panic("its rows are not in order")
+			}
+			front = append(front[:0], k...)
+			row(k, v)
 		}
+	})
+	if whole || bucket == nil {
+		return
+	}
+	var back []byte
+	_ = guarded(func() error { // told already
+		c := bucket.Cursor()
+		for k, v := c.Last(); k != nil && going() && bytes.Compare(k, front) > 0; k, v = c.Prev() {
+			if back != nil && bytes.Compare(k, back) >= 0 {
+				break
+			}
+			back = append(back[:0], k...)
+			row(k, v)
+		}
+		return nil
 	})
 }
 
@@ -189,30 +233,72 @@ func (r *repairer) decision(k, v []byte) {
 	r.put(place{r.day, ofDecisions}, k, v)
 }
 
-func (r *repairer) message(k, v []byte) {
-	day, env, err := r.old.openEnvelope(k, v)
-	if err == nil && (!bytes.Equal(env.ID[:], k) || env.LogDay != r.day || day != r.day) {
-		err = errDamaged
+// item brings an item over with rows derived anew, and the message that it
+// belongs to.
+func (r *repairer) item(k, v []byte) {
+	h, _, err := parseHead(v)
+	var rec record
+	if err == nil {
+		rec, err = r.old.openRecord(k, v, decisionsIn(r.tx))
 	}
-	switch {
-	case err != nil && !gone(err):
-		r.lose("message %x: %v", k, err)
-	case len(k) == idLen && !r.hasItem(message.ID(k)):
-		r.lose("message %x: none of its items opens", k)
-	default:
-		r.rep.Messages++
-		r.put(place{r.day, ofMessages}, k, v)
+	if err != nil && !gone(err) {
+		r.lose("item %s: %v", parseItemKey(k), err)
+		return
 	}
-}
-
-// hasItem reports whether an item of a message can be brought over.
-func (r *repairer) hasItem(id message.ID) bool {
-	return slices.ContainsFunc(itemsOf(r.tx, r.day, id), func(key message.ItemKey) bool {
-		_, err := r.old.record(r.tx, r.day, key)
-		return err == nil || gone(err)
+	id, text, env, err2 := r.above(k)
+	if err2 != nil && !gone(err2) {
+		r.lose("item %s: %v", parseItemKey(k), err2)
+		return
+	}
+	key, row, day := clone(k), clone(v), r.day
+	r.write(func(b *batch) error {
+		if at := (place{day, ofMessages}); b.get(at, id) == nil {
+			b.put(at, id, text)
+		}
+		if !gone(err) && !gone(err2) {
+			return b.newItem(env, rec.Item)
+		}
+		for _, x := range headRows(h, key) {
+			b.putRow(day, x)
+		}
+		b.count(h.state, +1)
+		b.put(place{day, ofItems}, key, row)
+		return nil
 	})
 }
 
+// above reads the message of an item.
+func (r *repairer) above(k []byte) (id, text []byte, env message.Envelope, err error) {
+	if len(k) != itemLen {
+		return nil, nil, env, errDamaged
+	}
+	id = clone(k[:idLen])
+	if m := in(r.tx, r.day, ofMessages); m != nil {
+		text = m.Get(id)
+	}
+	if text == nil {
+		return id, nil, env, fmt.Errorf("message: %w", queue.ErrNotFound)
+	}
+	day, env, err := r.old.openEnvelope(id, text)
+	if err == nil && (!bytes.Equal(env.ID[:], id) || env.LogDay != r.day || day != r.day) {
+		err = errDamaged
+	}
+	return id, clone(text), env, err
+}
+
+// message tells of one that has not come with an item.
+func (r *repairer) message(k, _ []byte) {
+	key, day := clone(k), r.day
+	r.write(func(b *batch) error {
+		if b.get(place{day, ofMessages}, key) == nil {
+			r.lose("message %x: it does not open, or none of its items does", key)
+		}
+		return nil
+	})
+}
+
+// receipt brings a receipt over. One whose item is not there is shown as
+// unmatched, never dropped.
 func (r *repairer) receipt(k, v []byte) {
 	rec, err := r.old.openReceipt(k, v)
 	if err == nil && (!bytes.Equal(receiptKey(rec), k) || string(v[:dayLen]) != r.day) {
@@ -222,59 +308,29 @@ func (r *repairer) receipt(k, v []byte) {
 		r.lose("receipt %x: %v", k, err)
 		return
 	}
-	r.rep.Receipts++
-	if err == nil && !rec.Item.Message.IsZero() && r.itemLost(rec.Item) {
-		rec.Item = message.ItemKey{} // shown as unmatched, never dropped
-		r.write(func(b *batch) error { return b.receipt(rec) })
-		return
-	}
-	r.put(place{r.day, ofReceipts}, k, v)
+	key, row, day := clone(k), clone(v), r.day
+	r.write(func(b *batch) error {
+		if id := rec.Item.Message; err == nil && !id.IsZero() && r.inOld(id) && b.get(place{b.dayOf(id), ofItems}, itemKey(rec.Item)) == nil {
+			rec.Item = message.ItemKey{}
+			return b.receipt(rec)
+		}
+		b.put(place{day, ofReceipts}, key, row)
+		return nil
+	})
 }
 
-// itemLost reports whether an item is not brought over although its message is.
-func (r *repairer) itemLost(key message.ItemKey) bool {
-	day := r.old.dayOf(r.tx, key.Message)
-	_, err := r.old.record(r.tx, day, key)
-	return day != "" && err != nil && !gone(err)
-}
-
-// item brings an item over with rows derived anew.
-func (r *repairer) item(k, v []byte) {
-	h, _, err := parseHead(v)
-	var rec record
-	if err == nil {
-		rec, err = r.old.openRecord(k, v, decisionsIn(r.tx))
-	}
-	var env message.Envelope
-	if err == nil {
-		env, err = r.old.envelope(r.tx, r.day, rec.Item.Key.Message)
-	}
-	if gone(err) {
-		r.rep.Items++
-		key, row, day := clone(k), clone(v), r.day
-		r.write(func(b *batch) error {
-			for _, x := range headRows(h, key) {
-				b.putRow(day, x)
-			}
-			b.count(h.state, +1)
-			b.put(place{day, ofItems}, key, row)
-			return nil
-		})
-		return
-	}
-	if err != nil {
-		r.lose("item %s: %v", parseItemKey(k), err)
-		return
-	}
-	r.rep.Items++
-	r.write(func(b *batch) error { return b.newItem(env, rec.Item) })
+// inOld reports whether the old ledger has a message, or had: a receipt may
+// outlive it. Where a page is damaged it may.
+func (r *repairer) inOld(id message.ID) bool {
+	var day string
+	err := guarded(func() error { day = r.old.dayOf(r.tx, id); return nil })
+	return err != nil || day != ""
 }
 
 // feed brings events over, and makes them found from their message again.
 func (r *repairer) feed(k, v []byte) {
 	if _, err := r.old.feedRow(k, v); err != nil {
 		r.lose("feed %x: %v", k, err)
-		r.noFeed[string(k)] = true
 		return
 	}
 	entries, _, id, err := parseFeed(v)
@@ -288,16 +344,23 @@ func (r *repairer) feed(k, v []byte) {
 	}
 }
 
+// outbox brings the links over whose events have come.
 func (r *repairer) outbox(k, v []byte) {
 	_, err := linkOf(r.tx, k, v)
-	if err == nil && r.noFeed[string(v[:macLen+8])] {
-		err = errDamaged // what stands beside it
-	}
-	if err != nil {
-		r.lose("audit link %d: %v; it is missing in the chain", parseNumber(k), err)
-		return
-	}
-	r.put(place{"", inOutbox}, k, v)
+	key, row := clone(k), clone(v)
+	r.write(func(b *batch) error {
+		at := place{"", inOutbox}
+		switch {
+		case err != nil:
+		case b.get(place{"", inFeed}, row[:macLen+8]) == nil:
+			err = errDamaged // what stands beside it
+		default:
+			b.put(at, key, row)
+			return nil
+		}
+		r.lose("audit link %d: %v; it is missing in the chain", parseNumber(key), err)
+		return nil
+	})
 }
 
 func (r *repairer) mark(k, v []byte) {
@@ -312,21 +375,21 @@ func (r *repairer) mark(k, v []byte) {
 func (r *repairer) meta() error {
 	var head chainHead
 	var epoch string
-	err := r.old.readMeta(r.tx, "head", &head)
-	if err == nil {
-		err = r.old.readMeta(r.tx, "epoch", &epoch)
-	}
+	var row []byte
+	err := guarded(func() error {
+		if err := r.old.readMeta(r.tx, "head", &head); err != nil {
+			return err
+		}
+		row = clone(r.tx.Bucket([]byte(inMeta)).Get([]byte("epoch")))
+		return r.old.readMeta(r.tx, "epoch", &epoch)
+	})
 	if err != nil {
 		r.lose("meta: %v; what would still be sent will be held", err)
 		return nil
 	}
 	return r.next.commit(r.ctx, func(b *batch) error {
 		b.stage.head = head
-		return r.copyEpoch(b)
+		b.put(place{"", inMeta}, []byte("epoch"), row)
+		return nil
 	})
-}
-
-func (r *repairer) copyEpoch(b *batch) error {
-	b.put(place{"", inMeta}, []byte("epoch"), clone(r.tx.Bucket([]byte(inMeta)).Get([]byte("epoch"))))
-	return nil
 }

@@ -99,6 +99,39 @@ func (b *batch) accept(a queue.Accepted, l *leaser) error {
 	return b.events(events)
 }
 
+// Mend lays the items of a message into the ledger that it does not have, after
+// a Repair, and returns how many; with the message, where that is missing. Events
+// are written only when there was something to mend.
+func (s *Store) Mend(ctx context.Context, a queue.Accepted) (mended int, err error) {
+	err = s.commit(ctx, func(b *batch) error {
+		mended = 0
+		id := a.Envelope.ID
+		if b.dayOf(id) == "" {
+			mended = len(a.Items)
+			return b.accept(a, nil)
+		}
+		env, err := b.envelope(b.dayOf(id), id)
+		if err != nil {
+			return err
+		}
+		for _, item := range a.Items {
+			if b.get(place{env.LogDay, ofItems}, itemKey(item.Key)) != nil {
+				continue
+			}
+			item.Version = 1
+			if err := b.newItem(env, item); err != nil {
+				return err
+			}
+			mended++
+		}
+		if mended == 0 {
+			return nil
+		}
+		return b.events(a.Events)
+	})
+	return mended, err
+}
+
 // newItem writes an item with all its rows.
 func (b *batch) newItem(env message.Envelope, item message.Item) error {
 	dup := queue.Registered(env, item)
