@@ -46,6 +46,10 @@ type Operator interface {
 	// RetentionSweep does now what is due, and tells it.
 	RetentionSweep(ctx context.Context) (retention.Result, error)
 	ResetClock(ctx context.Context, reason string) error
+	// Unfiled returns a page of an authority's messages that nobody has filed yet;
+	// HandOver records what became of one.
+	Unfiled(ctx context.Context, authority, after string, limit int) (page []message.Unfiled, next string, err error)
+	HandOver(ctx context.Context, authority string, id message.ID, f message.Filing) (message.Filing, error)
 	// Cases returns the delivery cases that a question of Trace names.
 	Cases(ctx context.Context, question string) ([]legal.Case, error)
 	CloseTask(ctx context.Context, key message.ItemKey, code, reason string) error
@@ -111,6 +115,7 @@ func Admin(op Operator) http.Handler {
 	})
 	adminMailbox(mux, op)
 	adminKeys(mux, op)
+	adminHandover(mux, op)
 	mux.HandleFunc("GET /v1/retention", func(w http.ResponseWriter, r *http.Request) {
 		at, err := time.Parse(time.RFC3339, r.FormValue("at"))
 		var report json.RawMessage

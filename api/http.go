@@ -42,9 +42,13 @@ type Service interface {
 	// Document returns a receipt, by its id or its number from 1, with the
 	// platform's document; vault.ErrGone.
 	Document(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)
-	// HandOver records that the authority's own file has the message and its
-	// receipts; queue.ErrConflict while it is on its way. by names the token.
-	HandOver(ctx context.Context, authority string, id message.ID, by string) (time.Time, error)
+	// HandOver records what became of a message and its receipts: the authority's
+	// own file has them, or the archive. queue.ErrConflict while it is on its way;
+	// *message.Refusal for what cannot be said. It returns what stands now.
+	HandOver(ctx context.Context, authority string, id message.ID, f message.Filing) (message.Filing, error)
+	// Unfiled returns a page of the messages whose content nobody has filed yet,
+	// the oldest first.
+	Unfiled(ctx context.Context, authority, after string, limit int) (page []message.Unfiled, next string, err error)
 	// Cases returns the delivery cases of a message, one for each registered
 	// recipient.
 	Cases(ctx context.Context, authority string, id message.ID) ([]legal.Case, error)
@@ -122,6 +126,7 @@ func NewHTTP(o HTTPOptions, s Service, tokens *directory.Tokens) (*HTTP, error) 
 	routes.UseMiddleware(permit)
 	h.registerMessages(routes)
 	h.registerMailbox(routes)
+	h.registerHandover(routes)
 	h.registerCases(routes)
 	h.registerEvents(routes)
 	h.doc = routes.OpenAPI()

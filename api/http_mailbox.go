@@ -5,7 +5,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -23,13 +22,6 @@ type messageOutput struct{ Body Message }
 type receiptInput struct {
 	ID string `path:"id" maxLength:"64"`
 	N  string `path:"n" maxLength:"64" doc:"The receipt's id, or its number from 1"`
-}
-
-type handoverOutput struct {
-	Body struct {
-		ID         string    `json:"id"`
-		HandedOver time.Time `json:"handed_over" doc:"When it was first confirmed"`
-	}
 }
 
 type mailboxInput struct {
@@ -54,10 +46,6 @@ func (h *HTTP) registerMailbox(routes huma.API) {
 	op.Responses = bytesOf("application/octet-stream", "The original document, e.g. a signed PDF")
 	op.Errors = append(op.Errors, http.StatusGone)
 	huma.Register(routes, op, h.document)
-	op = operation(http.MethodPost, "/v1/messages/{id}/handover", "hand-over", directory.RightHandover,
-		"Confirm that the authority's own file has the message and its receipts; repeating it changes nothing")
-	op.Errors = append(op.Errors, http.StatusConflict)
-	huma.Register(routes, op, h.handOver)
 	huma.Register(routes, operation(http.MethodGet, "/v1/mailboxes/{authority}/messages", "list-messages", read,
 		"Received and sent messages and notices, the oldest first. Use the events to follow what is new"), h.mailbox)
 	op = operation(http.MethodGet, "/v1/mailboxes/{authority}/messages/{id}", "fetch-message", read, "The message itself, as accepted")
@@ -132,21 +120,6 @@ func attachment(name string) string {
 		return v
 	}
 	return "attachment"
-}
-
-func (h *HTTP) handOver(ctx context.Context, in *messageInput) (*handoverOutput, error) {
-	id, err := message.ParseID(in.ID)
-	if err != nil {
-		return nil, notFound()
-	}
-	token := callerOf(ctx)
-	at, err := h.service.HandOver(ctx, token.Authority, id, token.Name)
-	if err != nil {
-		return nil, h.failed(err)
-	}
-	out := &handoverOutput{}
-	out.Body.ID, out.Body.HandedOver = id.String(), at
-	return out, nil
 }
 
 func (h *HTTP) mailbox(ctx context.Context, in *mailboxInput) (*mailboxOutput, error) {

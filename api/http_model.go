@@ -49,6 +49,7 @@ type Recipient struct {
 	CaseAt     *time.Time `json:"case_at,omitempty" doc:"The platform's time of that state"`
 	Alarm      string     `json:"alarm,omitempty" doc:"What a person should look at"`
 	HandedOver *time.Time `json:"handed_over,omitempty" doc:"When the authority confirmed that its file has it"`
+	Filed      *Filed     `json:"filed,omitempty" doc:"What was last said of the record"`
 	EraseBy    time.Time  `json:"erase_by" doc:"The content is gone after this instant"`
 }
 
@@ -118,6 +119,9 @@ func recipient(i message.Item) Recipient {
 		N: i.Key.N, To: i.Recipient.Address.String(), State: string(i.State), Class: string(i.Decision.Class), Via: i.Decision.Via,
 		Reference: i.Reference, Attempts: i.Attempts, Handed: instant(i.HandedAt), Reply: i.Reply, Case: string(i.Case), CaseAt: instant(i.CaseAt),
 		Alarm: i.Alarm, HandedOver: instant(i.HandedOver), EraseBy: i.EraseBy,
+	}
+	if !i.Filed.IsZero() {
+		r.Filed = filed(i.Filed)
 	}
 	if i.State == message.Waiting {
 		r.NextTry = instant(i.NextTry)

@@ -79,8 +79,14 @@ func (f *flow) Document(context.Context, string, message.ID, string) (message.Re
 	return message.Receipt{FileName: "a\r\nX: y\";b.pdf", MediaType: "text/html\r\nX: y"}, []byte("doc"), f.err
 }
 
-func (f *flow) HandOver(context.Context, string, message.ID, string) (time.Time, error) {
-	return time.Time{}, f.err
+func (f *flow) HandOver(_ context.Context, authority string, id message.ID, said message.Filing) (message.Filing, error) {
+	f.said = append(f.said, fmt.Sprintln(authority, id, said.Disposition, said.Ref, said.SHA256, said.By))
+	return said, f.err
+}
+
+func (f *flow) Unfiled(_ context.Context, authority, after string, limit int) ([]message.Unfiled, string, error) {
+	f.said = append(f.said, fmt.Sprintln(authority, after, limit))
+	return []message.Unfiled{{Class: message.Normal}}, "more", f.err
 }
 
 func (f *flow) Cases(context.Context, string, message.ID) ([]legal.Case, error) {
@@ -222,6 +228,7 @@ func TestRights(t *testing.T) {
 		{"read", "GET", "/v1/mailboxes/bau/messages/" + someID},
 		{"read", "GET", "/v1/events"},
 		{"handover", "POST", "/v1/messages/" + someID + "/handover"},
+		{"handover", "GET", "/v1/handovers"},
 	}
 	for _, tt := range tests {
 		for _, token := range []string{"send", "read", "handover", "all"} {

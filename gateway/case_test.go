@@ -111,7 +111,7 @@ func TestCaseCorrected(t *testing.T) {
 	}
 	// The authority's file takes it over: what only informs is over.
 	p := gateway.NewPrograms(r.g)
-	if _, err := p.HandOver(context.Background(), "bau", id, "fachapplikation"); err != nil {
+	if _, err := p.HandOver(context.Background(), "bau", id, message.Filing{Disposition: message.HandedOverGEVER, Ref: "BIT-2026-1", By: "fachapplikation"}); err != nil {
 		t.Fatal(err)
 	}
 	r.until("no alarm", func() bool { return r.item(k).Alarm == "" })

@@ -137,6 +137,7 @@ func object(env message.Envelope, items []message.Item, exported bool) retention
 		o.Confirmed = o.Confirmed && !i.HandedOver.IsZero()
 		o.NoRecord = o.NoRecord && i.Decision.Keep == message.KeepUntilDone && i.State.Final()
 		o.Erased = i.Erased
+		o.Filed, o.FiledRef = string(i.Filed.Disposition), i.Filed.Ref
 	}
 	return o
 }
@@ -218,8 +219,8 @@ func (g *Gateway) expiredNotice(ctx context.Context, env message.Envelope, item 
 // folderName is what the name of an authority must look like to be a folder.
 var folderName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`)
 
-func (r *Retention) exportPath(env message.Envelope) string {
-	return filepath.Join(r.g.o.Data, "export", env.Authority, env.EraseDay, env.ID.String()+".p7m")
+func (g *Gateway) exportPath(env message.Envelope) string {
+	return filepath.Join(g.o.Data, "export", env.Authority, env.EraseDay, env.ID.String()+".p7m")
 }
 
 // Export writes the whole message and its receipts, encrypted to the fallback
@@ -239,7 +240,7 @@ func (m sweepMessages) Export(ctx context.Context, o retention.Object, now time.
 	if to == nil || !folderName.MatchString(env.Authority) {
 		return errors.New("the authority has no fallback certificate")
 	}
-	path := m.r.exportPath(env)
+	path := m.r.g.exportPath(env)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}

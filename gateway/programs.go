@@ -3,14 +3,12 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"gatewayd/directory"
 	"gatewayd/message"
@@ -256,40 +254,6 @@ func (p *Programs) Document(ctx context.Context, authority string, id message.ID
 		}
 	}
 	return message.Receipt{}, nil, fmt.Errorf("message %s: receipt: %w", id, queue.ErrNotFound)
-}
-
-// HandOver records that the authority's own file has the message and its
-// receipts, and returns when that was first said. queue.ErrConflict: for some
-// recipient the message is still on its way.
-func (p *Programs) HandOver(ctx context.Context, authority string, id message.ID, by string) (time.Time, error) {
-	var err error
-	for range maxConflicts {
-		var s message.Story
-		if s, err = p.message(ctx, authority, id); err != nil {
-			return time.Time{}, err
-		}
-		now := p.g.now()
-		c := queue.Change{Events: []message.Event{{At: now, Kind: message.EventHandedOver, Authority: authority, Message: id, Data: map[string]string{"by": by}}}}
-		for _, item := range s.Items {
-			if !item.State.Final() {
-				return time.Time{}, fmt.Errorf("item %s is %s: %w", item.Key, item.State, queue.ErrConflict)
-			}
-			if item.HandedOver.IsZero() {
-				item.HandedOver = now
-				if hasCase(item) {
-					item.NextTry = now // alarms that only inform end with it
-				}
-				c.Items = append(c.Items, item)
-			}
-		}
-		if len(c.Items) == 0 {
-			return s.Items[0].HandedOver, nil
-		}
-		if err = p.g.o.Store.Apply(ctx, c); !errors.Is(err, queue.ErrConflict) {
-			return now, err
-		}
-	}
-	return time.Time{}, err
 }
 
 // Feed returns an authority's events behind after, in order and complete.

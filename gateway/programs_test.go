@@ -423,32 +423,6 @@ func TestReceiptDocument(t *testing.T) {
 	}
 }
 
-func TestHandOver(t *testing.T) {
-	d, own := filledDoor(t)
-	path := "/v1/messages/" + own["bau"] + "/handover"
-	var first string
-	for range 2 {
-		status, _, text := d.ask("bau", http.MethodPost, path, nil, nil)
-		if status != http.StatusOK || first != "" && text != first {
-			t.Errorf("hand-over: %d %s, before %s", status, text, first)
-		}
-		first = text
-		d.pass(time.Minute)
-	}
-	id, _ := message.ParseID(own["bau"])
-	if item := d.item(key(id, 1)); item.HandedOver.IsZero() {
-		t.Error("the item has no mark")
-	}
-	if n := d.events(id, message.EventHandedOver); n != 1 {
-		t.Errorf("%d events, want 1", n)
-	}
-	d.w.links["smtp"].fails(errLater)
-	_, waiting := d.raw("bau", "", "later@example.org", letter("a", "later"))
-	if status, _, text := d.ask("bau", http.MethodPost, "/v1/messages/"+waiting+"/handover", nil, nil); status != http.StatusConflict {
-		t.Errorf("hand-over of what is on its way: %d %s", status, text)
-	}
-}
-
 // TestEventFeed: every event of the authority, once, in order, from every
 // cursor, in the same order as the audit log has them.
 func TestEventFeed(t *testing.T) {

@@ -2,6 +2,7 @@ package legal
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"gatewayd/message"
@@ -83,7 +84,10 @@ func codeOfEvent(e message.Event) (code Code, detail string) {
 	case message.EventTaskClosed:
 		return CodeTaskClosed, e.Data[KeyTask] + " by " + e.Data[KeyBy] + ": " + e.Data[KeyReason]
 	case message.EventHandedOver:
-		return CodeHandedOver, e.Data["by"]
+		if d := message.Disposition(e.Data["disposition"]); d != "" && !d.Settles() {
+			return "", "" // offered to the archive only
+		}
+		return CodeHandedOver, strings.TrimSpace(e.Data["by"] + " " + e.Data["file_ref"])
 	case message.EventErased:
 		return Destroyed, ""
 	}

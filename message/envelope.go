@@ -188,6 +188,8 @@ type Item struct {
 	// HandedOver is when the authority confirmed that its own file has the
 	// message and its receipts; zero: not yet. Keep "until_handed_over" ends then.
 	HandedOver time.Time `json:"handed_over,omitzero"`
+	// Filed is what was last said of the record; it settles with HandedOver.
+	Filed Filing `json:"filed,omitzero"`
 	// Erased is when the body's key was overwritten because every item of the
 	// message had let go of it; zero: the body is there until its day.
 	Erased time.Time `json:"erased,omitzero"`

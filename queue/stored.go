@@ -115,6 +115,30 @@ type storedItem struct {
 	Unclears   int           `cbor:"18,keyasint,omitempty"`
 	HandedOver int64         `cbor:"19,keyasint,omitempty"`
 	Erased     int64         `cbor:"20,keyasint,omitempty"`
+	Filed      *storedFiling `cbor:"21,keyasint,omitempty"`
+}
+
+// storedFiling is what an authority said of a record.
+type storedFiling struct {
+	Disposition string `cbor:"1,keyasint,omitempty"`
+	Ref         string `cbor:"2,keyasint,omitempty"`
+	By          string `cbor:"3,keyasint,omitempty"`
+	At          int64  `cbor:"4,keyasint,omitempty"`
+	SHA256      string `cbor:"5,keyasint,omitempty"`
+}
+
+func storeFiling(f message.Filing) *storedFiling {
+	if f.IsZero() {
+		return nil
+	}
+	return &storedFiling{Disposition: string(f.Disposition), Ref: f.Ref, By: f.By, At: nanos(f.At), SHA256: f.SHA256}
+}
+
+func (s *storedFiling) filing() message.Filing {
+	if s == nil {
+		return message.Filing{}
+	}
+	return message.Filing{Disposition: message.Disposition(s.Disposition), Ref: s.Ref, By: s.By, At: instant(s.At), SHA256: s.SHA256}
 }
 
 // storedEvent is an event of an accept record. Authority and message are those
@@ -280,7 +304,7 @@ func storeItem(i message.Item) storedItem {
 		Version: i.Version, To: storeAddress(i.Recipient.Address), Notify: i.Recipient.Notify, ORcpt: i.Recipient.ORcpt, State: string(i.State),
 		Reference: i.Reference, Attempts: i.Attempts, NextTry: nanos(i.NextTry), EraseBy: nanos(i.EraseBy), Reply: i.Reply, RemoteID: i.RemoteID, SentAs: i.SentAs,
 		HandedAt: nanos(i.HandedAt), Case: string(i.Case), CaseAt: nanos(i.CaseAt), Alarm: i.Alarm, Told: nanos(i.Told), Unclears: i.Unclears,
-		HandedOver: nanos(i.HandedOver), Erased: nanos(i.Erased),
+		HandedOver: nanos(i.HandedOver), Erased: nanos(i.Erased), Filed: storeFiling(i.Filed),
 	}
 }
 
@@ -289,7 +313,7 @@ func (s storedItem) item() message.Item {
 		Version: s.Version, Recipient: message.Recipient{Address: s.To.address(), Notify: s.Notify, ORcpt: s.ORcpt}, State: message.State(s.State),
 		Reference: s.Reference, Attempts: s.Attempts, NextTry: instant(s.NextTry), EraseBy: instant(s.EraseBy), Reply: s.Reply, RemoteID: s.RemoteID, SentAs: s.SentAs,
 		HandedAt: instant(s.HandedAt), Case: message.CaseState(s.Case), CaseAt: instant(s.CaseAt), Alarm: s.Alarm, Told: instant(s.Told), Unclears: s.Unclears,
-		HandedOver: instant(s.HandedOver), Erased: instant(s.Erased),
+		HandedOver: instant(s.HandedOver), Erased: instant(s.Erased), Filed: s.Filed.filing(),
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 
 // When, before the end of the erase-by day, the content of a day meets its end.
 const (
-	exportBefore = 5 * 24 * time.Hour // what the authority has not confirmed is exported
+	ExportBefore = 5 * 24 * time.Hour // what the authority has not confirmed is exported
 	doomBefore   = 3 * 24 * time.Hour // what is still open expires, and reads refuse
 )
 
@@ -36,7 +36,7 @@ func ScheduleOf(f Family, day calendar.Day) Schedule {
 	end := day.End()
 	s := Schedule{Family: f, Day: day.String(), Destroy: end, Limit: end}
 	if f == Content {
-		s.Export, s.Doom = end.Add(-exportBefore), end.Add(-doomBefore)
+		s.Export, s.Doom = end.Add(-ExportBefore), end.Add(-doomBefore)
 		s.Destroy = s.Doom.Add(SteadyFor)
 	}
 	return s

@@ -54,9 +54,12 @@ type Destroyed struct {
 	Start       string `json:"start"` // day
 	SHA256      string `json:"sha256"`
 	Disposition string `json:"disposition"`
-	Method      string `json:"method"`
-	Failed      string `json:"failed,omitempty"`  // what could not be done before, e.g. the export
-	Skipped     string `json:"skipped,omitempty"` // why no disposition was needed
+	// DispositionRef is the reference of the file, accession or agreement: a code
+	// that names nobody (message.Filing.Check).
+	DispositionRef string `json:"disposition_ref,omitempty"`
+	Method         string `json:"method"`
+	Failed         string `json:"failed,omitempty"`  // what could not be done before, e.g. the export
+	Skipped        string `json:"skipped,omitempty"` // why no disposition was needed
 }
 
 // Sum is the total of one authority and class.

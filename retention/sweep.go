@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -22,7 +23,9 @@ type Object struct {
 	Start     time.Time
 	SHA256    string    // of its content
 	Open      bool      // an item is not final
-	Confirmed bool      // the authority's file has it
+	Confirmed bool      // the authority's file has it, or the archive has answered
+	Filed     string    // by which disposition; empty: handed_over_gever
+	FiledRef  string    // reference of the file, accession or agreement
 	NoRecord  bool      // by its decision nothing of it was to be kept
 	Exported  bool      // it lies among the exports
 	Erased    time.Time // its key was overwritten before; zero: not
@@ -321,7 +324,7 @@ func destroyed(o Object) Destroyed {
 	}
 	switch {
 	case o.Confirmed:
-		d.Disposition = "handed_over_gever"
+		d.Disposition, d.DispositionRef = cmp.Or(o.Filed, "handed_over_gever"), o.FiledRef
 	case o.Exported:
 		d.Disposition = "export_forced"
 	case !o.Erased.IsZero() || o.NoRecord:

@@ -38,6 +38,7 @@ type commands struct {
 	Message    messageCmd    `cmd:"" help:"Follow a message."`
 	Case       caseCmd       `cmd:"" help:"Show delivery cases with their dates; close their tasks."`
 	Mailbox    mailboxCmd    `cmd:"" help:"Look into an authority's mailbox."`
+	Handover   handoverCmd   `cmd:"" help:"Hand-over to the authority's own file, before content is erased."`
 	Receipts   receiptsCmd   `cmd:"" help:"Look at receipts."`
 	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`
 	Keys       keysCmd       `cmd:"" help:"Keys and certificates: which there are, which would be used, renewal."`

@@ -24,6 +24,7 @@ var verbs = map[string]string{
 	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "completion": "operator", "complete": "operator", "version": "operator",
 	"case show": "operator", "case close": "operator", "case expects": "operator",
 	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority",
+	"handover list": "authority", "handover show": "authority", "handover confirm": "authority",
 }
 
 // TestVerbs: each verb has an entry, and each that speaks for an authority
@@ -69,6 +70,9 @@ func TestVerbs(t *testing.T) {
 		for _, f := range leaf.Flags {
 			if f.Name == "dir" {
 				args = append(args, "--dir", filepath.Join(t.TempDir(), "x"))
+			}
+			if f.Name == "ref" {
+				args = append(args, "--ref", "X-1")
 			}
 		}
 		out, code := r.run(args...)

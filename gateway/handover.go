@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"gatewayd/message"
+	"gatewayd/queue"
+	"gatewayd/retention"
+)
+
+// HandOver records what became of a message and its receipts: the authority's
+// own file has them, or the archive has answered. Once that is settled, repeating
+// it changes nothing, and the first word is returned. queue.ErrConflict: for some
+// recipient the message is still on its way. *message.Refusal: it cannot be said,
+// e.g. because the file has other octets than were accepted.
+func (p *Programs) HandOver(ctx context.Context, authority string, id message.ID, f message.Filing) (message.Filing, error) {
+	if err := f.Check(); err != nil {
+		return message.Filing{}, &message.Refusal{Code: 550, Enhanced: "5.7.0", Text: err.Error()}
+	}
+	var err error
+	for range maxConflicts {
+		var s message.Story
+		if s, err = p.message(ctx, authority, id); err != nil {
+			return message.Filing{}, err
+		}
+		if said := f.SHA256; said != "" && !strings.EqualFold(said, s.Envelope.Content.Digest.String()) {
+			return message.Filing{}, &message.Refusal{Code: 550, Enhanced: "5.7.0", Text: "the file has other octets than were accepted: fetch the message again and compare its SHA-256"}
+		}
+		if s.Receipts, err = p.g.o.Store.Receipts(ctx, id); err != nil && !errors.Is(err, queue.ErrNotFound) { // in the tail still: no receipts
+			return message.Filing{}, err
+		}
+		f.At = p.g.now()
+		c, err2 := fileAll(s, f)
+		if err2 != nil || len(c.Items) == 0 {
+			return s.Items[0].Filed, err2
+		}
+		if err = p.g.o.Store.Apply(ctx, c); !errors.Is(err, queue.ErrConflict) {
+			return f, err
+		}
+	}
+	return message.Filing{}, err
+}
+
+// fileAll returns the change by which a message counts as filed; without items:
+// that was settled before.
+func fileAll(s message.Story, f message.Filing) (queue.Change, error) {
+	e := message.Event{At: f.At, Kind: message.EventHandedOver, Authority: s.Envelope.Authority, Message: s.Envelope.ID, Data: map[string]string{
+		"by": f.By, "disposition": string(f.Disposition), "file_ref": f.Ref, "receipts": strconv.Itoa(len(s.Receipts)),
+	}}
+	if f.SHA256 != "" {
+		e.Data["sha256"] = strings.ToLower(f.SHA256)
+	}
+	c := queue.Change{Events: []message.Event{e}}
+	for _, item := range s.Items {
+		if !item.State.Final() {
+			return c, fmt.Errorf("item %s is %s: %w", item.Key, item.State, queue.ErrConflict)
+		}
+		if !item.HandedOver.IsZero() {
+			continue
+		}
+		if item.Filed = f; f.Disposition.Settles() {
+			item.HandedOver = f.At
+			if hasCase(item) {
+				item.NextTry = f.At // alarms that only inform end with it
+			}
+		}
+		c.Items = append(c.Items, item)
+	}
+	return c, nil
+}
+
+// unfiled says how a message stands that is not filed; ok is false for one that
+// is, or of which nothing is kept.
+func (g *Gateway) unfiled(env message.Envelope, items []message.Item) (u message.Unfiled, ok bool) {
+	o := object(env, items, false)
+	if o.Confirmed || o.NoRecord || !o.Erased.IsZero() {
+		return u, false
+	}
+	_, err := os.Stat(g.exportPath(env))
+	u = message.Unfiled{
+		ID: env.ID, Direction: env.Direction, Class: items[0].Decision.Class, Received: env.Received, Size: env.Content.Size, SHA256: o.SHA256,
+		Open: o.Open, Filed: items[0].Filed, Exported: err == nil,
+	}
+	for _, i := range items {
+		if u.EraseBy.IsZero() || i.EraseBy.Before(u.EraseBy) {
+			u.EraseBy = i.EraseBy
+		}
+	}
+	u.Export = u.EraseBy.Add(-retention.ExportBefore)
+	return u, u.EraseBy.After(g.now())
+}
+
+// Unfiled returns a page of an authority's messages whose content nobody has
+// filed yet, the oldest first. A page may have fewer than limit messages although
+// more follow; the last one has no next cursor.
+func (p *Programs) Unfiled(ctx context.Context, authority, after string, limit int) (page []message.Unfiled, next string, err error) {
+	for seen := 0; len(page) < limit && seen < scanned; after = next {
+		stories, more, err := p.Mailbox(ctx, authority, "", after, limit-len(page))
+		if err != nil {
+			return nil, "", err
+		}
+		for _, s := range stories {
+			if u, ok := p.g.unfiled(s.Envelope, s.Items); ok {
+				page = append(page, u)
+			}
+		}
+		if seen, next = seen+max(1, len(stories)), more; next == "" {
+			break
+		}
+	}
+	return page, next, nil
+}
+
+// HandOver records an authority's word that an administrator brings.
+func (g *Gateway) HandOver(ctx context.Context, authority string, id message.ID, f message.Filing) (message.Filing, error) {
+	f.By = administrator
+	return NewPrograms(g).HandOver(ctx, authority, id, f)
+}
+
+// Unfiled returns a page of an authority's messages that nobody has filed yet.
+func (g *Gateway) Unfiled(ctx context.Context, authority, after string, limit int) ([]message.Unfiled, string, error) {
+	return NewPrograms(g).Unfiled(ctx, authority, after, limit)
+}
