@@ -164,9 +164,9 @@ func TestAlike(t *testing.T) {
 	}
 	short := block(0, 2)
 	short[len(short)-17] = 0 // 16 octets instead of 32
-	v15 := map[string][]byte{"another block": raw(block(0, 1)), "no zero": raw(block(0, 2)), "a short key": raw(short), "zeros": make([]byte, here.Size()), "too short": good[1:], "too long": append([]byte{1}, good...), "nothing": nil}
-	for name, sealed := range v15 {
-		opts := &rsa.PKCS1v15DecryptOptions{SessionKeyLen: 32}
+	broken := map[string][]byte{"another block": raw(block(0, 1)), "no zero": raw(block(0, 2)), "a short key": raw(short), "zeros": make([]byte, here.Size()), "too short": good[1:], "too long": append([]byte{1}, good...), "nothing": nil}
+	for name, sealed := range broken {
+		opts := v15(32)
 		a, errA := here.Decrypt(rand.Reader, sealed, opts)
 		b, errB := there.Decrypt(rand.Reader, sealed, opts)
 		if (errA == nil) != (errB == nil) || len(a) != len(b) || errB != nil && errB != rsa.ErrDecryption {
@@ -176,7 +176,7 @@ func TestAlike(t *testing.T) {
 			t.Errorf("%s: opened", name)
 		}
 	}
-	opts := &rsa.PKCS1v15DecryptOptions{SessionKeyLen: 32}
+	opts := v15(32)
 	if got, err := there.Decrypt(nil, good, opts); err != nil || !bytes.Equal(got, key) {
 		t.Errorf("%x, %v", got, err)
 	}
@@ -187,7 +187,7 @@ func TestAlike(t *testing.T) {
 	long := must(rsa.EncryptOAEP(sha256.New(), rand.Reader, &here.PublicKey, make([]byte, maxSession+1), nil))
 	for name, o := range map[string]stdcrypto.DecrypterOpts{
 		"another label": &rsa.OAEPOptions{Hash: stdcrypto.SHA256}, "another digest": &rsa.OAEPOptions{Hash: stdcrypto.SHA512, Label: []byte("label")},
-		"no digest": &rsa.OAEPOptions{}, "longer than a session key": &rsa.PKCS1v15DecryptOptions{SessionKeyLen: 65}, "of any length": &rsa.PKCS1v15DecryptOptions{},
+		"no digest": &rsa.OAEPOptions{}, "longer than a session key": v15(65), "of any length": v15(0),
 		"none": nil, "a long label": &rsa.OAEPOptions{Hash: stdcrypto.SHA256, Label: make([]byte, maxRequest)},
 	} {
 		if _, err := there.Decrypt(nil, oaep, o); err != rsa.ErrDecryption {
@@ -204,6 +204,12 @@ func TestAlike(t *testing.T) {
 	if _, err := r.own()["pgp4"].OpenPGP.OpenSessionKey(r.own()["pgp4"].OpenPGP.Parts()[0], []byte("junk")); !errors.Is(err, openpgp.ErrSessionKey) {
 		t.Errorf("OpenPGP: %v", err)
 	}
+}
+
+// v15 asks for a session key of that length by PKCS #1 v1.5.
+func v15(size int) stdcrypto.DecrypterOpts {
+	//lint:ignore SA1019 what peers send must be read
+	return &rsa.PKCS1v15DecryptOptions{SessionKeyLen: size}
 }
 
 // TestQuota: beyond its quota a key is out of reach until the next minute, and
@@ -247,7 +253,7 @@ func TestUnwritten(t *testing.T) {
 	if sig, err := key.Key.Sign(nil, sum[:], stdcrypto.SHA256); !errors.Is(err, cms.ErrKeyAway) || sig != nil {
 		t.Errorf("%v", err)
 	}
-	if _, err := key.Key.(stdcrypto.Decrypter).Decrypt(nil, sum[:], &rsa.PKCS1v15DecryptOptions{SessionKeyLen: 32}); !errors.Is(err, cms.ErrKeyAway) {
+	if _, err := key.Key.(stdcrypto.Decrypter).Decrypt(nil, sum[:], v15(32)); !errors.Is(err, cms.ErrKeyAway) {
 		t.Errorf("%v", err)
 	}
 }
