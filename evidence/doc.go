@@ -1,0 +1,33 @@
+// Package evidence writes and verifies the evidence bundle (Nachweisdossier,
+// docs/evidence.md): one ZIP for one delivery case, which proves years later,
+// without this gateway and after the content was erased, what was sent, what
+// the platform confirmed, and when the gateway had all that.
+//
+// A bundle holds the platform's receipts byte for byte. Everything else in it is
+// the gateway's own record: help, never binding, and no receipt itself. A
+// manifest names every file with its SHA-256; a detached CAdES signature seals
+// the manifest (ETSI EN 319 122-1, level B-B), a time stamp (RFC 3161) covers
+// the signature.
+//
+// Writing streams: memory holds one receipt at a time, never the message.
+// Verifying is offline and takes hostile input: every length is bounded, and
+// what is not in the manifest is refused by name.
+package evidence
+
+// Names of files in a bundle. The receipts lie in a folder of their own.
+const (
+	FileReadme   = "README.txt"
+	FileEvidence = "evidence.json"
+	FileTimeline = "timeline.pdf"
+	FileReports  = "signature-report.json"
+	FileMessage  = "message.eml"
+	FileManifest = "MANIFEST.sha256"
+	FileSeal     = "gateway.p7s"
+	FileStamp    = "tst.tsr"
+
+	folderReceipts   = "receipts/"
+	folderRevocation = "revocation/"
+)
+
+// Schema names the form of evidence.json.
+const Schema = "gatewayd-evidence/1"

@@ -1,0 +1,103 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/x509"
+	"time"
+
+	"gatewayd/crypto/pdfsig"
+	"gatewayd/message"
+)
+
+// SealReport is signature-report.json: what the seals of the receipts are worth,
+// as the gateway saw it when it wrote the bundle.
+type SealReport struct {
+	Files []FileReport `json:"files"`
+}
+
+// FileReport is about one receipt.
+type FileReport struct {
+	File       string               `json:"file"`
+	Kind       string               `json:"kind"` // "pdf", or "other": then nothing here checks it
+	Verdict    message.Authenticity `json:"verdict"`
+	Detail     string               `json:"detail,omitempty"`
+	Signatures []SignatureReport    `json:"signatures,omitempty"`
+	Revocation []string             `json:"revocation,omitempty"` // files: what issuers said when the receipt came
+}
+
+// SignatureReport is one signature of a document.
+type SignatureReport struct {
+	Form        string        `json:"form"`       // /SubFilter
+	ByteRange   [4]int64      `json:"byte_range"` // what it covers
+	Whole       bool          `json:"covers_whole_document"`
+	Fits        bool          `json:"fits"`
+	Error       string        `json:"error,omitempty"`
+	Trust       string        `json:"trust,omitempty"` // why its signer is not under an anchor; empty: it is
+	Weak        bool          `json:"weak,omitempty"`
+	Algorithm   string        `json:"digest,omitempty"`
+	ClaimedTime time.Time     `json:"claimed_time,omitzero"`
+	Reason      string        `json:"reason,omitempty"`
+	Chain       []Certificate `json:"chain,omitempty"` // the signer first; only that where there is no anchor
+}
+
+// maxReceipt bounds one receipt, in octets.
+const maxReceipt = 32 << 20
+
+// examine looks at the seal of a document; of several pools of anchors whichever
+// fits is taken.
+func examine(name string, doc []byte, roots []*x509.CertPool) FileReport {
+	out := FileReport{File: name, Kind: "other", Verdict: message.Unsigned, Detail: "not a PDF: it has no seal that is checked here"}
+	if !bytes.Contains(doc[:min(len(doc), 1024)], []byte("%PDF-")) {
+		return out
+	}
+	out.Kind = "pdf"
+	for i, pool := range append([]*x509.CertPool{nil}, roots...) {
+		rep, err := pdfsig.Verify(doc, pdfsig.VerifyOptions{Roots: pool, MaxSize: maxReceipt})
+		if err != nil {
+			out.Detail = err.Error()
+			return out
+		}
+		if i == 0 || rep.Verdict == message.Verified {
+			out.take(rep)
+		}
+		if rep.Verdict != message.Untrusted {
+			break
+		}
+	}
+	return out
+}
+
+func (f *FileReport) take(rep pdfsig.Report) {
+	f.Verdict, f.Detail, f.Signatures = rep.Verdict, rep.Detail, nil
+	for _, s := range rep.Signatures {
+		out := SignatureReport{
+			Form: s.SubFilter, ByteRange: s.ByteRange, Whole: s.Whole, Fits: s.Err == nil, Weak: s.Weak, ClaimedTime: s.SigningTime, Reason: s.Reason,
+		}
+		if s.Err != nil {
+			out.Error = s.Err.Error()
+		} else {
+			out.Algorithm = s.Hash.String()
+		}
+		if s.ChainErr != nil {
+			out.Trust = s.ChainErr.Error()
+		}
+		chain := s.Chain
+		if len(chain) == 0 && s.Cert != nil && s.Err == nil {
+			chain = []*x509.Certificate{s.Cert}
+		}
+		for _, c := range chain {
+			out.Chain = append(out.Chain, describe(c))
+		}
+		f.Signatures = append(f.Signatures, out)
+	}
+}
+
+// signer is whose seal covers the document.
+func (f FileReport) signer() *Certificate {
+	for _, s := range f.Signatures {
+		if s.Whole && s.Fits && len(s.Chain) > 0 {
+			return &s.Chain[0]
+		}
+	}
+	return nil
+}

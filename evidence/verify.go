@@ -1,0 +1,268 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gatewayd/crypto/ber"
+	"gatewayd/crypto/cms"
+	"gatewayd/crypto/tsp"
+	"gatewayd/message"
+)
+
+// Verdicts on a bundle.
+const (
+	Accepted       = "accepted"        // complete, unchanged, sealed and stamped under the anchors
+	SelfConsistent = "self_consistent" // complete and unchanged in itself; nobody vouches for who made it, or when
+	Refused        = "refused"
+)
+
+// Options say whom to trust.
+type Options struct {
+	Roots  *x509.CertPool // anchors of the seal, the time-stamping authority and the platforms; nil: none
+	Signer *regexp.Regexp // what the subject of the seal's certificate must fit; nil: anything
+}
+
+// Problem says what speaks against a bundle.
+type Problem struct {
+	File string `json:"file"`
+	Text string `json:"problem"`
+}
+
+// Result is what became of the verification of a bundle.
+type Result struct {
+	Verdict  string       `json:"verdict"`
+	Problems []Problem    `json:"problems,omitempty"`
+	Files    int          `json:"files"`            // that the manifest covers
+	Signer   *Certificate `json:"signer,omitempty"` // of the seal; claimed unless the bundle is accepted
+	Stamped  time.Time    `json:"stamped,omitzero"` // by the time-stamping authority
+	TSA      *Certificate `json:"time_stamping_authority,omitempty"`
+	Content  string       `json:"content,omitempty"` // whether the message itself was there to be checked
+	Receipts []FileReport `json:"receipts,omitempty"`
+	Record   *Record      `json:"evidence,omitempty"` // nil if it could not be read
+}
+
+// Verify reads the bundle at path, a folder or a ZIP, offline. An error means
+// that it is none; everything else is in the Result.
+func Verify(path string, o Options) (Result, error) {
+	src, err := openSource(path)
+	if err != nil {
+		return Result{}, fmt.Errorf("evidence bundle %s: %w", path, err)
+	}
+	defer src.close()
+	v := &verifier{src: src, o: o}
+	v.result.Problems = src.problems
+	v.run()
+	switch {
+	case len(v.result.Problems) > 0:
+		v.result.Verdict = Refused
+	case o.Roots == nil:
+		v.result.Verdict = SelfConsistent
+	default:
+		v.result.Verdict = Accepted
+	}
+	return v.result, nil
+}
+
+type verifier struct {
+	src    *source
+	o      Options
+	result Result
+}
+
+func (v *verifier) refuse(name, format string, args ...any) {
+	v.result.Problems = append(v.result.Problems, Problem{shown(name), fmt.Sprintf(format, args...)})
+}
+
+// read returns a file of the gateway's own making; false after a problem.
+func (v *verifier) read(name string) ([]byte, bool) {
+	var b bytes.Buffer
+	err := v.src.copyTo(&b, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		v.refuse(name, "missing")
+	case err != nil:
+		v.refuse(name, "cannot be read: %v", err)
+	}
+	return b.Bytes(), err == nil
+}
+
+func (v *verifier) run() {
+	manifest, ok := v.read(FileManifest)
+	signature, okSignature := v.read(FileSeal)
+	stamp, okStamp := v.read(FileStamp)
+	if !okStamp {
+		v.refuse(FileStamp, "no time proof")
+	}
+	if ok && okSignature && okStamp {
+		v.seal(manifest, signature, stamp)
+	}
+	if !ok {
+		return
+	}
+	digests, err := parseManifest(manifest)
+	if err != nil {
+		v.refuse(FileManifest, "%v", err)
+		return
+	}
+	v.result.Files = len(digests)
+	v.digests(digests)
+	v.record(digests)
+}
+
+// seal checks the stamp first: it says at what time the seal's certificate must
+// have been good.
+func (v *verifier) seal(manifest, signature, stamp []byte) {
+	at, err := v.stamp(signature, stamp)
+	if err != nil {
+		v.refuse(FileStamp, "no time proof: %v", err)
+	}
+	res, err := cms.Verify(bytes.NewReader(signature), bytes.NewReader(manifest), cms.VerifyOptions{
+		Trust: cms.TrustPool(v.o.Roots), At: at, Limits: ber.Limits{Size: maxOwn},
+	})
+	switch {
+	case err != nil && strings.Contains(err.Error(), "content was changed"):
+		v.refuse(FileManifest, "is not what was sealed (%s)", FileSeal)
+		return
+	case err != nil:
+		v.refuse(FileSeal, "%v", err)
+		return
+	case len(res.Signatures) != 1:
+		v.refuse(FileSeal, "has %d signers, not one", len(res.Signatures))
+		return
+	}
+	s := res.Signatures[0]
+	c := describe(s.Cert)
+	v.result.Signer = &c
+	switch {
+	case !s.ESS || s.SigningTime.IsZero():
+		v.refuse(FileSeal, "is no CAdES signature: it does not name its certificate and time")
+	case s.Weak:
+		v.refuse(FileSeal, "weak: SHA-1 or a short key")
+	case v.o.Signer != nil && !v.o.Signer.MatchString(c.Subject):
+		v.refuse(FileSeal, "sealed by somebody else: %s", c.Subject)
+	case v.o.Roots != nil && s.ChainErr != nil:
+		v.refuse(FileSeal, "its signer is not under the anchors: %v (%s)", s.ChainErr, c.Subject)
+	}
+}
+
+// stamp checks the time stamp over the signature.
+func (v *verifier) stamp(signature, response []byte) (time.Time, error) {
+	token, err := tsp.Token(response)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !bytes.Equal(response, wrapToken(token)) {
+		return time.Time{}, errors.New("something beside the stamp stands in the file")
+	}
+	s, err := tsp.Verify(token, bytes.NewReader(signature), tsp.Options{Trust: cms.TrustPool(v.o.Roots)})
+	if errors.Is(err, tsp.ErrImprint) {
+		return time.Time{}, fmt.Errorf("it is about something else than %s", FileSeal)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	c := describe(s.Cert)
+	v.result.TSA, v.result.Stamped = &c, s.At
+	switch {
+	case s.Weak:
+		return s.At, errors.New("weak: SHA-1 or a short key")
+	case v.o.Roots == nil:
+		return s.At, nil
+	case s.ChainErr != nil:
+		return s.At, s.ChainErr
+	}
+	return s.At, onlyChain(token, s.Chain)
+}
+
+// digests compares every file with the manifest, both ways.
+func (v *verifier) digests(want map[string][32]byte) {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		h := sha256.New()
+		switch err := v.src.copyTo(h, name); {
+		case errors.Is(err, fs.ErrNotExist):
+			v.refuse(name, "missing")
+		case err != nil:
+			v.refuse(name, "cannot be read: %v", err)
+		case [32]byte(h.Sum(nil)) != want[name]:
+			v.refuse(name, "was changed: its SHA-256 is not the one in %s", FileManifest)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.src.files)) {
+		if _, ok := want[name]; !ok && !slices.Contains(unsealed(), name) {
+			v.refuse(name, "is not in %s: it does not belong to the bundle", FileManifest)
+		}
+	}
+}
+
+// record reads evidence.json, compares it with the files, and looks at the
+// receipts' own seals.
+func (v *verifier) record(digests map[string][32]byte) {
+	text, ok := v.read(FileEvidence)
+	if !ok {
+		return
+	}
+	var r Record
+	if err := json.Unmarshal(text, &r); err != nil || r.Schema != Schema {
+		v.refuse(FileEvidence, "is not in the form %s: %v", Schema, err)
+		return
+	}
+	v.result.Record = &r
+	switch sum, here := digests[FileMessage]; {
+	case here && message.Digest(sum) != r.Content.SHA256:
+		v.refuse(FileMessage, "is not the message that %s speaks of", FileEvidence)
+	case here:
+		v.result.Content = "the message is in the bundle, unchanged"
+	case r.Content.Form == FileMessage:
+		v.refuse(FileMessage, "missing: %s says that it is here", FileEvidence)
+	default:
+		v.result.Content = "only the hash of the message is in the bundle: sha256 " + r.Content.SHA256.String()
+	}
+	named := map[string]bool{}
+	for _, rc := range r.Receipts {
+		if rc.File != "" {
+			named[rc.File] = true
+			v.receipt(rc, digests)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(digests)) {
+		if strings.HasPrefix(name, folderReceipts) && !named[name] {
+			v.refuse(name, "%s does not speak of it", FileEvidence)
+		}
+	}
+}
+
+func (v *verifier) receipt(rc Receipt, digests map[string][32]byte) {
+	if message.Digest(digests[rc.File]) != rc.SHA256 {
+		v.refuse(rc.File, "is not the document that %s speaks of", FileEvidence)
+		return
+	}
+	doc, ok := v.read(rc.File)
+	if !ok {
+		return
+	}
+	var roots []*x509.CertPool
+	if v.o.Roots != nil {
+		roots = append(roots, v.o.Roots)
+	}
+	report := examine(rc.File, doc, roots)
+	v.result.Receipts = append(v.result.Receipts, report)
+	switch {
+	case rc.Verdict != message.Verified:
+		// It came as one that proves nothing, and is here for the record.
+	case report.Verdict == message.Forged:
+		v.refuse(rc.File, "the platform's seal is broken: %s", report.Detail)
+	case v.o.Roots != nil && report.Verdict != message.Verified:
+		v.refuse(rc.File, "the platform's seal cannot be verified with these anchors: %s", report.Detail)
+	}
+}

@@ -1,0 +1,328 @@
+package evidence
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/flate"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gatewayd/calendar"
+	"gatewayd/crypto/cms"
+	"gatewayd/crypto/tsp"
+	"gatewayd/legal"
+	"gatewayd/mail/parts"
+	"gatewayd/message"
+)
+
+// Input is everything that a bundle is made of.
+type Input struct {
+	Now      time.Time
+	Maker    Maker
+	Name     string // of the authority, for people
+	Envelope message.Envelope
+	Item     message.Item
+	Case     legal.Case
+	Events   []message.Event   // of the message; only seq, time and kind are taken
+	Receipts []message.Receipt // of the item
+	// Document returns a receipt's original; it is asked once for each.
+	Document func(message.Receipt) ([]byte, error)
+	// Revocation returns what was fetched about the receipt's certificates when
+	// it came; nil: nothing.
+	Revocation func(message.Receipt) ([]RevocationFile, error)
+	// Message opens the content as it was accepted; nil: it was erased.
+	Message func() (Body, error)
+	// Roots are the anchors of the platforms' seals, for the signature report.
+	Roots []*x509.CertPool
+}
+
+// RevocationFile is an answer of an issuer, as it came: OCSP (RFC 6960) or a
+// list (RFC 5280).
+type RevocationFile struct {
+	Name string // "ocsp" or "crl", with a number
+	Data []byte
+}
+
+// Body is a message that can be read at any place.
+type Body interface {
+	io.ReaderAt
+	Size() int64
+	Close() error
+}
+
+// Sealer signs and stamps.
+type Sealer struct {
+	Signer cms.Signer
+	// Stamp returns a TimeStampResp (RFC 3161) over what it reads.
+	Stamp func(ctx context.Context, content io.Reader) ([]byte, error)
+}
+
+// ErrNoSeal: nothing is configured to seal with.
+var ErrNoSeal = errors.New("no seal: a bundle needs a key that signs it and a time-stamping authority")
+
+// Write writes the bundle of one delivery case as a ZIP and returns its record.
+// It asks the time-stamping authority once. After an error what was written is
+// worth nothing.
+func Write(ctx context.Context, w io.Writer, in Input, s Sealer) (Record, error) {
+	if s.Signer.Cert == nil || s.Stamp == nil {
+		return Record{}, ErrNoSeal
+	}
+	b := &bundle{zip: zip.NewWriter(w), now: in.Now.UTC().Truncate(time.Second), in: in, manifest: map[string][32]byte{}}
+	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
+	b.record = newRecord(in, s)
+	for _, step := range []func() error{b.readme, b.receipts, b.message, b.documents, func() error { return b.seal(ctx, s) }, b.zip.Close} {
+		if err := step(); err != nil {
+			return Record{}, fmt.Errorf("evidence of %s: %w", in.Item.Key, err)
+		}
+	}
+	return b.record, nil
+}
+
+func newRecord(in Input, s Sealer) Record {
+	env, item, c := in.Envelope, in.Item, in.Case
+	r := Record{
+		Schema: Schema, ID: newID(in.Now), Created: in.Now.UTC(), Gateway: in.Maker, Profile: string(c.Profile), Case: c, Note: noteGerman,
+		Subject: Subject{
+			Message: env.ID, Recipient: item.Key.N, Reference: item.Reference, MessageIDDigest: hexOf(env.MessageID), SentAsDigest: hexOf(item.SentAs),
+			Platform: item.Decision.Via, Tracking: item.RemoteID, IdempotencyKey: hexOf(env.IdemKey),
+		},
+		Sender:    Sender{Authority: env.Authority, Name: in.Name, Address: env.From.String(), Account: env.Account},
+		Recipient: Addressee{Address: item.Recipient.Address.String(), Addressee: c.Addressee},
+		Content:   Content{Form: "hash only", SHA256: env.Content.Digest, Size: env.Content.Size, Body: env.Content.Body, Erased: item.Erased},
+		Times:     Times{Zone: calendar.ZoneName, Accepted: env.Received, Handed: item.HandedAt, Platform: item.CaseAt},
+		Route: Route{
+			Class: item.Decision.Class, Name: item.Decision.Route, Via: item.Decision.Via, Mode: strings.TrimSpace(item.Decision.Tag),
+			Came: env.Protocol, TLS: env.TLS, Reply: item.Reply, Because: item.Decision.Because,
+		},
+		Receipts: []Receipt{}, Seal: Seal{Certificate: describe(s.Signer.Cert), Quality: qualityOf(s.Signer.Cert)},
+	}
+	if !item.CaseAt.IsZero() {
+		r.Times.Source = "Quittung der Plattform"
+	}
+	for _, e := range c.Trail {
+		if e.Receipt != "" && e.Code != legal.CodeUnverified && e.Code != legal.CodeInvalid {
+			r.Event = e.Code
+		}
+	}
+	for _, e := range in.Events {
+		if e.Seq > 0 && (e.Item == 0 || e.Item == item.Key.N) {
+			r.Chain = append(r.Chain, AuditEntry{e.Seq, e.At, e.Kind, e.Item})
+		}
+	}
+	return r
+}
+
+// bundle is a ZIP that is being written.
+type bundle struct {
+	zip      *zip.Writer
+	now      time.Time
+	in       Input
+	record   Record
+	report   SealReport
+	manifest map[string][32]byte
+}
+
+// add writes one file and notes its digest for the manifest.
+func (b *bundle) add(name string, content io.Reader) (message.Digest, error) {
+	w, err := b.zip.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: b.now})
+	if err != nil {
+		return message.Digest{}, err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(w, h), content); err != nil {
+		return message.Digest{}, fmt.Errorf("%s: %w", name, err)
+	}
+	var d message.Digest
+	h.Sum(d[:0])
+	b.manifest[name] = d
+	return d, nil
+}
+
+func (b *bundle) addJSON(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = b.add(name, bytes.NewReader(append(text, '\n')))
+	return err
+}
+
+func (b *bundle) readme() error {
+	_, err := b.add(FileReadme, strings.NewReader(readmeText(b.record)))
+	return err
+}
+
+// receipts copies the originals, one at a time, and looks at their seals again.
+func (b *bundle) receipts() error {
+	list := slices.Clone(b.in.Receipts)
+	slices.SortStableFunc(list, func(x, y message.Receipt) int { return x.Received.Compare(y.Received) })
+	for i, r := range list {
+		out := Receipt{
+			ID: r.ID, Kind: r.Kind, Code: b.codeOf(r), Platform: r.Platform, SHA256: r.Digest, MediaType: r.MediaType, PlatformAt: r.At, GatewayAt: r.Received,
+			Verdict: r.Verdict, Detail: r.Detail, MatchedBy: r.MatchedBy, PlatformDT: r.Code, Mismatch: r.Mismatch,
+		}
+		if !r.Document.IsZero() {
+			doc, err := b.in.Document(r)
+			if err != nil {
+				return fmt.Errorf("receipt %s: %w", r.ID, err)
+			}
+			out.File = fmt.Sprintf("%s%02d-%s%s", folderReceipts, i+1, r.Kind, extension(r))
+			if d, err := b.add(out.File, bytes.NewReader(doc)); err != nil || d != r.Digest {
+				return errors.Join(err, mismatch(d != r.Digest, out.File))
+			}
+			report := examine(out.File, doc, b.in.Roots)
+			out.Certificate = report.signer()
+			if err := b.revocation(r, i+1, &report); err != nil {
+				return err
+			}
+			b.report.Files = append(b.report.Files, report)
+		}
+		b.record.Receipts = append(b.record.Receipts, out)
+	}
+	return nil
+}
+
+func (b *bundle) revocation(r message.Receipt, n int, report *FileReport) error {
+	if b.in.Revocation == nil {
+		return nil
+	}
+	files, err := b.in.Revocation(r)
+	if err != nil {
+		return fmt.Errorf("revocation of receipt %s: %w", r.ID, err)
+	}
+	for _, f := range files {
+		name := fmt.Sprintf("%s%02d-%s", folderRevocation, n, f.Name)
+		if _, err := b.add(name, bytes.NewReader(f.Data)); err != nil {
+			return err
+		}
+		report.Revocation = append(report.Revocation, name)
+	}
+	return nil
+}
+
+func mismatch(bad bool, name string) error {
+	if !bad {
+		return nil
+	}
+	return fmt.Errorf("%s is not what was received", name)
+}
+
+// codeOf is what the case says a receipt is evidence of.
+func (b *bundle) codeOf(r message.Receipt) legal.Code {
+	for _, e := range b.in.Case.Trail {
+		if e.Receipt == r.ID.String() {
+			return e.Code
+		}
+	}
+	return ""
+}
+
+// extension is that of the original's name, if it is a plain one.
+func extension(r message.Receipt) string {
+	ext := strings.ToLower(filepath.Ext(r.FileName))
+	if len(ext) < 2 || len(ext) > 5 || strings.Trim(ext[1:], "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return ".bin"
+	}
+	return ext
+}
+
+// message copies the content, if it is still here.
+func (b *bundle) message() error {
+	if b.in.Message == nil {
+		return nil
+	}
+	body, err := b.in.Message()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	d, err := b.add(FileMessage, io.NewSectionReader(body, 0, body.Size()))
+	if err != nil || d != b.record.Content.SHA256 {
+		return errors.Join(err, mismatch(d != b.record.Content.SHA256, FileMessage))
+	}
+	b.record.Content.Form = FileMessage
+	b.record.Content.Parts, err = Parts(body, body.Size())
+	return err
+}
+
+// maxParts bounds the list of parts.
+const maxParts = 1000
+
+// Parts lists the leaves of a message with the digests of their decoded octets.
+func Parts(r io.ReaderAt, size int64) ([]Part, error) {
+	tree, err := parts.Read(r, size, parts.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	var list []Part
+	for i := range tree.Parts {
+		p := &tree.Parts[i]
+		branch := i+1 < len(tree.Parts) && tree.Parts[i+1].Parent == i
+		if branch || len(list) == maxParts {
+			continue
+		}
+		h, h5 := sha256.New(), sha512.New()
+		n, err := io.Copy(io.MultiWriter(h, h5), p.Decode(r))
+		if err != nil {
+			continue // what cannot be decoded has no digest of its own; the whole has
+		}
+		list = append(list, Part{N: i, Name: p.FileName, Type: p.Type, Size: n, SHA256: hex.EncodeToString(h.Sum(nil)), SHA512: hex.EncodeToString(h5.Sum(nil))})
+	}
+	return list, nil
+}
+
+// documents writes what the gateway itself says.
+func (b *bundle) documents() error {
+	if err := b.addJSON(FileEvidence, b.record); err != nil {
+		return err
+	}
+	if err := b.addJSON(FileReports, b.report); err != nil {
+		return err
+	}
+	pdf, err := timelinePDF(b.record, b.now)
+	if err != nil {
+		return err
+	}
+	_, err = b.add(FileTimeline, bytes.NewReader(pdf))
+	return err
+}
+
+// seal writes the manifest, its signature, and the stamp over the signature.
+func (b *bundle) seal(ctx context.Context, s Sealer) error {
+	manifest := formatManifest(b.manifest)
+	signature, err := cms.Sign(bytes.NewReader(manifest), s.Signer, cms.SignOptions{Time: b.now})
+	if err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	response, err := s.Stamp(ctx, bytes.NewReader(signature))
+	if err != nil {
+		return fmt.Errorf("time stamp: %w", err)
+	}
+	token, err := tsp.Token(response)
+	if err == nil {
+		token, err = plainStamp(token)
+	}
+	if err != nil {
+		return fmt.Errorf("time stamp: %w", err)
+	}
+	for _, f := range []struct {
+		name string
+		text []byte
+	}{{FileManifest, manifest}, {FileSeal, signature}, {FileStamp, wrapToken(token)}} {
+		if _, err := b.add(f.name, bytes.NewReader(f.text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
