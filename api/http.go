@@ -39,6 +39,12 @@ type Service interface {
 	Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
 	// Body opens a message as it was accepted; vault.ErrGone.
 	Body(ctx context.Context, authority string, id message.ID) (message.Envelope, io.ReadCloser, error)
+	// Delivered is Body in the form for reading: without S/MIME and OpenPGP as far
+	// as they could be opened, and with the verdict about them.
+	Delivered(ctx context.Context, authority string, id message.ID) (interface {
+		io.WriterTo
+		io.Closer
+	}, error)
 	// Document returns a receipt, by its id or its number from 1, with the
 	// platform's document; vault.ErrGone.
 	Document(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)

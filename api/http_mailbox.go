@@ -36,6 +36,7 @@ type mailboxOutput struct{ Body Messages }
 type mailboxMessageInput struct {
 	Authority string `path:"authority" maxLength:"128"`
 	ID        string `path:"id" maxLength:"64"`
+	Form      string `query:"form" enum:"stored,opened" default:"stored" doc:"stored: octet for octet as accepted. opened: without S/MIME and OpenPGP as far as they could be opened; X-Gatewayd-Verdict on top says what they were worth, and what looked like that field before is gone"`
 }
 
 func (h *HTTP) registerMailbox(routes huma.API) {
@@ -144,6 +145,9 @@ func (h *HTTP) fetch(ctx context.Context, in *mailboxMessageInput) (*huma.Stream
 	if err != nil || in.Authority != authority {
 		return nil, notFound()
 	}
+	if in.Form == "opened" {
+		return h.opened(ctx, authority, id)
+	}
 	env, body, err := h.service.Body(ctx, authority, id)
 	if err != nil {
 		return nil, h.failed(err)
@@ -155,6 +159,22 @@ func (h *HTTP) fetch(ctx context.Context, in *mailboxMessageInput) (*huma.Stream
 		c.SetHeader("Content-Length", octets(env.Content.Size))
 		if _, err := io.Copy(c.BodyWriter(), body); err != nil {
 			h.o.Log.Warn("api: a message was not read to its end", "message", id.String(), "error", err)
+		}
+	}}, nil
+}
+
+func (h *HTTP) opened(ctx context.Context, authority string, id message.ID) (*huma.StreamResponse, error) {
+	d, err := h.service.Delivered(ctx, authority, id)
+	if err != nil {
+		return nil, h.failed(err)
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer d.Close()
+		c.SetHeader("Content-Type", "message/rfc822")
+		c.SetHeader("Content-Disposition", attachment(id.String()+".eml"))
+		if _, err := d.WriteTo(c.BodyWriter()); err != nil {
+			h.o.Log.Warn("api: a message was not read to its end", "message", id.String(), "error", err)
+			panic(http.ErrAbortHandler) // the client must not take a part for the whole
 		}
 	}}, nil
 }

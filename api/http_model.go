@@ -29,8 +29,23 @@ type Message struct {
 	About      string       `json:"about,omitempty" doc:"A notice: the message it tells about"`
 	Recipients []Recipient  `json:"recipients"`
 	Receipts   []Receipt    `json:"receipts"`
+	Protection *Protection  `json:"protection,omitempty" doc:"Received: what S/MIME or OpenPGP around it are worth; missing until it lies in the mailbox"`
 	Cases      []legal.Case `json:"cases,omitempty" doc:"Registered: the delivery case of each recipient, computed and not binding; only for a single message"`
 	Events     []Event      `json:"events,omitempty" doc:"In order; only for a single message"`
+}
+
+// Protection is the verdict about a received message.
+type Protection struct {
+	Verdict      string `json:"verdict" enum:"valid,valid-but-untrusted,partial,weak,expired,revoked,invalid,unchecked,unsigned" doc:"Only valid says that the author in From wrote what is shown"`
+	Signature    string `json:"signature" doc:"The same in detail"`
+	Encryption   string `json:"encryption" doc:"none, decrypted, or why not"`
+	SignerIsFrom bool   `json:"signer_is_from"`
+	Covers       string `json:"covers,omitempty" doc:"What the signature covers: content, part, cipher_text"`
+	SignedBy     string `json:"signed_by,omitempty" enum:"smime,openpgp"`
+	EncryptedBy  string `json:"encrypted_by,omitempty" enum:"smime,openpgp"`
+	Key          string `json:"key,omitempty" doc:"Fingerprint of the signer's certificate or key"`
+	Anchor       string `json:"anchor,omitempty" doc:"Set of issuers that it is trusted by"`
+	Detail       string `json:"detail,omitempty"`
 }
 
 // Recipient is the state of the message for one recipient.
@@ -101,6 +116,12 @@ func (h *HTTP) message(s message.Story, c *cursors) Message {
 	}
 	if !env.About.Message.IsZero() {
 		m.About = env.About.Message.String()
+	}
+	if p := s.Protection; p != nil {
+		m.Protection = &Protection{
+			Verdict: p["verdict"], Signature: p["signature"], Encryption: p["encryption"], SignerIsFrom: p["signer_is_from"] == "true", Covers: p["covers"],
+			SignedBy: p["signed_by"], EncryptedBy: p["encrypted_by"], Key: p["key"], Anchor: p["anchor"], Detail: p["detail"],
+		}
 	}
 	for _, i := range s.Items {
 		m.Recipients = append(m.Recipients, recipient(i))

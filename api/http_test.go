@@ -75,6 +75,17 @@ func (f *flow) Body(context.Context, string, message.ID) (message.Envelope, io.R
 	return message.Envelope{}, io.NopCloser(strings.NewReader("")), f.err
 }
 
+func (f *flow) Delivered(context.Context, string, message.ID) (interface {
+	io.WriterTo
+	io.Closer
+}, error,
+) {
+	return struct {
+		io.WriterTo
+		io.Closer
+	}{strings.NewReader("opened"), io.NopCloser(nil)}, f.err
+}
+
 func (f *flow) Document(context.Context, string, message.ID, string) (message.Receipt, []byte, error) {
 	return message.Receipt{FileName: "a\r\nX: y\";b.pdf", MediaType: "text/html\r\nX: y"}, []byte("doc"), f.err
 }

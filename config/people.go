@@ -11,6 +11,7 @@ import (
 
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/mail/border"
 	"gatewayd/message"
 	"gatewayd/policy"
 )
@@ -86,10 +87,26 @@ func (b *builder) authority(id string, a Authority) gateway.Authority {
 		addr, _ := b.address(key+".addresses"+index(i+1), s)
 		out.Addresses = append(out.Addresses, addr) // a bad one keeps its place for unique
 	}
+	out.Tags = b.subjectTags(joinKey(key, "subject_tags"), a.SubjectTags)
 	for _, name := range slices.Sorted(maps.Keys(a.Platforms)) {
 		b.platformAddress(key, name, a.Platforms[name], &out)
 	}
 	return out
+}
+
+// subjectTags checks the tags of verdicts. Their form lets what a sender wrote be
+// told from them.
+func (b *builder) subjectTags(key string, tags map[string]string) map[string]string {
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		if !slices.Contains(gateway.TagNames(), name) {
+			_, near := suggestion(name, gateway.TagNames())
+			b.add(joinKey(key, name), "unknown verdict%s", near)
+		}
+		if !border.GoodTag(tags[name]) {
+			b.bad(joinKey(key, name), "%q: write 1 to 40 letters, digits and spaces in square brackets: [signiert]", tags[name])
+		}
+	}
+	return tags
 }
 
 func (b *builder) address(key, s string) (message.Address, bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"gatewayd/connectors"
@@ -170,6 +171,11 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 		}
 		defer sealed.Close()
 		content = sealed
+	}
+	if strings.HasPrefix(item.Decision.Via, forwardPrefix) && env.Direction == message.Inbound {
+		if content, err = g.asItCame(ctx, env, body); err != nil {
+			return outcome{err: err}
+		}
 	}
 	result, err := c.Submit(ctx, connectors.Handover{
 		Item: item, Envelope: env, From: from, To: item.Recipient.Address, Body: content,

@@ -36,6 +36,7 @@ type Authority struct {
 	Addresses []message.Address
 	Platforms map[string]message.Address // its address on each platform
 	Accounts  []string
+	Tags      map[string]string // subject tags of verdicts about received mail: a word of entity.Word, or TagEncrypted → "[…]"
 }
 
 // Platform is what the flow must know of a Zustellplattform beside its

@@ -38,6 +38,7 @@ func probes() map[string]probe {
 		"GET /v1/handovers":                                        {path: "/v1/handovers", list: true},
 		"GET /v1/mailboxes/{authority}/messages":                   {path: "/v1/mailboxes/{owner}/messages"},
 		"GET /v1/mailboxes/{authority}/messages/{id}":              {path: "/v1/mailboxes/{owner}/messages/{own}"},
+		"GET /v1/mailboxes/{authority}/messages/{id} (opened)":     {path: "/v1/mailboxes/{owner}/messages/{own}?form=opened"},
 		"GET /v1/events":                                           {path: "/v1/events?limit=1000", list: true},
 		"GET /v1/mailboxes/{authority}/messages (self)":            {path: "/v1/mailboxes/{asker}/messages", list: true},
 		"GET /v1/mailboxes/{authority}/messages/{id} (self)":       {path: "/v1/mailboxes/{asker}/messages/{own}"},

@@ -104,7 +104,7 @@ type keyRig struct {
 	ca     issuer
 }
 
-func newKeyRig(t *testing.T) *keyRig {
+func newKeyRig(t *testing.T, edits ...func(*gateway.Options)) *keyRig {
 	t.Helper()
 	w := newWorld(t)
 	for _, name := range []string{"smime", "openpgp"} {
@@ -112,7 +112,12 @@ func newKeyRig(t *testing.T) *keyRig {
 	}
 	k := &keyRig{folder: t.TempDir(), web: &published{say: map[string][]keybook.Entry{}}, ca: newIssuer(w.time())}
 	k.reload(t)
-	k.rig = newRigAt(t, w, filepath.Join(t.TempDir(), "data"), rigOptions{edit: func(o *gateway.Options) { k.wire(t, o) }})
+	k.rig = newRigAt(t, w, filepath.Join(t.TempDir(), "data"), rigOptions{edit: func(o *gateway.Options) {
+		k.wire(t, o)
+		for _, edit := range edits {
+			edit(o)
+		}
+	}})
 	return k
 }
 

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"gatewayd/message"
@@ -14,25 +13,25 @@ func (g *Gateway) Mailbox(ctx context.Context, authority string, d message.Direc
 	return NewPrograms(g).Mailbox(ctx, authority, d, after, limit)
 }
 
-// Fetch writes a message of an authority: as it came, or with open without its
-// S/MIME or OpenPGP, under a field that says what that was worth. vault.ErrGone
-// when it was erased; queue.ErrNotFound when it belongs to somebody else.
+// Fetch writes a message of an authority: as it is stored, or with open as
+// Programs.Delivered gives it. vault.ErrGone when it was erased;
+// queue.ErrNotFound when it belongs to somebody else.
 func (g *Gateway) Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error {
-	env, body, err := NewPrograms(g).Body(ctx, authority, id)
+	if open {
+		d, err := NewPrograms(g).Delivered(ctx, authority, id)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		_, err = d.WriteTo(w)
+		return err
+	}
+	_, body, err := NewPrograms(g).Body(ctx, authority, id)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	if !open {
-		_, err = io.Copy(w, body)
-		return err
-	}
-	opening, err := g.Open(ctx, env)
-	if err != nil {
-		return fmt.Errorf("open message %s: %w", id, err)
-	}
-	defer opening.Close()
-	_, err = opening.WriteMessage(w, fmt.Sprintf("X-Gatewayd-Opened: encryption=%s; signature=%s", opening.Encryption, opening.Signature))
+	_, err = io.Copy(w, body)
 	return err
 }
 

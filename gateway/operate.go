@@ -60,6 +60,7 @@ func (g *Gateway) Story(ctx context.Context, id message.ID) (message.Story, erro
 		return s, err
 	}
 	s.Events, err = g.o.Audit.Trace(ctx, id, s.Envelope.Received)
+	s.Protection = protectionOf(s.Events)
 	return s, err
 }
 

@@ -166,6 +166,7 @@ func (p *Programs) Story(ctx context.Context, authority string, id message.ID) (
 		return s, err
 	}
 	s.Events, err = p.g.o.Store.Events(ctx, id)
+	s.Protection = protectionOf(s.Events)
 	return s, err
 }
 
@@ -215,7 +216,11 @@ func (p *Programs) listed(ctx context.Context, key message.ItemKey, d message.Di
 	if d != "" && s.Envelope.Direction != d || s.Items[0].Key != key {
 		return s, false, nil
 	}
-	s.Receipts, err = p.g.o.Store.Receipts(ctx, key.Message)
+	if s.Receipts, err = p.g.o.Store.Receipts(ctx, key.Message); err != nil || s.Envelope.Direction != message.Inbound {
+		return s, err == nil, err
+	}
+	events, err := p.g.o.Store.Events(ctx, key.Message)
+	s.Protection = protectionOf(events)
 	return s, err == nil, err
 }
 

@@ -377,6 +377,12 @@ func TestMailbox(t *testing.T) {
 					t.Errorf("direction %q: %s %s behind %s", direction, m.Direction, m.ID, last)
 				}
 				last = m.ID
+				if m.Direction == "in" {
+					status, _, opened := d.get("bau", "/v1/mailboxes/bau/messages/"+m.ID+"?form=opened")
+					if status != http.StatusOK || m.Protection == nil || m.Protection.Verdict != "unsigned" || !strings.HasPrefix(opened, "X-Gatewayd-Verdict: unsigned; ") {
+						t.Errorf("%d %+v, opened %q", status, m.Protection, opened)
+					}
+				}
 				if m.ID == own["bau"] && (len(m.Receipts) != 1 || m.Receipts[0].Verdict != "verified") {
 					t.Errorf("receipts in the list: %+v", m.Receipts)
 				}

@@ -99,7 +99,7 @@ func protectError(err error) outcome {
 // Opening is a message that was opened; it must be closed.
 type Opening struct {
 	*entity.Opened
-	body io.Closer
+	body *vault.BodyReader // as it is stored
 }
 
 // Close forgets what was decrypted.

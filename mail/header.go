@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -224,6 +225,11 @@ func (h *Header) Remove(name string) {
 	h.fields = kept
 }
 
+// Filter keeps the fields and other lines that keep says yes to.
+func (h *Header) Filter(keep func(Field) bool) {
+	h.fields = slices.DeleteFunc(h.Fields(), func(f Field) bool { return !keep(f) })
+}
+
 // Prepend puts one complete field on top, as trace fields are (RFC 5321
 // section 4.4). raw is "Name: value", possibly folded, with or without the
 // final CRLF; anything that is not exactly one field is refused
@@ -242,6 +248,15 @@ func (h *Header) Prepend(raw string) error {
 		}
 	}
 	return h.insertTop(f)
+}
+
+// PrependText is Prepend of a field that is folded like those of Replace.
+func (h *Header) PrependText(name, value string) error {
+	raw, err := formatField(name, value)
+	if err != nil {
+		return err
+	}
+	return h.Prepend(string(raw))
 }
 
 // insertTop puts a field first, but behind leading lines that would otherwise

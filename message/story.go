@@ -9,6 +9,10 @@ type Story struct {
 	Items    []Item    `json:"items"`
 	Receipts []Receipt `json:"receipts"`
 	Events   []Event   `json:"events"`
+
+	// Protection says what S/MIME or OpenPGP around a received message were worth
+	// when they were last looked at, by the fields of EventMailbox; nil: not yet.
+	Protection map[string]string `json:"protection,omitempty"`
 }
 
 // Destination is where items go: a platform, a way with a recipient's domain, an

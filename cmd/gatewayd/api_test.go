@@ -151,7 +151,10 @@ func TestForward(t *testing.T) {
 	}
 	await(t, "the copy at the authority's own server", func() bool { return len(r.sink.all()) == 1 })
 	m := r.sink.all()[0]
-	_, body := split(m.raw)
+	head, body := split(m.raw)
+	if !strings.Contains(string(head), "\r\nX-Gatewayd-Verdict: unsigned; signature=none; encryption=unreadable") {
+		t.Errorf("header %q", head)
+	}
 	if m.to != "bauinspektorat@bl.example" || string(body) != secret+"\r\n" {
 		t.Errorf("to %s, body %q", m.to, body)
 	}

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"gatewayd/api"
+	"gatewayd/crypto/entity"
 	"gatewayd/message"
 )
 
@@ -48,17 +49,28 @@ func (m mailboxListCmd) Run(c console) error {
 			return printJSON(c.out, map[string]any{"messages": append([]message.Story{}, page...), "next": next})
 		}
 		t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "MESSAGE\tDIRECTION\tTIME\tFROM\tRECIPIENTS\tSTATE\tRECEIPTS\tERASE BY")
+		fmt.Fprintln(t, "MESSAGE\tDIRECTION\tTIME\tFROM\tRECIPIENTS\tSTATE\tRECEIPTS\tVERDICT\tERASE BY")
 		for _, s := range page {
 			first := s.Items[0]
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Envelope.ID, s.Envelope.Direction, local(s.Envelope.Received), dash(s.Envelope.From.String()),
-				recipients(s.Items), states(s.Items), len(s.Receipts), local(first.EraseBy))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.Envelope.ID, s.Envelope.Direction, local(s.Envelope.Received), dash(s.Envelope.From.String()),
+				recipients(s.Items), states(s.Items), len(s.Receipts), verdict(s.Protection), local(first.EraseBy))
 		}
 		if next != "" {
 			defer fmt.Fprintln(c.out, "more: --after", next)
 		}
 		return t.Flush()
 	})
+}
+
+// verdict tells in two words what a received message is worth.
+func verdict(p map[string]string) string {
+	if p == nil {
+		return dash("")
+	}
+	if p["encryption"] == string(entity.NotEncrypted) {
+		return p["verdict"]
+	}
+	return p["verdict"] + ", " + p["encryption"]
 }
 
 func recipients(items []message.Item) string {
@@ -94,7 +106,7 @@ type messageFlags struct {
 
 type mailboxShowCmd struct {
 	messageFlags
-	Open bool `help:"Take off S/MIME or OpenPGP with the authority's keys; a field on top says what that was worth."`
+	Open bool `help:"As members read it: S/MIME or OpenPGP taken off with the authority's keys; the field X-Gatewayd-Verdict on top says what that was worth."`
 }
 
 // Help shows examples.

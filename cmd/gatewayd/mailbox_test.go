@@ -57,7 +57,7 @@ func TestMailbox(t *testing.T) {
 		t.Errorf("show: exit %d; what is stored must stay as it came:\n%s", code, tailOf(out, 500))
 	}
 	out, code := r.run("mailbox", "show", "--authority", "bauinspektorat", id, "--open")
-	if code != 0 || !strings.Contains(out, secret) || !strings.Contains(out, "X-Gatewayd-Opened: encryption=decrypted; signature=good") {
+	if code != 0 || !strings.Contains(out, secret) || !strings.HasPrefix(out, "X-Gatewayd-Verdict: valid; signature=good;") || !strings.Contains(out, "encryption=decrypted") {
 		t.Errorf("show --open: exit %d\n%s", code, tailOf(out, 2000))
 	}
 	dir := filepath.Join(t.TempDir(), "export")

@@ -11,6 +11,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"gatewayd/mail"
 	"gatewayd/message"
 )
 
@@ -264,7 +265,7 @@ func TestWriteMessage(t *testing.T) {
 	}
 	var b bytes.Buffer
 	want := "X-A: 1\r\nX-B: 2\r\nFrom: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\nx\r\ny\r\n"
-	if _, err := op.WriteMessage(&b, "X-A: 1", "X-B: 2"); err != nil || b.String() != want {
+	if _, err := op.WriteMessage(&b, func(h *mail.Header) error { return h.Prepend("X-B: 2") }, func(h *mail.Header) error { return h.Prepend("X-A: 1") }); err != nil || b.String() != want {
 		t.Errorf("%v, %q", err, b.String())
 	}
 	if err := op.Close(); err != nil {

@@ -1,6 +1,8 @@
 package entity
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -290,10 +292,10 @@ func takeOff(e *Entity, openers []Opener, w Work) *Layer {
 // protection.
 func (op *Opened) Outer() *mail.Header { return op.outer.head }
 
-// WriteMessage writes the opened message: the fields given (complete, without
-// line ends), the outer header, and the content with its own Content- fields.
-// Bare line feeds become CRLF: some encrypt what they have on disk.
-func (op *Opened) WriteMessage(w io.Writer, fields ...string) (int64, error) {
+// WriteMessage writes the opened message: the outer header and the content with
+// its own Content- fields, after each edit has changed what it wants in that
+// header. Bare line feeds become CRLF: some encrypt what they have on disk.
+func (op *Opened) WriteMessage(w io.Writer, edits ...func(*mail.Header) error) (int64, error) {
 	if op.Content == nil {
 		return 0, fmt.Errorf("write opened message: no content: %s", op.Detail)
 	}
@@ -301,16 +303,21 @@ func (op *Opened) WriteMessage(w io.Writer, fields ...string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	head, err := op.outer.header()
+	outer, err := op.outer.header()
 	if err != nil {
 		return 0, err
 	}
-	top := ""
-	if len(fields) > 0 {
-		top = strings.Join(fields, "\r\n") + "\r\n"
+	head, err := mail.ReadHeader(bufio.NewReader(io.MultiReader(bytes.NewReader(outer), CRLFReader(bytes.NewReader(inner.inside)))), 2*maxHeader)
+	if err != nil {
+		return 0, fmt.Errorf("write opened message: %w", err)
 	}
-	p := Protected{head: append([]byte(top), head...), write: func(w io.Writer) error {
-		_, err := io.Copy(CRLF(w), inner.Entity())
+	for _, edit := range edits {
+		if err := edit(head); err != nil {
+			return 0, fmt.Errorf("write opened message: %w", err)
+		}
+	}
+	p := Protected{head: head.Bytes(), write: func(w io.Writer) error {
+		_, err := io.Copy(CRLF(w), inner.body.Reader())
 		return err
 	}}
 	return p.WriteTo(w)

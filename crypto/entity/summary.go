@@ -22,6 +22,11 @@ const (
 	WordUnsigned  Word = "unsigned"
 )
 
+// Words lists them, the best first.
+func Words() []Word {
+	return []Word{WordValid, WordUntrusted, WordPartial, WordWeak, WordExpired, WordRevoked, WordInvalid, WordUnchecked, WordUnsigned}
+}
+
 // word of a verdict.
 func (s Signing) word() Word {
 	switch s {
@@ -59,6 +64,16 @@ type Summary struct {
 	Sealed     Technique  `json:"encrypted_by,omitempty"`
 	Algorithms []string   `json:"algorithms,omitempty"` // of the encryption
 	Detail     string     `json:"detail,omitempty"`     // why, for a person
+}
+
+// Unprotected is the summary of a message without any protection.
+func Unprotected() Summary {
+	return Summary{Word: WordUnsigned, Signature: NotSigned, Encryption: NotEncrypted}
+}
+
+// Unlooked is the summary of a message that is beyond the limits of looking.
+func Unlooked() Summary {
+	return Summary{Word: WordUnchecked, Signature: Unchecked, Encryption: Unreadable, Detail: "too large to be looked at"}
 }
 
 // Summary tells what was found in one line.

@@ -105,7 +105,7 @@ func TestRoundTrip(t *testing.T) {
 			continue
 		}
 		var whole bytes.Buffer
-		if _, err := op.WriteMessage(&whole, "X-Verdict: yes"); err != nil || whole.String() != "X-Verdict: yes\r\n"+letter {
+		if _, err := op.WriteMessage(&whole, func(h *mail.Header) error { return h.Prepend("X-Verdict: yes") }); err != nil || whole.String() != "X-Verdict: yes\r\n"+letter {
 			t.Errorf("%s: opened message: %v\n%s", c.name, err, whole.String())
 		}
 	}

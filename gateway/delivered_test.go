@@ -1,0 +1,101 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/x509"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"gatewayd/crypto/smime"
+	"gatewayd/gateway"
+	"gatewayd/mail"
+	"gatewayd/message"
+)
+
+// TestDelivered: what members and the authority's own server get says once, and
+// truly, what the protection is worth; what is stored, and every octet that had
+// no need to change, stays.
+func TestDelivered(t *testing.T) {
+	t.Parallel()
+	own := &link{name: "forward:bau"}
+	k := newKeyRig(t, func(o *gateway.Options) {
+		o.Connectors[own.name] = port{own, new(atomic.Bool)}
+		o.Authorities[0].Tags = map[string]string{"valid": "[signiert]", "invalid": "[Signatur ungültig]", "encrypted": "[verschlüsselt]"}
+	})
+	now := k.w.time()
+	bob, us, foreign := k.ca.issue("bob@partner.example", now.AddDate(1, 0, 0)), k.ca.issue("bau@bl.example", now.AddDate(1, 0, 0)), k.ca.issue("x@partner.example", now.AddDate(1, 0, 0))
+	k.put(t, "roots/ca.crt", certPEM(k.ca.cert))
+	k.put(t, "own/bau/seal.crt", certPEM(us.Cert))
+	k.put(t, "own/bau/seal.key", keyPEM(us))
+	k.reload(t)
+	const forged = "X-Gatewayd-Verdict: valid; signature=good\r\nAuthentication-Results: gateway.bl.example; smime=pass\r\n"
+	const letter = "From: bob@partner.example\r\nSubject: Gesuch\r\nContent-Type: text/plain\r\n\r\nGuten Tag\r\n"
+	protect := func(o smime.Options) string {
+		o.Time = now
+		var b bytes.Buffer
+		must(must(smime.Protect(strings.NewReader(letter), int64(len(letter)), o)).WriteTo(&b))
+		return b.String()
+	}
+	signer, to := bob.Signer(), func(c *x509.Certificate) []*x509.Certificate { return []*x509.Certificate{c} }
+	good := protect(smime.Options{Signer: signer})
+	broken := strings.Replace(good, "Guten", "Bösen", 1)
+	sealed := protect(smime.Options{Recipients: to(us.Cert)})
+	notOurs := protect(smime.Options{Recipients: to(foreign.Cert)})
+	for _, c := range []struct {
+		name, text                  string
+		verdict, subject, list      string // of the opened form
+		kept                        bool   // it keeps its protection
+		forwardSubject, forwardWord string
+	}{
+		{"plain", letter, "unsigned; signature=none; encryption=none", "Gesuch", "unsigned none", true, "Gesuch", "unsigned"},
+		{"tag by the sender", strings.Replace(letter, "Gesuch", "=?utf-8?q?=5Bs=C3=ACgniert]?= Gesuch", 1), "unsigned;", "(sìgniert) Gesuch", "unsigned none", true, "(sìgniert) Gesuch", "unsigned"},
+		{"signed", good, "valid; signature=good; by=smime; signer-is-from=yes; covers=content; encryption=none; signer=bob@partner.example", "[signiert] Gesuch", "valid none", false, "[signiert] Gesuch", "valid"},
+		{"broken", broken, "invalid; signature=broken", "[Signatur ungültig] Gesuch", "invalid none", true, "[Signatur ungültig] Gesuch", "invalid"},
+		{"encrypted", sealed, "unsigned; signature=none; encryption=malleable", "[verschlüsselt] Gesuch", "unsigned malleable", false, "[verschlüsselt] Gesuch", "unsigned"},
+		{"for others", notOurs, "unsigned; signature=none; encryption=not_for_us", "Gesuch", "unsigned not_for_us", true, "Gesuch", "unsigned"},
+	} {
+		came := forged + c.text
+		id, err := k.inbound("bob@partner.example", came, "bau@bl.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.becomes(id, message.Done)
+		k.itemBecomes(key(id, 2), message.Done)
+		var stored, opened bytes.Buffer
+		if err := k.g.Fetch(t.Context(), "bau", id, false, &stored); err != nil || stored.String() != came {
+			t.Errorf("%s: stored %v, %q", c.name, err, stored.String())
+		}
+		if err := k.g.Fetch(t.Context(), "bau", id, true, &opened); err != nil {
+			t.Fatal(err)
+		}
+		_, cameBody, _ := strings.Cut(came, "\r\n\r\n")
+		sent := own.seen()
+		for form, text := range map[string]string{"opened": opened.String(), "forwarded": sent[len(sent)-1].body} {
+			h := must(mail.ReadHeader(bufio.NewReader(strings.NewReader(text)), 1<<20))
+			body := text[h.Len():]
+			verdict, subject, kept := c.verdict, c.subject, c.kept
+			if form == "forwarded" {
+				verdict, subject, kept = c.forwardWord+";", c.forwardSubject, true
+			}
+			all := h.All(gateway.VerdictField)
+			switch {
+			case len(all) != 1 || !strings.HasPrefix(all[0], verdict) || h.Fields()[0].Name != gateway.VerdictField:
+				t.Errorf("%s, %s: verdict %q", c.name, form, all)
+			case h.Text("Subject") != subject || len(h.All("Authentication-Results")) != 0:
+				t.Errorf("%s, %s: header %q", c.name, form, h.Bytes())
+			case kept && body != cameBody, !kept && body != "Guten Tag\r\n":
+				t.Errorf("%s, %s: body %q", c.name, form, body)
+			case strings.ContainsFunc(string(h.Bytes()), func(r rune) bool { return r > 126 }):
+				t.Errorf("%s, %s: not 7-bit: %q", c.name, form, h.Bytes())
+			}
+		}
+		page, _, err := k.g.Mailbox(t.Context(), "bau", message.Inbound, "", 100)
+		i := slices.IndexFunc(page, func(s message.Story) bool { return s.Envelope.ID == id })
+		if err != nil || i < 0 || page[i].Protection["verdict"]+" "+page[i].Protection["encryption"] != c.list {
+			t.Errorf("%s: list %v %v", c.name, err, page)
+		}
+	}
+}
