@@ -172,8 +172,19 @@ type Legal struct {
 
 // Retention holds the windows.
 type Retention struct {
-	ContentMonths int `toml:"content_months" doc:"Content is gone after at most this many calendar months: 1 or 2." default:"2"`
-	LogMonths     int `toml:"log_months" doc:"Log data are kept exactly this many calendar months." default:"6"`
+	ContentMonths int         `toml:"content_months" doc:"Content is gone after at most this many calendar months: 1 or 2." default:"2"`
+	LogMonths     int         `toml:"log_months" doc:"Log data are kept exactly this many calendar months; another number than 6 needs log_legal_basis." default:"6"`
+	LogLegalBasis string      `toml:"log_legal_basis" doc:"Special law that allows another log_months; stands in every protocol of destruction. Content has no such exception." example:"\"§ 8 Abs. 2 Musterverordnung\""`
+	Remind        []int       `toml:"remind" doc:"So many days before its limit an authority is told which content it has not taken over; five days before, it is exported." default:"[14, 7]"`
+	Agreements    []Agreement `toml:"agreement" doc:"Standing agreements with the archive on what becomes of messages."`
+}
+
+// Agreement is a standing agreement on what need not be handed over one by one.
+type Agreement struct {
+	ID          string   `toml:"id" doc:"Its reference: a code that names nobody; stands in the protocols of destruction." example:"\"StABL-2026-7\"" need:"yes"`
+	Authorities []string `toml:"authorities" doc:"Authorities that made it." example:"[\"bauinspektorat\"]" need:"yes"`
+	Classes     []string `toml:"classes" doc:"Classes of messages that it covers." example:"[\"normal\"]" need:"yes"`
+	Directions  []string `toml:"directions" doc:"in: received, out: sent, notice: written by the gateway." example:"[\"out\", \"notice\"]" need:"yes"`
 }
 
 // Log is the operational log.

@@ -42,6 +42,7 @@ type Config struct {
 	Rules       *policy.Policy
 	Legal       legal.Rules
 	Windows     retention.Windows
+	Agreements  []retention.Agreement
 	Authorities []gateway.Authority
 	Fallback    map[string]*x509.Certificate // authority → to whom its unclaimed mail is encrypted before erasure
 	Digest      string                       // SHA-256 of the file, for the protocols of destruction
@@ -98,10 +99,11 @@ func (b *builder) build() *Config {
 	f := &b.file
 	f.Data, f.Directory, f.Accounts, f.Keyring, f.API.Tokens = b.path(f.Data), b.path(f.Directory), b.path(f.Accounts), b.path(f.Keyring), b.path(f.API.Tokens)
 	c := &Config{File: *f}
-	c.Windows = retention.Windows{ContentMonths: f.Retention.ContentMonths, LogMonths: f.Retention.LogMonths}
+	c.Windows = retention.Windows{ContentMonths: f.Retention.ContentMonths, LogMonths: f.Retention.LogMonths, LegalBasis: f.Retention.LogLegalBasis}
 	b.note(b.retentionKey, c.Windows.Validate())
 	b.doors(c)
 	b.people(c)
+	b.agreements(c)
 	b.programs(c)
 	b.keyring(c)
 	b.keySources(c)

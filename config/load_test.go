@@ -172,7 +172,7 @@ func TestDefaultsAreUsed(t *testing.T) {
 	if f.Policy.AHV || f.Policy.BulkLimit != 500 || f.Policy.ReferencePrefix != "BL" {
 		t.Errorf("policy %+v", f.Policy)
 	}
-	if f.Limits.MessageSize != 50_000_000 || f.Delivery.RetryMax != Duration(time.Hour) || f.Retention != (Retention{2, 6}) {
+	if f.Limits.MessageSize != 50_000_000 || f.Delivery.RetryMax != Duration(time.Hour) || f.Retention.ContentMonths != 2 || f.Retention.LogMonths != 6 || len(f.Retention.Remind) != 2 {
 		t.Errorf("limits %+v, delivery %+v, retention %+v", f.Limits, f.Delivery, f.Retention)
 	}
 	p := f.Platform.IncaMail

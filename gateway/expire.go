@@ -100,7 +100,7 @@ func (m sweepMessages) Due(ctx context.Context, day calendar.Day, fn func(retent
 			return err
 		}
 		for _, d := range due {
-			if err := fn(object(d.Envelope, d.Items, exported[d.Envelope.ID])); err != nil {
+			if err := fn(m.r.g.object(d.Envelope, d.Items, exported[d.Envelope.ID])); err != nil {
 				return err
 			}
 		}
@@ -126,7 +126,7 @@ func (r *Retention) exportedOn(day calendar.Day) (map[message.ID]bool, error) {
 	return all, nil
 }
 
-func object(env message.Envelope, items []message.Item, exported bool) retention.Object {
+func (g *Gateway) object(env message.Envelope, items []message.Item, exported bool) retention.Object {
 	o := retention.Object{
 		ID: env.ID.String(), Authority: env.Authority, Size: env.Content.Size, Start: env.Received, SHA256: env.Content.Digest.String(),
 		Confirmed: true, NoRecord: true, Exported: exported,
@@ -138,6 +138,12 @@ func object(env message.Envelope, items []message.Item, exported bool) retention
 		o.NoRecord = o.NoRecord && i.Decision.Keep == message.KeepUntilDone && i.State.Final()
 		o.Erased = i.Erased
 		o.Filed, o.FiledRef = string(i.Filed.Disposition), i.Filed.Ref
+	}
+	if reminds(env) {
+		o.NoRecord = true
+	}
+	if !o.Open {
+		o.Agreement = g.agreement(env, items)
 	}
 	return o
 }

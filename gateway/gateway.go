@@ -75,7 +75,8 @@ type Options struct {
 	Platforms       map[string]Platform
 	Recogniser      *receipts.Recogniser
 	Windows         retention.Windows
-	Legal           legal.Rules // zero: legal.DefaultRules
+	Agreements      []retention.Agreement // on what needs no word of the authority before it goes
+	Legal           legal.Rules           // zero: legal.DefaultRules
 	Delivery        Delivery
 	Now             func() time.Time
 	Log             *slog.Logger

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"gatewayd/calendar"
+	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/retention"
@@ -77,8 +81,8 @@ func fileAll(s message.Story, f message.Filing) (queue.Change, error) {
 // unfiled says how a message stands that is not filed; ok is false for one that
 // is, or of which nothing is kept.
 func (g *Gateway) unfiled(env message.Envelope, items []message.Item) (u message.Unfiled, ok bool) {
-	o := object(env, items, false)
-	if o.Confirmed || o.NoRecord || !o.Erased.IsZero() {
+	o := g.object(env, items, false)
+	if o.Confirmed || o.NoRecord || o.Agreement != "" || !o.Erased.IsZero() {
 		return u, false
 	}
 	_, err := os.Stat(g.exportPath(env))
@@ -125,4 +129,87 @@ func (g *Gateway) HandOver(ctx context.Context, authority string, id message.ID,
 // Unfiled returns a page of an authority's messages that nobody has filed yet.
 func (g *Gateway) Unfiled(ctx context.Context, authority, after string, limit int) ([]message.Unfiled, string, error) {
 	return NewPrograms(g).Unfiled(ctx, authority, after, limit)
+}
+
+// reminds reports whether a message is a reminder of ours: it is about no
+// message, and no record.
+func reminds(env message.Envelope) bool {
+	return env.Direction == message.Notice && env.About.Message.IsZero()
+}
+
+// agreement returns the standing agreement that covers all of a message.
+func (g *Gateway) agreement(env message.Envelope, items []message.Item) string {
+	for _, a := range g.o.Agreements {
+		if !slices.ContainsFunc(items, func(i message.Item) bool {
+			return !a.Covers(env.Authority, string(i.Decision.Class), string(env.Direction))
+		}) {
+			return a.ID
+		}
+	}
+	return ""
+}
+
+// File implements retention.Messages.
+func (m sweepMessages) File(ctx context.Context, o retention.Object, now time.Time) error {
+	id, err := message.ParseID(o.ID)
+	if err != nil {
+		return err
+	}
+	for range maxConflicts {
+		s := message.Story{}
+		if s.Envelope, s.Items, err = m.r.g.o.Store.Message(ctx, id); err != nil {
+			return err
+		}
+		if s.Receipts, err = m.r.g.o.Store.Receipts(ctx, id); err != nil {
+			return err
+		}
+		c, err2 := fileAll(s, message.Filing{Disposition: message.StandingAgreement, Ref: o.Agreement, By: "standing agreement", At: now})
+		if err2 != nil || len(c.Items) == 0 {
+			return err2
+		}
+		if err = m.r.g.o.Store.Apply(ctx, c); !errors.Is(err, queue.ErrConflict) {
+			return err
+		}
+	}
+	return err
+}
+
+// Remind implements retention.Messages: a mail into the authority's mailbox, and
+// an event in its feed, in one commit.
+func (m sweepMessages) Remind(ctx context.Context, authority string, about retention.Reminder, now time.Time) error {
+	g := m.r.g
+	a := g.byID[authority]
+	if a == nil || len(a.Addresses) == 0 {
+		return nil // it is no authority of this configuration any more: nobody to tell
+	}
+	ids := strings.Join(about.IDs, ", ")
+	if more := about.Count - len(about.IDs); more > 0 {
+		ids += ", …"
+	}
+	export, limit := about.Export.In(calendar.Zone()), about.Limit.Add(-time.Second).In(calendar.Zone())
+	cause := mail.Text{
+		DE: fmt.Sprintf("%d Nachrichten. Ohne Bestätigung werden sie am %s verschlüsselt für Ihren Ersatzschlüssel exportiert; spätestens am %s wird ihr Inhalt gelöscht. Kennungen: %s", about.Count, export.Format("02.01.2006"), limit.Format("02.01.2006"), ids),
+		EN: fmt.Sprintf("%d messages. Without a confirmation they are exported on %s, encrypted to your fallback key; their content is erased on %s at the latest. Ids: %s", about.Count, export.Format(time.DateOnly), limit.Format(time.DateOnly), ids),
+	}
+	if about.Exported {
+		cause = mail.Text{
+			DE: fmt.Sprintf("%d Nachrichten wurden verschlüsselt für Ihren Ersatzschlüssel exportiert; die Dateien gibt Ihnen die Verwaltung des Mailsystems. Spätestens am %s wird ihr Inhalt im Gateway gelöscht. Kennungen: %s", about.Count, limit.Format("02.01.2006"), ids),
+			EN: fmt.Sprintf("%d messages were exported, encrypted to your fallback key; the administrators of the mail system give you the files. Their content in the gateway is erased on %s at the latest. Ids: %s", about.Count, limit.Format(time.DateOnly), ids),
+		}
+	}
+	letter := mail.Letter{ID: message.NewID(now), Host: g.o.Hostname, To: a.Addresses[0], Date: now}
+	text, err := mail.ComposeNotice(mail.Notice{Letter: letter, Topic: mail.TopicUnfiled, Cause: cause})
+	if err != nil {
+		return fmt.Errorf("compose reminder: %w", err)
+	}
+	notice, err := g.toSender(ctx, message.Envelope{Authority: authority, From: a.Addresses[0]}, message.Item{}, letter, text, g.noticeWindow(now), now)
+	if err != nil {
+		return err
+	}
+	return g.o.Store.Apply(ctx, queue.Change{New: []queue.Accepted{*notice}, Events: []message.Event{{
+		At: now, Kind: message.EventUnfiled, Authority: authority, Data: map[string]string{
+			"day": about.Day, "count": strconv.Itoa(about.Count), "until": export.Format(time.RFC3339), "exported": strconv.FormatBool(about.Exported),
+			"notice": letter.ID.String(), "to": a.Addresses[0].String(),
+		},
+	}}})
 }

@@ -40,6 +40,7 @@ type RetentionOptions struct {
 	Fallback map[string]*x509.Certificate // authority → to whom its unconfirmed messages are encrypted
 	Software string                       // version, for the protocols of destruction
 	Config   string                       // hash of the configuration, for the same
+	Remind   []int                        // days before the limit at which an authority is told what it has not filed; empty: never
 	// Steady only ever grows while the program runs; nil: the machine's
 	// monotonic clock.
 	Steady func() time.Duration
@@ -75,6 +76,7 @@ func (g *Gateway) NewRetention(o RetentionOptions) (*Retention, error) {
 	r.sweeper, err = retention.NewSweeper(retention.Options{
 		Windows: g.o.Windows, Keys: sweepKeys{o.Keys}, Messages: sweepMessages{r}, Logs: sweepLogs{r}, Folders: sweepFolders{g}, Clock: clock,
 		Protocols: filepath.Join(g.o.Data, "protocols"), Software: o.Software, Config: o.Config, Log: g.o.Log, Hook: o.Hook,
+		Looked: filepath.Join(g.o.Data, "handover.json"), Remind: o.Remind,
 	})
 	return r, err
 }
@@ -107,7 +109,7 @@ func (r *Retention) Sweep(ctx context.Context) (retention.Result, error) {
 	defer r.mu.Unlock()
 	did, err := r.sweeper.Sweep(ctx, r.g.now(), r.o.Steady())
 	r.high.Store(did.Clock.High.UnixNano())
-	if did.Expired > 0 {
+	if did.Expired+did.Reminded > 0 {
 		r.g.Wake() // notices want delivery
 	}
 	return did, err
@@ -292,7 +294,7 @@ func (r *Retention) fill(ctx context.Context, d *RetentionDay, day calendar.Day)
 		case !o.Erased.IsZero():
 			d.LetGo++
 			return nil
-		case !o.Confirmed && !o.Exported && !o.NoRecord:
+		case !o.Confirmed && !o.Exported && !o.NoRecord && o.Agreement == "":
 			d.Unconfirmed++
 		}
 		if o.Open {

@@ -41,6 +41,7 @@ type office struct {
 	start time.Time
 	hook  func(string) error
 	over  bool
+	terms []retention.Agreement
 	cert  *x509.Certificate
 	key   *ecdsa.PrivateKey
 }
@@ -115,7 +116,9 @@ func (f *office) open(t testing.TB, w *world, dir string) {
 		t.Fatal(err)
 	}
 	r.audit = f.audit
-	if r.g, err = gateway.New(w.options(t, r, f.audit, windows)); err != nil {
+	options := w.options(t, r, f.audit, windows)
+	options.Agreements = f.terms
+	if r.g, err = gateway.New(options); err != nil {
 		t.Fatal(err)
 	}
 	r.g.Sooner()
@@ -126,7 +129,7 @@ func (f *office) open(t testing.TB, w *world, dir string) {
 
 func (f *office) retention(steady func() time.Duration) gateway.RetentionOptions {
 	return gateway.RetentionOptions{
-		Keys: f.keys, Ledger: f.bolt, Software: "test", Fallback: map[string]*x509.Certificate{"bau": f.cert, "steuer": f.cert}, Steady: steady,
+		Keys: f.keys, Ledger: f.bolt, Software: "test", Remind: retention.DefaultRemind(), Fallback: map[string]*x509.Certificate{"bau": f.cert, "steuer": f.cert}, Steady: steady,
 		Hook: func(step string) error {
 			if f.hook != nil {
 				return f.hook(step)

@@ -173,7 +173,7 @@ func TestComposeDSNHostile(t *testing.T) {
 }
 
 func TestComposeNotice(t *testing.T) {
-	for _, topic := range []Topic{TopicHeld, TopicReturned, TopicOverdue, TopicUnclear, TopicForged, TopicExpired} {
+	for _, topic := range []Topic{TopicHeld, TopicReturned, TopicOverdue, TopicUnclear, TopicForged, TopicUnfiled, TopicExpired} {
 		n := Notice{
 			Letter: testLetter(), Topic: topic, Recipient: message.Address{Local: "x", Domain: "y.ch"}, Reference: "BL-7F3K9Q2M",
 			Cause: Text{"kein Schlüssel für den Empfänger\r\nBcc: x", "no key for the recipient"},

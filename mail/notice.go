@@ -12,6 +12,7 @@ const (
 	TopicOverdue  Topic = "overdue"  // the platform's Abgabequittung is missing
 	TopicUnclear  Topic = "unclear"  // nobody knows yet whether the platform has it
 	TopicForged   Topic = "forged"   // a receipt came whose seal is broken
+	TopicUnfiled  Topic = "unfiled"  // an authority has not filed messages whose content ends soon
 	TopicExpired  Topic = "expired"  // the message was erased at the end of its window
 )
 
@@ -100,6 +101,12 @@ func (t Topic) texts() standing {
 			Text{"Quittung ungültig", "Receipt not valid"},
 			Text{"Zu Ihrer Nachricht kam eine Quittung, deren Siegel nicht stimmt. Sie wurde aufbewahrt, zählt aber nicht.", "A receipt for your message came whose seal is broken. It was kept but does not count."},
 			Text{"Verlassen Sie sich nicht auf diese Quittung; die Verwaltung des Mailsystems klärt den Fall.", "Do not rely on this receipt; the administrators of the mail system look into it."},
+		}
+	case TopicUnfiled:
+		return standing{
+			Text{"Übernahme in Ihre Ablage fehlt", "Not taken over by your file yet"},
+			Text{"Der Inhalt dieser Nachrichten endet bald, und niemand hat bestätigt, dass Ihre Ablage (GEVER) sie und ihre Quittungen hat.", "The content of these messages ends soon, and nobody has confirmed that your file (GEVER) has them and their receipts."},
+			Text{"Übernehmen Sie die Nachrichten in Ihre Ablage und bestätigen Sie das in der Fachanwendung oder bei der Verwaltung des Mailsystems (gatewayd handover confirm).", "Take the messages over into your file and confirm it, by your application or through the administrators of the mail system (gatewayd handover confirm)."},
 		}
 	case TopicExpired:
 		return standing{

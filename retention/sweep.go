@@ -26,6 +26,7 @@ type Object struct {
 	Confirmed bool      // the authority's file has it, or the archive has answered
 	Filed     string    // by which disposition; empty: handed_over_gever
 	FiledRef  string    // reference of the file, accession or agreement
+	Agreement string    // standing agreement that covers it, if it has ended; empty: none
 	NoRecord  bool      // by its decision nothing of it was to be kept
 	Exported  bool      // it lies among the exports
 	Erased    time.Time // its key was overwritten before; zero: not
@@ -55,6 +56,10 @@ type Messages interface {
 	// Export writes a message with its receipts, encrypted to its authority's
 	// fallback key, and notes it.
 	Export(ctx context.Context, o Object, now time.Time) error
+	// File notes that a standing agreement (Object.Agreement) covers a message.
+	File(ctx context.Context, o Object, now time.Time) error
+	// Remind tells an authority, by mail and event, what it has not filed yet.
+	Remind(ctx context.Context, authority string, about Reminder, now time.Time) error
 	// Expire ends the items of a message that are not final, tells their
 	// senders, and notes it.
 	Expire(ctx context.Context, o Object, now time.Time) error
@@ -92,6 +97,8 @@ type Options struct {
 	Folders   Folders
 	Clock     *Clock
 	Protocols string // folder of the protocols of destruction
+	Looked    string // file that says which days were looked at for reminders
+	Remind    []int  // days before the limit at which an authority is reminded
 	Software  string // version, for the protocol
 	Config    string // hash of the configuration, for the protocol
 	Log       *slog.Logger
@@ -103,6 +110,7 @@ type Options struct {
 type Sweeper struct {
 	o        Options
 	exported map[string]time.Time // content day → when its exports may be looked at again
+	looked   map[string]int       // content day → days before its limit at which it was last looked at; nil: not read yet
 	purged   string               // log day up to which the ledger was purged by this process
 }
 
@@ -111,7 +119,9 @@ type Result struct {
 	Clock     Reading  `json:"clock"`
 	Released  int      `json:"released"` // messages whose body went early
 	Exported  int      `json:"exported"`
-	Expired   int      `json:"expired"` // messages
+	Expired   int      `json:"expired"`  // messages
+	Filed     int      `json:"filed"`    // by a standing agreement
+	Reminded  int      `json:"reminded"` // authorities that were told what they have not filed
 	Doomed    []string `json:"doomed,omitempty"`
 	Spared    []string `json:"spared,omitempty"`
 	Destroyed []string `json:"destroyed,omitempty"` // "content-2027-01-23"
@@ -194,8 +204,10 @@ func (s *Sweeper) content(ctx context.Context, plan Schedule, day calendar.Day, 
 		return s.o.Keys.Spare(Content, plan.Day)
 	}
 	switch {
-	case stage == Keeps || !r.Clock.MayErase():
+	case !r.Clock.MayErase():
 		return nil
+	case stage == Keeps:
+		return s.look(ctx, day, r)
 	case stage == Exports:
 		return s.exportOnce(ctx, day, r)
 	case !is:
@@ -215,9 +227,22 @@ func (s *Sweeper) exportOnce(ctx context.Context, day calendar.Day, r *Result) e
 	if r.Clock.Now.Before(s.exported[day.String()]) {
 		return nil
 	}
-	failed := r.Failed
-	err := s.o.Messages.Due(ctx, day, func(o Object) error { return s.exportOne(ctx, o, r) })
+	failed, gone := r.Failed, map[string]*Reminder{}
+	err := s.o.Messages.Due(ctx, day, func(o Object) error {
+		before := r.Exported
+		err := s.exportOne(ctx, o, r)
+		if r.Exported > before {
+			remember(gone, o, day)
+		}
+		return err
+	})
 	if err != nil {
+		return err
+	}
+	for _, g := range gone {
+		g.Exported = true
+	}
+	if err := s.remind(ctx, gone, r); err != nil {
 		return err
 	}
 	next := day.End() // nothing new can come
@@ -231,7 +256,7 @@ func (s *Sweeper) exportOnce(ctx context.Context, day calendar.Day, r *Result) e
 // exportOne exports one message unless that is done or not needed. What cannot
 // be exported is named in the protocol.
 func (s *Sweeper) exportOne(ctx context.Context, o Object, r *Result) error {
-	if o.Confirmed || o.Exported || o.NoRecord || !o.Erased.IsZero() {
+	if o.Confirmed || o.Exported || o.NoRecord || o.Agreement != "" || !o.Erased.IsZero() {
 		return ctx.Err()
 	}
 	if err := s.step("export"); err != nil {
@@ -327,6 +352,8 @@ func destroyed(o Object) Destroyed {
 		d.Disposition, d.DispositionRef = cmp.Or(o.Filed, "handed_over_gever"), o.FiledRef
 	case o.Exported:
 		d.Disposition = "export_forced"
+	case o.Agreement != "":
+		d.Disposition, d.DispositionRef = "standing_agreement", o.Agreement
 	case !o.Erased.IsZero() || o.NoRecord:
 		d.Disposition, d.Skipped = "no_record", "its route keeps no body once it is delivered"
 	default:

@@ -91,13 +91,13 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	p.gateway, err = gateway.New(gateway.Options{
 		Hostname: cfg.Hostname, Data: cfg.Data, ReferencePrefix: cfg.File.Policy.ReferencePrefix, Authorities: cfg.Authorities,
 		Vault: p.vault, Store: p.taps.store(p.store), Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
-		Keys: keys, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Legal: cfg.Legal, Delivery: cfg.Delivery,
+		Keys: keys, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Agreements: cfg.Agreements, Legal: cfg.Legal, Delivery: cfg.Delivery,
 		Now: now, Log: log,
 	})
 	if err != nil {
 		return p, err
 	}
-	p.erase, err = p.gateway.NewRetention(gateway.RetentionOptions{Keys: p.keys, Ledger: p.taps.ledger(p.store), Fallback: cfg.Fallback, Software: "gatewayd " + version, Config: cfg.Digest, Hook: p.taps.sweep()})
+	p.erase, err = p.gateway.NewRetention(gateway.RetentionOptions{Keys: p.keys, Ledger: p.taps.ledger(p.store), Fallback: cfg.Fallback, Software: "gatewayd " + version, Config: cfg.Digest, Remind: cfg.File.Retention.Remind, Hook: p.taps.sweep()})
 	return p, err
 }
 
