@@ -19,10 +19,14 @@ import (
 // Operator is what an administrator can ask of a gateway. The running flow
 // implements it, and so does Client: a command does not care which it has.
 type Operator interface {
-	Trace(ctx context.Context, question string) ([]message.Story, error)
+	// Trace, Unmatched, Mailbox, Fetch and Receipt read log data, or mail of others:
+	// they are noted with reader and purpose before they answer. message.ErrNoPurpose.
+	Trace(ctx context.Context, r message.Reading, question string) ([]message.Story, error)
+	// Message returns envelope and items of a message, without receipts and events.
+	Message(ctx context.Context, id message.ID) (message.Story, error)
 	List(ctx context.Context, q queue.Query) (items []message.Item, next string, err error)
 	Counts(ctx context.Context) (map[message.State]int, error)
-	Unmatched(ctx context.Context, limit int) ([]message.Receipt, error)
+	Unmatched(ctx context.Context, r message.Reading, limit int) ([]message.Receipt, error)
 	Check(ctx context.Context) (problems []string, err error)
 	VerifyAudit(ctx context.Context, marks []audit.Mark) (audit.Report, error)
 	Release(ctx context.Context, key message.ItemKey, reason string) error
@@ -32,9 +36,9 @@ type Operator interface {
 	Pause(ctx context.Context, destination, reason string) error
 	Resume(ctx context.Context, destination, reason string) error
 	Destinations(ctx context.Context) ([]message.Destination, error)
-	Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
-	Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error
-	Receipt(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)
+	Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
+	Fetch(ctx context.Context, r message.Reading, authority string, id message.ID, open bool, w io.Writer) error
+	Receipt(ctx context.Context, r message.Reading, authority string, id message.ID, which string) (message.Receipt, []byte, error)
 	Keys(ctx context.Context) ([]message.KeyInfo, error)
 	FindKey(ctx context.Context, a message.Address, lookUp bool) (message.KeyAnswer, error)
 	ExportKey(ctx context.Context, fingerprint string) ([]byte, error)
@@ -73,7 +77,7 @@ type problem struct {
 func Admin(op Operator) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/trace", func(w http.ResponseWriter, r *http.Request) {
-		stories, err := op.Trace(r.Context(), r.FormValue("q"))
+		stories, err := op.Trace(r.Context(), readingOf(r), r.FormValue("q"))
 		reply(w, stories, err)
 	})
 	mux.HandleFunc("GET /v1/cases", func(w http.ResponseWriter, r *http.Request) {
@@ -93,8 +97,16 @@ func Admin(op Operator) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/receipts/unmatched", func(w http.ResponseWriter, r *http.Request) {
 		limit, _ := strconv.Atoi(r.FormValue("limit"))
-		rs, err := op.Unmatched(r.Context(), limit)
+		rs, err := op.Unmatched(r.Context(), readingOf(r), limit)
 		reply(w, rs, err)
+	})
+	mux.HandleFunc("GET /v1/queue/{message}", func(w http.ResponseWriter, r *http.Request) {
+		id, err := message.ParseID(r.PathValue("message"))
+		var s message.Story
+		if err == nil {
+			s, err = op.Message(r.Context(), id)
+		}
+		reply(w, s, err)
 	})
 	mux.HandleFunc("POST /v1/queue/check", func(w http.ResponseWriter, r *http.Request) {
 		problems, err := op.Check(r.Context())
@@ -150,14 +162,14 @@ type original struct {
 func adminMailbox(mux *http.ServeMux, op Operator) {
 	mux.HandleFunc("GET /v1/mailbox/{authority}", func(w http.ResponseWriter, r *http.Request) {
 		limit, _ := strconv.Atoi(r.FormValue("limit"))
-		page, next, err := op.Mailbox(r.Context(), r.PathValue("authority"), message.Direction(r.FormValue("direction")), r.FormValue("after"), limit)
+		page, next, err := op.Mailbox(r.Context(), readingOf(r), r.PathValue("authority"), message.Direction(r.FormValue("direction")), r.FormValue("after"), limit)
 		reply(w, stories{page, next}, err)
 	})
 	mux.HandleFunc("GET /v1/mailbox/{authority}/{message}/receipts/{which}", func(w http.ResponseWriter, r *http.Request) {
 		id, err := message.ParseID(r.PathValue("message"))
 		var o original
 		if err == nil {
-			o.Receipt, o.Document, err = op.Receipt(r.Context(), r.PathValue("authority"), id, r.PathValue("which"))
+			o.Receipt, o.Document, err = op.Receipt(r.Context(), readingOf(r), r.PathValue("authority"), id, r.PathValue("which"))
 		}
 		reply(w, o, err)
 	})
@@ -165,7 +177,7 @@ func adminMailbox(mux *http.ServeMux, op Operator) {
 		id, err := message.ParseID(r.PathValue("message"))
 		out := &started{w: w}
 		if err == nil {
-			err = op.Fetch(r.Context(), r.PathValue("authority"), id, r.FormValue("open") != "", out)
+			err = op.Fetch(r.Context(), readingOf(r), r.PathValue("authority"), id, r.FormValue("open") != "", out)
 		}
 		switch {
 		case err != nil && !out.yes:
@@ -191,17 +203,28 @@ func (s *started) Write(p []byte) (int, error) {
 	return s.w.Write(p)
 }
 
-// act does what a person decided about one item.
-func act(r *http.Request, op Operator) error {
+// readingOf returns who reads, and what for, as the request says it.
+func readingOf(r *http.Request) message.Reading {
+	return message.Reading{By: r.FormValue("by"), Purpose: message.Purpose(r.FormValue("purpose"))}
+}
+
+// keyOf returns the item that a path names.
+func keyOf(r *http.Request) (message.ItemKey, error) {
 	id, err := message.ParseID(r.PathValue("message"))
 	if err != nil {
-		return err
+		return message.ItemKey{}, err
 	}
 	n, err := strconv.Atoi(r.PathValue("n"))
+	return message.ItemKey{Message: id, N: n}, err
+}
+
+// act does what a person decided about one item.
+func act(r *http.Request, op Operator) error {
+	key, err := keyOf(r)
 	if err != nil {
 		return err
 	}
-	key, reason := message.ItemKey{Message: id, N: n}, r.FormValue("reason")
+	reason := r.FormValue("reason")
 	switch r.PathValue("action") {
 	case "release":
 		return op.Release(r.Context(), key, reason)
@@ -223,8 +246,11 @@ func reply(w http.ResponseWriter, v any, err error) {
 	status, kind := http.StatusOK, "application/json"
 	if err != nil {
 		p := problem{Title: "the gateway could not answer", Status: http.StatusInternalServerError, Detail: err.Error()}
-		if errors.Is(err, queue.ErrNotFound) {
+		switch {
+		case errors.Is(err, queue.ErrNotFound):
 			p.Title, p.Status = "not found", http.StatusNotFound
+		case errors.Is(err, message.ErrNoPurpose):
+			p.Title, p.Status = "no purpose", http.StatusBadRequest
 		}
 		v, status, kind = p, p.Status, "application/problem+json"
 	}

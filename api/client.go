@@ -36,9 +36,22 @@ func NewClient(path string) *Client {
 }
 
 // Trace implements Operator.
-func (c *Client) Trace(ctx context.Context, question string) (stories []message.Story, err error) {
-	err = c.ask(ctx, http.MethodGet, "/v1/trace", url.Values{"q": {question}}, &stories)
+func (c *Client) Trace(ctx context.Context, r message.Reading, question string) (stories []message.Story, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/trace", with(r, url.Values{"q": {question}}), &stories)
 	return stories, err
+}
+
+// with adds who reads, and what for.
+func with(r message.Reading, query url.Values) url.Values {
+	query.Set("by", r.By)
+	query.Set("purpose", string(r.Purpose))
+	return query
+}
+
+// Message implements Operator.
+func (c *Client) Message(ctx context.Context, id message.ID) (s message.Story, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/queue/"+id.String(), nil, &s)
+	return s, err
 }
 
 // List implements Operator.
@@ -57,8 +70,8 @@ func (c *Client) Counts(ctx context.Context) (counts map[message.State]int, err 
 }
 
 // Unmatched implements Operator.
-func (c *Client) Unmatched(ctx context.Context, limit int) (rs []message.Receipt, err error) {
-	err = c.ask(ctx, http.MethodGet, "/v1/receipts/unmatched", url.Values{"limit": {strconv.Itoa(limit)}}, &rs)
+func (c *Client) Unmatched(ctx context.Context, r message.Reading, limit int) (rs []message.Receipt, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/receipts/unmatched", with(r, url.Values{"limit": {strconv.Itoa(limit)}}), &rs)
 	return rs, err
 }
 
@@ -140,15 +153,15 @@ func (c *Client) SayExpected(ctx context.Context, key message.ItemKey, a legal.A
 }
 
 // Mailbox implements Operator.
-func (c *Client) Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) ([]message.Story, string, error) {
+func (c *Client) Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int) ([]message.Story, string, error) {
 	var p stories
-	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority), url.Values{"direction": {string(d)}, "after": {after}, "limit": {strconv.Itoa(limit)}}, &p)
+	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority), with(r, url.Values{"direction": {string(d)}, "after": {after}, "limit": {strconv.Itoa(limit)}}), &p)
 	return p.Messages, p.Next, err
 }
 
 // Fetch implements Operator.
-func (c *Client) Fetch(ctx context.Context, authority string, id message.ID, open bool, w io.Writer) error {
-	query := url.Values{}
+func (c *Client) Fetch(ctx context.Context, r message.Reading, authority string, id message.ID, open bool, w io.Writer) error {
+	query := with(r, url.Values{})
 	if open {
 		query.Set("open", "1")
 	}
@@ -162,9 +175,9 @@ func (c *Client) Fetch(ctx context.Context, authority string, id message.ID, ope
 }
 
 // Receipt implements Operator.
-func (c *Client) Receipt(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error) {
+func (c *Client) Receipt(ctx context.Context, r message.Reading, authority string, id message.ID, which string) (message.Receipt, []byte, error) {
 	var o original
-	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String()+"/receipts/"+url.PathEscape(which), nil, &o)
+	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String()+"/receipts/"+url.PathEscape(which), with(r, url.Values{}), &o)
 	return o.Receipt, o.Document, err
 }
 

@@ -17,7 +17,7 @@ func TestDelegate(t *testing.T) {
 	if got := d.flow.got[0]; got.Authority != "steuer" || got.Account != "all" {
 		t.Errorf("accepted for %s by %s", got.Authority, got.Account)
 	}
-	if status, _, _ := d.ask("all", "GET", "/v1/mailboxes/steuer/messages", "", "Gatewayd-Authority", "steuer"); status != http.StatusOK {
+	if status, _, _ := d.ask("all", "GET", "/v1/mailboxes/steuer/messages", "", "Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "operation"); status != http.StatusOK {
 		t.Errorf("a delegate cannot read: %d", status)
 	}
 	for name, tt := range map[string]struct {
@@ -31,7 +31,9 @@ func TestDelegate(t *testing.T) {
 		"an authority not named":  {"all", "GET", "/v1/mailboxes/polizei/messages", []string{"Gatewayd-Authority", "polizei"}, http.StatusForbidden},
 		"one's own, named":        {"read", "GET", "/v1/mailboxes/bau/messages", []string{"Gatewayd-Authority", "bau"}, http.StatusOK},
 		"nobody":                  {"", "GET", "/v1/mailboxes/steuer/messages", []string{"Gatewayd-Authority", "steuer"}, http.StatusUnauthorized},
-		"own mailbox as delegate": {"all", "GET", "/v1/mailboxes/bau/messages", []string{"Gatewayd-Authority", "steuer"}, http.StatusNotFound},
+		"own mailbox as delegate": {"all", "GET", "/v1/mailboxes/bau/messages", []string{"Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "security"}, http.StatusNotFound},
+		"without a purpose":       {"all", "GET", "/v1/mailboxes/steuer/messages", []string{"Gatewayd-Authority", "steuer"}, http.StatusBadRequest},
+		"a purpose of one's own":  {"read", "GET", "/v1/mailboxes/bau/messages", []string{"Gatewayd-Purpose", "curiosity"}, http.StatusBadRequest},
 	} {
 		if status, _, text := d.ask(tt.token, tt.method, tt.path, "", tt.header...); status != tt.status {
 			t.Errorf("%s: %d, want %d: %s", name, status, tt.status, text)

@@ -63,6 +63,9 @@ type Service interface {
 	CloseTask(ctx context.Context, authority string, key message.ItemKey, code, reason, by string) error
 	// SayExpected notes whether the party had to expect mail of the authority.
 	SayExpected(ctx context.Context, authority string, key message.ItemKey, a legal.Answer, reason, by string) error
+	// NoteRead writes down that a token reads, by which route: of which authority,
+	// or, when none is named, what it reads.
+	NoteRead(ctx context.Context, r message.Reading, authority, door, asked string) error
 	// Feed returns an authority's events with Seq > after in order, without gaps.
 	Feed(ctx context.Context, authority string, after uint64, limit int) ([]message.Event, error)
 }
@@ -100,6 +103,7 @@ type HTTP struct {
 	tokens  *directory.Tokens
 	mux     *http.ServeMux
 	rates   *rates
+	readers readers
 	doc     *huma.OpenAPI
 }
 
@@ -118,7 +122,7 @@ func NewHTTP(o HTTPOptions, s Service, tokens *directory.Tokens) (*HTTP, error) 
 				Title: "gatewayd", Version: h.o.Version,
 				Description: "Send official mail, follow it, fetch messages and receipts, and read the event feed of one authority. " +
 					"Every error is application/problem+json (RFC 9457). What belongs to another authority answers 404. " +
-					"A delegate names the authority for which it acts in the header " + actsHeader + ".",
+					"A delegate names the authority for which it acts in the header " + actsHeader + ", and what it reads for in the header " + purposeHeader + ".",
 			},
 			Components: &huma.Components{
 				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),

@@ -49,6 +49,12 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			writeProblem(out, problem{Title: "not a delegate", Status: http.StatusForbidden, Detail: "this token may not act for that authority today; leave " + actsHeader + " away to act for its own"})
 			break
 		}
+		if err := h.noteReading(r.Context(), r, token); err != nil {
+			var p problem
+			errors.As(h.failed(err), &p)
+			writeProblem(out, p)
+			break
+		}
 		r.Body = http.MaxBytesReader(w, slow{r.Body, conn, h.o.ReadWait}, h.o.MaxSize)
 		h.route(out, r.WithContext(context.WithValue(r.Context(), caller{}, token)))
 	}

@@ -33,6 +33,8 @@ type flow struct {
 	err    error
 	events []message.Event
 	said   []string // about cases
+	reads  []string // that were noted
+	mute   error    // cannot note
 }
 
 func (f *flow) Acts(token, authority string) []directory.Right {
@@ -112,6 +114,13 @@ func (f *flow) CloseTask(_ context.Context, authority string, key message.ItemKe
 func (f *flow) SayExpected(_ context.Context, authority string, key message.ItemKey, a legal.Answer, reason, by string) error {
 	f.said = append(f.said, fmt.Sprintln(authority, key.N, a, reason, by))
 	return f.err
+}
+
+func (f *flow) NoteRead(_ context.Context, r message.Reading, authority, door, asked string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads = append(f.reads, fmt.Sprintf("%s %s %s %s %s", r.By, r.Purpose, authority, door, asked))
+	return f.mute
 }
 
 func (f *flow) Feed(_ context.Context, authority string, after uint64, limit int) ([]message.Event, error) {

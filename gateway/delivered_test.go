@@ -65,10 +65,10 @@ func TestDelivered(t *testing.T) {
 		k.becomes(id, message.Done)
 		k.itemBecomes(key(id, 2), message.Done)
 		var stored, opened bytes.Buffer
-		if err := k.g.Fetch(t.Context(), "bau", id, false, &stored); err != nil || stored.String() != came {
+		if err := k.g.Fetch(t.Context(), reading(), "bau", id, false, &stored); err != nil || stored.String() != came {
 			t.Errorf("%s: stored %v, %q", c.name, err, stored.String())
 		}
-		if err := k.g.Fetch(t.Context(), "bau", id, true, &opened); err != nil {
+		if err := k.g.Fetch(t.Context(), reading(), "bau", id, true, &opened); err != nil {
 			t.Fatal(err)
 		}
 		_, cameBody, _ := strings.Cut(came, "\r\n\r\n")
@@ -92,7 +92,7 @@ func TestDelivered(t *testing.T) {
 				t.Errorf("%s, %s: not 7-bit: %q", c.name, form, h.Bytes())
 			}
 		}
-		page, _, err := k.g.Mailbox(t.Context(), "bau", message.Inbound, "", 100)
+		page, _, err := k.g.Mailbox(t.Context(), reading(), "bau", message.Inbound, "", 100)
 		i := slices.IndexFunc(page, func(s message.Story) bool { return s.Envelope.ID == id })
 		if err != nil || i < 0 || page[i].Protection["verdict"]+" "+page[i].Protection["encryption"] != c.list {
 			t.Errorf("%s: list %v %v", c.name, err, page)

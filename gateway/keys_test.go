@@ -429,7 +429,7 @@ func TestOwnKeyComesLater(t *testing.T) {
 	}
 	next.until("nothing waits", func() bool { return len(next.book.Waiting()) == 0 })
 	var out bytes.Buffer
-	if err := next.g.Fetch(t.Context(), "bau", id, true, &out); err != nil || !strings.Contains(out.String(), "Geheim") {
+	if err := next.g.Fetch(t.Context(), reading(), "bau", id, true, &out); err != nil || !strings.Contains(out.String(), "Geheim") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }

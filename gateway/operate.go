@@ -26,8 +26,12 @@ func (g *Gateway) Catchup(ctx context.Context) error {
 const maxStories = 100
 
 // Trace tells the stories of the messages that a question names: a message id,
-// id/recipient, a Message-ID, a reference or a recipient's address.
-func (g *Gateway) Trace(ctx context.Context, question string) ([]message.Story, error) {
+// id/recipient, a Message-ID, a reference or a recipient's address. That is noted
+// first.
+func (g *Gateway) Trace(ctx context.Context, r message.Reading, question string) ([]message.Story, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
 	ids, err := g.resolve(ctx, strings.TrimSpace(question))
 	if err != nil {
 		return nil, err
@@ -39,6 +43,9 @@ func (g *Gateway) Trace(ctx context.Context, question string) ([]message.Story, 
 			return stories, err
 		}
 		stories = append(stories, s)
+	}
+	if err := g.noteRead(ctx, r, read{door: "message trace", asked: question, count: len(stories)}); err != nil {
+		return nil, err
 	}
 	return stories, nil
 }
@@ -121,9 +128,30 @@ func (g *Gateway) Counts(ctx context.Context) (map[message.State]int, error) {
 	return g.o.Store.Counts(ctx)
 }
 
-// Unmatched returns receipts that belong to no known item.
-func (g *Gateway) Unmatched(ctx context.Context, limit int) ([]message.Receipt, error) {
-	return g.o.Store.Unmatched(ctx, limit)
+// Message returns envelope and items of a message: what is to be done, not the
+// log of what was.
+func (g *Gateway) Message(ctx context.Context, id message.ID) (message.Story, error) {
+	if a, ok := g.tail.get(id); ok {
+		return message.Story{Envelope: a.Envelope, Items: a.Items}, nil
+	}
+	env, items, err := g.o.Store.Message(ctx, id)
+	return message.Story{Envelope: env, Items: items}, err
+}
+
+// Unmatched returns receipts that belong to no known item, and notes that they
+// were read.
+func (g *Gateway) Unmatched(ctx context.Context, r message.Reading, limit int) ([]message.Receipt, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
+	rs, err := g.o.Store.Unmatched(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.noteRead(ctx, r, read{door: "receipts unmatched", count: len(rs)}); err != nil {
+		return nil, err
+	}
+	return rs, nil
 }
 
 // Document returns a receipt's original, byte for byte.

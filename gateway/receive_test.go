@@ -136,7 +136,7 @@ func TestUnmatchedReceipt(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	id, item := r.registered()
 	mail := r.receives(r.w.receipt(t, "Abholquittung", "BL-00000000", "buerger@example.ch"))
-	rs, err := r.g.Unmatched(context.Background(), 10)
+	rs, err := r.g.Unmatched(context.Background(), reading(), 10)
 	if err != nil || len(rs) != 1 || rs[0].Mail != mail || rs[0].Kind != message.Abholquittung {
 		t.Errorf("unmatched: %+v, %v", rs, err)
 	}

@@ -43,7 +43,7 @@ var eventFields = []Field{
 	{"change", "what a receipt changed", false},
 	{"class", "class of the message", false},
 	{"consent", "id of the recipient's consent", true},
-	{"count", "number of messages concerned", false},
+	{"count", "number of messages, lines or documents concerned", false},
 	{"covers", "how much of a received mail its signature covers", false},
 	{"day", "day of the key or of the folder concerned", false},
 	{"days", "days that are left", false},
@@ -151,7 +151,7 @@ var eventRecords = []EventRecord{
 	record(EventResumed, "who let a destination go on, and why", "by destination reason"),
 	record(EventDamaged, "detection of damage to the stored mail", "day file octets offset segment"),
 	record(EventStarted, "start of the program", ""),
-	record(EventRead, "who has read log data, and for which purpose (Benutzungsreglement BL § 22)", "asked by door purpose"),
+	record(EventRead, "who has read log data, and for which purpose (Benutzungsreglement BL § 22)", "asked by count door purpose"),
 }
 
 // protection are the fields that say what S/MIME and OpenPGP around a received

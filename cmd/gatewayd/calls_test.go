@@ -231,7 +231,7 @@ func (s *stories) refuses(token string, err error) {
 func (s *stories) ends(m sent, over func() bool) {
 	s.t.Helper()
 	await(s.t, "the end of "+m.id.String(), func() bool {
-		stories, err := s.operator().Trace(context.Background(), m.id.String())
+		stories, err := s.operator().Trace(context.Background(), testReading(), m.id.String())
 		if over() {
 			return true
 		}

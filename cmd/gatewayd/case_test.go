@@ -60,7 +60,7 @@ func TestCaseCommands(t *testing.T) {
 	if c := s.cases(id.String() + "/1")[0]; c.Open() || c.Tasks[0].How != "eingeschrieben am 2. Dezember" || c.Tasks[0].By != "administrator" {
 		t.Errorf("%+v", c.Tasks)
 	}
-	if out, _ := s.command("message", "trace", id.String()); !strings.Contains(out, "not_served: ") || !strings.Contains(out, "closed ") {
+	if out, _ := s.command("message", "trace", id.String(), "--purpose", "operation"); !strings.Contains(out, "not_served: ") || !strings.Contains(out, "closed ") {
 		t.Errorf("trace does not show the case:\n%s", out)
 	}
 	if out, code := s.command("case", "show", "BL-00000000"); code != exitFailed || !strings.Contains(out, "no delivery case") {

@@ -90,7 +90,7 @@ func TestDecision(t *testing.T) {
 			t.Errorf("message trace %q finds %d stories, want the one", question, len(got))
 		}
 	}
-	text, code := r.run("message", "trace", id.String())
+	text, code := r.run("message", "trace", id.String(), "--purpose", "operation")
 	if code != 0 || !strings.Contains(text, "abholquittung") {
 		t.Errorf("message trace: exit %d\n%s", code, text)
 	}

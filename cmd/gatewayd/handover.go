@@ -80,14 +80,14 @@ func (s handoverShowCmd) Run(c console) error {
 		return fmt.Errorf("%q: %w", s.Message, err)
 	}
 	return s.operate(c, func(ctx context.Context, op api.Operator) error {
-		stories, err := op.Trace(ctx, id.String())
-		if err == nil && (len(stories) != 1 || stories[0].Envelope.Authority != s.Authority) {
+		story, err := op.Message(ctx, id)
+		if err == nil && story.Envelope.Authority != s.Authority {
 			err = fmt.Errorf("message %s: %w", id, queue.ErrNotFound)
 		}
 		if err != nil {
 			return err
 		}
-		return s.tell(c, stories[0].Items)
+		return s.tell(c, story.Items)
 	})
 }
 

@@ -45,7 +45,7 @@ func TestHandoverCommands(t *testing.T) {
 	if w := waiting(); len(w) != 0 {
 		t.Errorf("it still waits: %+v", w)
 	}
-	if out, code := r.run("message", "trace", id); code != 0 || !strings.Contains(out, "BIT-2026-417") {
+	if out, code := r.run("message", "trace", id, "--purpose", "operation"); code != 0 || !strings.Contains(out, "BIT-2026-417") {
 		t.Errorf("the story does not tell it: exit %d\n%s", code, out)
 	}
 }

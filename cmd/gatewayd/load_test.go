@@ -372,7 +372,7 @@ func (r *rig) told(token string, s sent, item message.Item, y *tally) {
 	if y.looked[k.end]++; y.looked[k.end] > maxStories {
 		return
 	}
-	stories, err := r.operator().Trace(context.Background(), "<"+token+"@bl.example>")
+	stories, err := r.operator().Trace(context.Background(), testReading(), "<"+token+"@bl.example>")
 	if err != nil {
 		r.t.Fatalf("trace: %v", err)
 	}
@@ -401,7 +401,7 @@ func (r *rig) told(token string, s sent, item message.Item, y *tally) {
 // explained: a duplicate of a class that is not registered was in flight when
 // the gateway died, and the audit log says so.
 func (r *rig) explained(id message.ID) bool {
-	stories, err := r.operator().Trace(context.Background(), id.String())
+	stories, err := r.operator().Trace(context.Background(), testReading(), id.String())
 	if err != nil {
 		r.t.Fatalf("trace: %v", err)
 	}

@@ -27,6 +27,7 @@ type mailboxFlags struct {
 
 type mailboxListCmd struct {
 	mailboxFlags
+	purposeFlag
 	jsonFlag
 	Direction string `enum:",in,out,notice" default:"" help:"in: received, out: sent, notice: written by the gateway. Empty: all."`
 	After     string `help:"Continue after this cursor."`
@@ -35,13 +36,13 @@ type mailboxListCmd struct {
 
 // Help shows examples.
 func (mailboxListCmd) Help() string {
-	return "Examples:\n  gatewayd mailbox list --authority bauinspektorat --direction in\n  gatewayd mailbox list --authority bauinspektorat --json"
+	return "Examples:\n  gatewayd mailbox list --authority bauinspektorat --direction in --purpose operation\n  gatewayd mailbox list --authority bauinspektorat --purpose operation --json"
 }
 
 // Run lists a page.
 func (m mailboxListCmd) Run(c console) error {
 	return m.operate(c, func(ctx context.Context, op api.Operator) error {
-		page, next, err := op.Mailbox(ctx, m.Authority, message.Direction(m.Direction), m.After, m.Limit)
+		page, next, err := op.Mailbox(ctx, m.reading(), m.Authority, message.Direction(m.Direction), m.After, m.Limit)
 		if err != nil {
 			return err
 		}
@@ -106,12 +107,13 @@ type messageFlags struct {
 
 type mailboxShowCmd struct {
 	messageFlags
+	purposeFlag
 	Open bool `help:"As members read it: S/MIME or OpenPGP taken off with the authority's keys; the field X-Gatewayd-Verdict on top says what that was worth."`
 }
 
 // Help shows examples.
 func (mailboxShowCmd) Help() string {
-	return "Example:\n  gatewayd mailbox show --authority bauinspektorat 06h0n3r8scyk5be5avjc55wtjc --open > brief.eml"
+	return "Example:\n  gatewayd mailbox show --authority bauinspektorat 06h0n3r8scyk5be5avjc55wtjc --open --purpose operation > brief.eml"
 }
 
 // Run writes the message.
@@ -120,11 +122,14 @@ func (m mailboxShowCmd) Run(c console) error {
 	if err != nil {
 		return fmt.Errorf("%q: %w", m.Message, err)
 	}
-	return m.operate(c, func(ctx context.Context, op api.Operator) error { return op.Fetch(ctx, m.Authority, id, m.Open, c.out) })
+	return m.operate(c, func(ctx context.Context, op api.Operator) error {
+		return op.Fetch(ctx, m.reading(), m.Authority, id, m.Open, c.out)
+	})
 }
 
 type mailboxExportCmd struct {
 	messageFlags
+	purposeFlag
 	Dir string `required:"" help:"New folder for message.eml, the receipts and story.json."`
 }
 
@@ -151,11 +156,11 @@ func (m mailboxExportCmd) message(ctx context.Context, op api.Operator, id messa
 	if err != nil {
 		return err
 	}
-	return errors.Join(op.Fetch(ctx, m.Authority, id, false, f), f.Close())
+	return errors.Join(op.Fetch(ctx, m.reading(), m.Authority, id, false, f), f.Close())
 }
 
 func (m mailboxExportCmd) story(ctx context.Context, op api.Operator, id message.ID) error {
-	stories, err := op.Trace(ctx, id.String())
+	stories, err := op.Trace(ctx, m.reading(), id.String())
 	if err != nil {
 		return err
 	}
@@ -174,7 +179,7 @@ func (m mailboxExportCmd) story(ctx context.Context, op api.Operator, id message
 			if r.Document.IsZero() {
 				continue
 			}
-			_, doc, err := op.Receipt(ctx, m.Authority, id, r.ID.String())
+			_, doc, err := op.Receipt(ctx, m.reading(), m.Authority, id, r.ID.String())
 			if err != nil {
 				return err
 			}

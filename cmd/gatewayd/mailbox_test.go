@@ -38,7 +38,7 @@ func TestMailbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := func(authority string) []message.Story {
-		out, code := r.run("mailbox", "list", "--authority", authority, "--direction", "in", "--json")
+		out, code := r.run("mailbox", "list", "--authority", authority, "--direction", "in", "--json", "--purpose", "operation")
 		if code != 0 {
 			t.Fatalf("mailbox list: exit %d\n%s", code, out)
 		}
@@ -53,15 +53,15 @@ func TestMailbox(t *testing.T) {
 		return len(m) == 1 && m[0].Items[0].State == message.Done
 	})
 	id := list("bauinspektorat")[0].Envelope.ID.String()
-	if out, code := r.run("mailbox", "show", "--authority", "bauinspektorat", id); code != 0 || strings.Contains(out, secret) {
+	if out, code := r.run("mailbox", "show", "--authority", "bauinspektorat", id, "--purpose", "operation"); code != 0 || strings.Contains(out, secret) {
 		t.Errorf("show: exit %d; what is stored must stay as it came:\n%s", code, tailOf(out, 500))
 	}
-	out, code := r.run("mailbox", "show", "--authority", "bauinspektorat", id, "--open")
+	out, code := r.run("mailbox", "show", "--authority", "bauinspektorat", id, "--open", "--purpose", "operation")
 	if code != 0 || !strings.Contains(out, secret) || !strings.HasPrefix(out, "X-Gatewayd-Verdict: valid; signature=good;") || !strings.Contains(out, "encryption=decrypted") {
 		t.Errorf("show --open: exit %d\n%s", code, tailOf(out, 2000))
 	}
 	dir := filepath.Join(t.TempDir(), "export")
-	if out, code := r.run("mailbox", "export", "--authority", "bauinspektorat", id, "--dir", dir); code != 0 {
+	if out, code := r.run("mailbox", "export", "--authority", "bauinspektorat", id, "--dir", dir, "--purpose", "operation"); code != 0 {
 		t.Errorf("export: exit %d\n%s", code, out)
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "message.eml"))
@@ -71,10 +71,10 @@ func TestMailbox(t *testing.T) {
 	if len(list("steuerverwaltung")) != 0 {
 		t.Error("another authority lists it")
 	}
-	if out, code := r.run("mailbox", "show", "--authority", "steuerverwaltung", id); code != exitFailed {
+	if out, code := r.run("mailbox", "show", "--authority", "steuerverwaltung", id, "--purpose", "operation"); code != exitFailed {
 		t.Errorf("another authority reads it: exit %d\n%s", code, out)
 	}
-	if text, code := r.run("message", "trace", id); code != 0 || !strings.Contains(text, "signature=good") {
+	if text, code := r.run("message", "trace", id, "--purpose", "operation"); code != 0 || !strings.Contains(text, "signature=good") {
 		t.Errorf("the story does not tell the verdict: exit %d\n%s", code, text)
 	}
 }

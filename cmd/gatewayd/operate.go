@@ -182,18 +182,19 @@ type messageCmd struct {
 type traceCmd struct {
 	configFlag
 	jsonFlag
+	purposeFlag
 	Question string `arg:"" help:"A message id, Message-ID, reference or recipient's address."`
 }
 
 // Help shows examples.
 func (traceCmd) Help() string {
-	return "Examples:\n  gatewayd message trace 06kq2v3x9m4n5p6r7s8t9v0w1x\n  gatewayd message trace BL-7F3K9Q2M\n  gatewayd message trace buerger@example.ch --json"
+	return "Examples:\n  gatewayd message trace 06kq2v3x9m4n5p6r7s8t9v0w1x --purpose operation\n  gatewayd message trace BL-7F3K9Q2M --purpose operation\n  gatewayd message trace buerger@example.ch --purpose security --json"
 }
 
 // Run prints the stories.
 func (t traceCmd) Run(c console) error {
 	return t.operate(c, func(ctx context.Context, op api.Operator) error {
-		stories, err := op.Trace(ctx, t.Question)
+		stories, err := op.Trace(ctx, t.reading(), t.Question)
 		if err != nil {
 			return err
 		}

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gatewayd/api"
 	"gatewayd/message"
+	"gatewayd/queue"
 )
 
 // itemFlags name one item.
@@ -64,24 +67,19 @@ func (q queueShowCmd) Run(c console) error {
 		return err
 	}
 	return q.operate(c, func(ctx context.Context, op api.Operator) error {
-		stories, err := op.Trace(ctx, key.Message.String())
-		if err != nil {
+		s, err := op.Message(ctx, key.Message)
+		i := slices.IndexFunc(s.Items, func(i message.Item) bool { return i.Key == key })
+		switch {
+		case err != nil && !errors.Is(err, queue.ErrNotFound):
 			return err
+		case i < 0:
+			fmt.Fprintln(c.out, "nothing is known of it")
+			return errNo
+		case q.JSON:
+			return printJSON(c.out, s.Items[i])
 		}
-		for _, s := range stories {
-			for _, item := range s.Items {
-				if item.Key != key {
-					continue
-				}
-				if q.JSON {
-					return printJSON(c.out, item)
-				}
-				printItem(c, item)
-				return nil
-			}
-		}
-		fmt.Fprintln(c.out, "nothing is known of it")
-		return errNo
+		printItem(c, s.Items[i])
+		return nil
 	})
 }
 

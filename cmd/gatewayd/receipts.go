@@ -131,12 +131,13 @@ func printInspection(c console, found receipts.Inspection) error {
 type unmatchedCmd struct {
 	configFlag
 	jsonFlag
+	purposeFlag
 }
 
 // Run lists them.
 func (u unmatchedCmd) Run(c console) error {
 	return u.operate(c, func(ctx context.Context, op api.Operator) error {
-		rs, err := op.Unmatched(ctx, 1000)
+		rs, err := op.Unmatched(ctx, u.reading(), 1000)
 		if err != nil {
 			return err
 		}

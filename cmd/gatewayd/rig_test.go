@@ -241,10 +241,15 @@ func (r *rig) run(args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
+// testReading is who reads in tests.
+func testReading() message.Reading {
+	return message.Reading{By: "test", Purpose: message.ForOperation}
+}
+
 // trace asks the program for stories.
 func (r *rig) trace(question string) []message.Story {
 	r.t.Helper()
-	out, code := r.run("message", "trace", question, "--json")
+	out, code := r.run("message", "trace", question, "--json", "--purpose", "operation")
 	if code != 0 {
 		r.t.Fatalf("message trace %s: exit %d\n%s", question, code, out)
 	}

@@ -339,7 +339,7 @@ func TestScenarioInboundReceiptMovesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "receipts of the citizen's mail", func() bool {
-		rs, err := s.parts.gateway.Unmatched(context.Background(), 10)
+		rs, err := s.parts.gateway.Unmatched(context.Background(), testReading(), 10)
 		return err == nil && len(rs) >= 1
 	})
 	time.Sleep(500 * time.Millisecond)

@@ -69,8 +69,11 @@ func TestVerbs(t *testing.T) {
 			args = append(args, id.String())
 		}
 		for _, f := range leaf.Flags {
-			if f.Name == "dir" {
+			switch f.Name {
+			case "dir":
 				args = append(args, "--dir", filepath.Join(t.TempDir(), "x"))
+			case "purpose":
+				args = append(args, "--purpose", "operation")
 			}
 			if f.Name == "ref" {
 				args = append(args, "--ref", "X-1")

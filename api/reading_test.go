@@ -1,0 +1,43 @@
+package api_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestReadingIsNoted: the first request of a token on a day is noted, with its
+// purpose, and each one of a delegate; what cannot be noted is not answered.
+func TestReadingIsNoted(t *testing.T) {
+	d := newDoor(t, nil)
+	ask := func(want int, header ...string) {
+		t.Helper()
+		if status, _, text := d.ask("all", "GET", "/v1/events", "", header...); status != want {
+			t.Errorf("%v: %d, want %d: %s", header, status, want, text)
+		}
+	}
+	const daily = " HTTP API, from now to the end of the day bau"
+	d.flow.mute = errors.New("the disk is full")
+	ask(http.StatusServiceUnavailable)
+	d.flow.mute, d.flow.reads = nil, nil
+	ask(http.StatusOK)
+	ask(http.StatusOK)
+	ask(http.StatusOK, "Gatewayd-Purpose", "audit")
+	d.now = d.now.Add(24 * time.Hour)
+	ask(http.StatusOK)
+	ask(http.StatusBadRequest, "Gatewayd-Authority", "steuer")
+	ask(http.StatusOK, "Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "protection")
+	ask(http.StatusOK, "Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "protection")
+	want := []string{
+		"all operation " + daily, "all audit " + daily, "all operation " + daily,
+		"all protection steuer GET /v1/events /v1/events", "all protection steuer GET /v1/events /v1/events",
+	}
+	if !slices.Equal(d.flow.reads, want) {
+		t.Errorf("noted: %q\nwant: %q", d.flow.reads, want)
+	}
+	if status, _, _ := d.ask("all", "GET", "/nowhere", ""); status != http.StatusNotFound || len(d.flow.reads) != len(want) {
+		t.Errorf("a route that is none: %d, noted %q", status, d.flow.reads)
+	}
+}
