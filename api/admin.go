@@ -56,6 +56,9 @@ type Operator interface {
 	HandOver(ctx context.Context, authority string, id message.ID, f message.Filing) (message.Filing, error)
 	// Cases returns the delivery cases that a question of Trace names.
 	Cases(ctx context.Context, question string) ([]legal.Case, error)
+	// Evidence writes the evidence bundle of one delivery case, as a ZIP; who has
+	// it, and what for, stands in the audit log. message.ErrNoPurpose.
+	Evidence(ctx context.Context, r message.Reading, key message.ItemKey, w io.Writer) error
 	CloseTask(ctx context.Context, key message.ItemKey, code, reason string) error
 	SayExpected(ctx context.Context, key message.ItemKey, a legal.Answer, reason string) error
 }
@@ -125,6 +128,15 @@ func Admin(op Operator) http.Handler {
 	mux.HandleFunc("POST /v1/destinations/{name}/resume", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, op.Resume(r.Context(), r.PathValue("name"), r.FormValue("reason")))
 	})
+	mux.HandleFunc("GET /v1/evidence/{message}/{n}", func(w http.ResponseWriter, r *http.Request) {
+		stream(w, "application/zip", func(w io.Writer) error {
+			key, err := keyOf(r)
+			if err != nil {
+				return err
+			}
+			return op.Evidence(r.Context(), readingOf(r), key, w)
+		})
+	})
 	adminMailbox(mux, op)
 	adminKeys(mux, op)
 	adminHandover(mux, op)
@@ -174,31 +186,39 @@ func adminMailbox(mux *http.ServeMux, op Operator) {
 		reply(w, o, err)
 	})
 	mux.HandleFunc("GET /v1/mailbox/{authority}/{message}", func(w http.ResponseWriter, r *http.Request) {
-		id, err := message.ParseID(r.PathValue("message"))
-		out := &started{w: w}
-		if err == nil {
-			err = op.Fetch(r.Context(), readingOf(r), r.PathValue("authority"), id, r.FormValue("open") != "", out)
-		}
-		switch {
-		case err != nil && !out.yes:
-			reply(w, nil, err)
-		case err != nil:
-			panic(http.ErrAbortHandler) // the client must not take a part for the whole
-		}
+		stream(w, "message/rfc822", func(w io.Writer) error {
+			id, err := message.ParseID(r.PathValue("message"))
+			if err != nil {
+				return err
+			}
+			return op.Fetch(r.Context(), readingOf(r), r.PathValue("authority"), id, r.FormValue("open") != "", w)
+		})
 	})
+}
+
+// stream answers with octets as they come.
+func stream(w http.ResponseWriter, kind string, write func(io.Writer) error) {
+	out := &started{w: w, kind: kind}
+	switch err := write(out); {
+	case err != nil && !out.yes:
+		reply(w, nil, err)
+	case err != nil:
+		panic(http.ErrAbortHandler) // the client must not take a part for the whole
+	}
 }
 
 // started notes whether anything was written.
 type started struct {
-	w   http.ResponseWriter
-	yes bool
+	w    http.ResponseWriter
+	kind string
+	yes  bool
 }
 
 // Write implements io.Writer.
 func (s *started) Write(p []byte) (int, error) {
 	if !s.yes {
 		s.yes = true
-		s.w.Header().Set("Content-Type", "message/rfc822")
+		s.w.Header().Set("Content-Type", s.kind)
 	}
 	return s.w.Write(p)
 }

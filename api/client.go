@@ -165,7 +165,16 @@ func (c *Client) Fetch(ctx context.Context, r message.Reading, authority string,
 	if open {
 		query.Set("open", "1")
 	}
-	res, err := c.send(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String(), query)
+	return c.stream(ctx, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String(), query, w)
+}
+
+// Evidence implements Operator.
+func (c *Client) Evidence(ctx context.Context, r message.Reading, key message.ItemKey, w io.Writer) error {
+	return c.stream(ctx, "/v1/evidence/"+key.String(), with(r, url.Values{}), w)
+}
+
+func (c *Client) stream(ctx context.Context, path string, query url.Values, w io.Writer) error {
+	res, err := c.send(ctx, http.MethodGet, path, query)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"gatewayd/directory"
+	"gatewayd/evidence"
 	"gatewayd/legal"
 	"gatewayd/message"
 )
@@ -58,6 +59,10 @@ type Service interface {
 	// Cases returns the delivery cases of a message, one for each registered
 	// recipient.
 	Cases(ctx context.Context, authority string, id message.ID) ([]legal.Case, error)
+	// Evidence makes the evidence bundle of one delivery case, ready to be
+	// written; by names the token. evidence.ErrNoSeal; any trouble of the
+	// time-stamping authority is temporary.
+	Evidence(ctx context.Context, authority string, key message.ItemKey, by string) (*evidence.Bundle, error)
 	// CloseTask notes that a person has done what a case asked for; by names the
 	// token.
 	CloseTask(ctx context.Context, authority string, key message.ItemKey, code, reason, by string) error
@@ -138,6 +143,7 @@ func NewHTTP(o HTTPOptions, s Service, tokens *directory.Tokens) (*HTTP, error) 
 	h.registerMailbox(routes)
 	h.registerHandover(routes)
 	h.registerCases(routes)
+	h.registerEvidence(routes)
 	h.registerEvents(routes)
 	h.doc = routes.OpenAPI()
 	return h, h.serveDocument()

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 
 	"gatewayd/api"
 	"gatewayd/directory"
+	"gatewayd/evidence"
 	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -104,6 +106,11 @@ func (f *flow) Unfiled(_ context.Context, authority, after string, limit int) ([
 
 func (f *flow) Cases(context.Context, string, message.ID) ([]legal.Case, error) {
 	return []legal.Case{{Item: message.ItemKey{N: 1}, State: legal.NotServed}}, f.err
+}
+
+func (f *flow) Evidence(_ context.Context, authority string, key message.ItemKey, by string) (*evidence.Bundle, error) {
+	f.said = append(f.said, fmt.Sprintln(authority, key.N, by))
+	return nil, cmp.Or(f.err, evidence.ErrNoSeal)
 }
 
 func (f *flow) CloseTask(_ context.Context, authority string, key message.ItemKey, code, reason, by string) error {

@@ -30,13 +30,13 @@ var developmentDirectory []byte
 
 // Ports are the addresses of a development configuration.
 type Ports struct {
-	Submission, SubmissionTLS, Inbound, IncaMail, PrivaSphere, Relay string
+	Submission, SubmissionTLS, Inbound, IncaMail, PrivaSphere, Relay, TSA string
 }
 
 // LoopbackPorts returns addresses on 127.0.0.1 that begin at base.
 func LoopbackPorts(base int) Ports {
 	at := func(n int) string { return fmt.Sprintf("127.0.0.1:%d", base+n) }
-	return Ports{Submission: at(87), SubmissionTLS: at(65), Inbound: at(25), IncaMail: at(26), PrivaSphere: at(27), Relay: at(28)}
+	return Ports{Submission: at(87), SubmissionTLS: at(65), Inbound: at(25), IncaMail: at(26), PrivaSphere: at(27), Relay: at(28), TSA: at(29)}
 }
 
 // Names of the files that WriteDevelopment makes beside gatewayd.toml and that
@@ -50,6 +50,7 @@ const (
 	IncaMailSeal          = "sim/incamail-seal"
 	PrivaSphereSeal       = "sim/privasphere-seal"
 	RelayServer           = "sim/relay-server"
+	TimeStamps            = "sim/tsa"        // certificate and key of the simulated time-stamping authority
 	PartnerSMIME          = "sim/treuhand"   // certificate and private key of treuhand@example.net
 	PartnerOpenPGP        = "sim/verein.asc" // private key of verein@example.net
 	developmentClient     = "client"
@@ -169,6 +170,8 @@ func (w *writer) certificates() {
 	w.pair(IncaMailServer)(ca.Server(incaMailServerName, "localhost", "127.0.0.1"))
 	w.pair(PrivaSphereServer)(ca.Server(privaSphereServerName, "localhost", "127.0.0.1"))
 	w.pair(RelayServer)(ca.Server("relay.example", "localhost", "127.0.0.1"))
+	w.pair("seal")(ca.Seal("Gateway BL (Entwicklung)", "gateway@bl.example"))
+	w.pair(TimeStamps)(ca.TSA("simulated time-stamping authority"))
 	partner := w.pair(PartnerSMIME)
 	partner(ca.Seal("Treuhand Muster", "treuhand@example.net"))
 	w.copy(PartnerSMIME+".crt", "keyring/partners/treuhand@example.net.crt")

@@ -30,6 +30,7 @@ type File struct {
 	Vocabulary Vocabulary `toml:"vocabulary" doc:"How users say the class. Leave out to use the built-in words."`
 	Policy     Policy     `toml:"policy" doc:"Values of the built-in duties."`
 	Legal      Legal      `toml:"legal" doc:"The delivery case: help with service dates and periods, never binding."`
+	Evidence   Evidence   `toml:"evidence" doc:"Evidence bundles (Nachweisdossier): what seals and stamps them."`
 	Retention  Retention  `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
 	Log        Log        `toml:"log" doc:"The operational log: no subject, body or address stands in it."`
 	Delivery   Delivery   `toml:"delivery" doc:"Retries and limits of delivery."`
@@ -85,6 +86,7 @@ type Authority struct {
 	SubjectTags map[string]string `toml:"subject_tags" doc:"Tags in square brackets that open the subject of received mail, by its verdict (valid, valid-but-untrusted, partial, weak, expired, revoked, invalid, unchecked, unsigned) or where it came encrypted (encrypted). What senders write that looks like one is changed." example:"{ valid = \"[signiert]\", invalid = \"[Signatur ungültig]\" }"`
 	Forward     Forward           `toml:"forward" doc:"Its own mail server: a copy of everything that comes in goes there, as it came, with X-Gatewayd-Verdict on top."`
 	Webhook     Webhook           `toml:"webhook" doc:"Where its events are posted."`
+	Seal        Certificate       `toml:"seal" doc:"Its own seal on its evidence bundles; missing: the gateway's."`
 	FallbackKey string            `toml:"fallback_key" doc:"PEM certificate to which unclaimed mail is encrypted before it is erased." example:"\"fallback.pem\"" need:"yes"`
 }
 
@@ -168,6 +170,13 @@ type Legal struct {
 	Profile       string `toml:"profile" doc:"Period that the authority usually needs: BL-VwVG, CH-VwVG or CH-ZPO. The others are shown beside it." default:"BL-VwVG"`
 	RefusalServes bool   `toml:"refusal_serves" doc:"A refusal counts as service on its day; otherwise the seventh day counts, and the day of refusal is shown beside it."`
 	DeadlineNear  int    `toml:"deadline_near" doc:"Days before the end of the period at which a person is told; 0: never." default:"3"`
+}
+
+// Evidence says what seals and stamps evidence bundles.
+type Evidence struct {
+	Seal     Certificate `toml:"seal" doc:"Key and certificate of the gateway's seal on evidence bundles; missing: none are made." example:"{ cert = \"seal.crt\", key = \"seal.key\" }"`
+	TSA      string      `toml:"tsa" doc:"http or https address of the time-stamping authority (RFC 3161)." example:"https://tsa.swisssign.example"`
+	TSARoots string      `toml:"tsa_roots" doc:"PEM file: issuers of the time-stamping authority; a stamp of another one is refused." example:"tsa-roots.pem"`
 }
 
 // Retention holds the windows.

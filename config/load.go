@@ -49,6 +49,7 @@ type Config struct {
 	Platforms   map[string]gateway.Platform
 	Delivery    gateway.Delivery
 	Recogniser  *receipts.Recogniser
+	Evidence    gateway.Evidence // without a seal: no bundles
 	IncaMail    *incamail.Options
 	PrivaSphere *privasphere.Options
 	Relay       smtprelay.Options            // ordinary mail
@@ -111,6 +112,7 @@ func (b *builder) build() *Config {
 	b.legal(c)
 	b.links(c)
 	b.receipts(c)
+	b.evidence(c)
 	b.delivery(c)
 	if len(b.problems) == 0 {
 		b.noteTests(c)

@@ -253,7 +253,7 @@ func TestWriteFails(t *testing.T) {
 		"message":  {other, w.sealer(), "message.eml is not what was received"},
 		"receipt":  {document, w.sealer(), "receipts/01-abholquittung.pdf is not what was received"},
 	} {
-		if _, err := evidence.Write(t.Context(), io.Discard, c.in, c.s); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := evidence.Prepare(t.Context(), c.in, c.s); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

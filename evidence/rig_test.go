@@ -157,9 +157,13 @@ func (w *world) input(withContent bool) evidence.Input {
 // write makes a bundle file.
 func (w *world) write(in evidence.Input, s evidence.Sealer) string {
 	w.t.Helper()
-	var b bytes.Buffer
-	if _, err := evidence.Write(w.t.Context(), &b, in, s); err != nil {
+	bundle, err := evidence.Prepare(w.t.Context(), in, s)
+	if err != nil {
 		w.t.Fatal(err)
+	}
+	var b, again bytes.Buffer
+	if err := errors.Join(bundle.Write(&b), bundle.Write(&again)); err != nil || !bytes.Equal(b.Bytes(), again.Bytes()) {
+		w.t.Fatalf("%v, or written twice it differs", err)
 	}
 	return w.file(b.Bytes())
 }

@@ -171,7 +171,10 @@ func (p page) receipts(list []Receipt) {
 			message.Verified: "geprüft, Siegel gut", message.Unsigned: "ohne Siegel: Hinweis, beweist nichts",
 			message.Untrusted: "Siegel ohne Vertrauensanker: beweist nichts", message.Forged: "SIEGEL GEBROCHEN: zählt nicht",
 		}[r.Verdict]
-		p.line("", worth+". "+r.Detail)
+		if r.Verdict != message.Verified {
+			worth += " (" + r.Detail + ")"
+		}
+		p.line("", worth)
 		if r.Certificate != nil {
 			p.line("  gesiegelt von", r.Certificate.Subject)
 		}

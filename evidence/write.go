@@ -3,7 +3,6 @@ package evidence
 import (
 	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -36,7 +35,7 @@ type Input struct {
 	Case     legal.Case
 	Events   []message.Event   // of the message; only seq, time and kind are taken
 	Receipts []message.Receipt // of the item
-	// Document returns a receipt's original; it is asked once for each.
+	// Document returns a receipt's original.
 	Document func(message.Receipt) ([]byte, error)
 	// Revocation returns what was fetched about the receipt's certificates when
 	// it came; nil: nothing.
@@ -71,22 +70,70 @@ type Sealer struct {
 // ErrNoSeal: nothing is configured to seal with.
 var ErrNoSeal = errors.New("no seal: a bundle needs a key that signs it and a time-stamping authority")
 
-// Write writes the bundle of one delivery case as a ZIP and returns its record.
-// It asks the time-stamping authority once. After an error what was written is
-// worth nothing.
-func Write(ctx context.Context, w io.Writer, in Input, s Sealer) (Record, error) {
+// Bundle is a bundle that is complete, sealed and stamped, and not written yet.
+// It holds what the gateway itself says; receipts and message are read once more
+// when it is written.
+type Bundle struct {
+	Record   Record
+	Manifest message.Digest // SHA-256 of the manifest
+	now      time.Time
+	files    []content
+}
+
+// content is one file of a bundle.
+type content struct {
+	name   string
+	digest [32]byte
+	text   []byte                        // what the gateway says itself, or …
+	open   func() (io.ReadCloser, error) // … where it is read from
+}
+
+// Prepare makes the bundle of one delivery case. It reads everything once and
+// asks the time-stamping authority once.
+func Prepare(ctx context.Context, in Input, s Sealer) (*Bundle, error) {
 	if s.Signer.Cert == nil || s.Stamp == nil {
-		return Record{}, ErrNoSeal
+		return nil, ErrNoSeal
 	}
-	b := &bundle{zip: zip.NewWriter(w), now: in.Now.UTC().Truncate(time.Second), in: in, manifest: map[string][32]byte{}}
-	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
-	b.record = newRecord(in, s)
-	for _, step := range []func() error{b.readme, b.receipts, b.message, b.documents, func() error { return b.seal(ctx, s) }, b.zip.Close} {
+	b := &builder{now: in.Now.UTC().Truncate(time.Second), in: in, record: newRecord(in, s), seen: map[string][32]byte{}}
+	for _, step := range []func() error{b.readme, b.receipts, b.message, b.documents, func() error { return b.seal(ctx, s) }} {
 		if err := step(); err != nil {
-			return Record{}, fmt.Errorf("evidence of %s: %w", in.Item.Key, err)
+			return nil, fmt.Errorf("evidence of %s: %w", in.Item.Key, err)
 		}
 	}
-	return b.record, nil
+	return &Bundle{Record: b.record, Manifest: b.manifest, now: b.now, files: b.files}, nil
+}
+
+// Write writes the bundle as a ZIP; the same one gives the same octets each
+// time. After an error what was written is worth nothing.
+func (b *Bundle) Write(w io.Writer) error {
+	z := zip.NewWriter(w)
+	for _, c := range b.files {
+		f, err := z.CreateHeader(&zip.FileHeader{Name: c.name, Method: zip.Deflate, Modified: b.now})
+		if err == nil {
+			err = c.copyTo(f)
+		}
+		if err != nil {
+			return fmt.Errorf("evidence %s: %s: %w", b.Record.ID, c.name, err)
+		}
+	}
+	return z.Close()
+}
+
+func (c content) copyTo(w io.Writer) error {
+	if c.open == nil {
+		_, err := w.Write(c.text)
+		return err
+	}
+	r, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(w, h), r); err != nil {
+		return err
+	}
+	return mismatch([32]byte(h.Sum(nil)) != c.digest, c.name)
 }
 
 func newRecord(in Input, s Sealer) Record {
@@ -110,9 +157,10 @@ func newRecord(in Input, s Sealer) Record {
 	if !item.CaseAt.IsZero() {
 		r.Times.Source = "Quittung der Plattform"
 	}
+	var last time.Time
 	for _, e := range c.Trail {
-		if e.Receipt != "" && e.Code != legal.CodeUnverified && e.Code != legal.CodeInvalid {
-			r.Event = e.Code
+		if e.Receipt != "" && e.Code != legal.CodeUnverified && e.Code != legal.CodeInvalid && !e.Platform.Before(last) {
+			r.Event, last = e.Code, e.Platform
 		}
 	}
 	for _, e := range in.Events {
@@ -123,48 +171,45 @@ func newRecord(in Input, s Sealer) Record {
 	return r
 }
 
-// bundle is a ZIP that is being written.
-type bundle struct {
-	zip      *zip.Writer
+// builder is a bundle in the making.
+type builder struct {
 	now      time.Time
 	in       Input
 	record   Record
 	report   SealReport
-	manifest map[string][32]byte
+	files    []content
+	seen     map[string][32]byte // for the manifest
+	manifest message.Digest
 }
 
-// add writes one file and notes its digest for the manifest.
-func (b *bundle) add(name string, content io.Reader) (message.Digest, error) {
-	w, err := b.zip.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: b.now})
-	if err != nil {
-		return message.Digest{}, err
-	}
-	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(w, h), content); err != nil {
-		return message.Digest{}, fmt.Errorf("%s: %w", name, err)
-	}
-	var d message.Digest
-	h.Sum(d[:0])
-	b.manifest[name] = d
-	return d, nil
+// add takes in what the gateway says itself.
+func (b *builder) add(name string, text []byte) {
+	b.seen[name] = sha256.Sum256(text)
+	b.files = append(b.files, content{name: name, digest: b.seen[name], text: text})
 }
 
-func (b *bundle) addJSON(name string, v any) error {
+// keep takes in what is read again when the bundle is written.
+func (b *builder) keep(name string, digest message.Digest, open func() (io.ReadCloser, error)) {
+	b.seen[name] = digest
+	b.files = append(b.files, content{name: name, digest: digest, open: open})
+}
+
+func (b *builder) addJSON(name string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	_, err = b.add(name, bytes.NewReader(append(text, '\n')))
-	return err
+	b.add(name, append(text, '\n'))
+	return nil
 }
 
-func (b *bundle) readme() error {
-	_, err := b.add(FileReadme, strings.NewReader(readmeText(b.record)))
-	return err
+func (b *builder) readme() error {
+	b.add(FileReadme, []byte(readmeText(b.record)))
+	return nil
 }
 
 // receipts copies the originals, one at a time, and looks at their seals again.
-func (b *bundle) receipts() error {
+func (b *builder) receipts() error {
 	list := slices.Clone(b.in.Receipts)
 	slices.SortStableFunc(list, func(x, y message.Receipt) int { return x.Received.Compare(y.Received) })
 	for i, r := range list {
@@ -178,9 +223,13 @@ func (b *bundle) receipts() error {
 				return fmt.Errorf("receipt %s: %w", r.ID, err)
 			}
 			out.File = fmt.Sprintf("%s%02d-%s%s", folderReceipts, i+1, r.Kind, extension(r))
-			if d, err := b.add(out.File, bytes.NewReader(doc)); err != nil || d != r.Digest {
-				return errors.Join(err, mismatch(d != r.Digest, out.File))
+			if sha256.Sum256(doc) != r.Digest {
+				return mismatch(true, out.File)
 			}
+			b.keep(out.File, r.Digest, func() (io.ReadCloser, error) {
+				doc, err := b.in.Document(r)
+				return io.NopCloser(bytes.NewReader(doc)), err
+			})
 			report := examine(out.File, doc, b.in.Roots)
 			out.Certificate = report.signer()
 			if err := b.revocation(r, i+1, &report); err != nil {
@@ -193,7 +242,7 @@ func (b *bundle) receipts() error {
 	return nil
 }
 
-func (b *bundle) revocation(r message.Receipt, n int, report *FileReport) error {
+func (b *builder) revocation(r message.Receipt, n int, report *FileReport) error {
 	if b.in.Revocation == nil {
 		return nil
 	}
@@ -203,9 +252,7 @@ func (b *bundle) revocation(r message.Receipt, n int, report *FileReport) error 
 	}
 	for _, f := range files {
 		name := fmt.Sprintf("%s%02d-%s", folderRevocation, n, f.Name)
-		if _, err := b.add(name, bytes.NewReader(f.Data)); err != nil {
-			return err
-		}
+		b.add(name, f.Data)
 		report.Revocation = append(report.Revocation, name)
 	}
 	return nil
@@ -219,7 +266,7 @@ func mismatch(bad bool, name string) error {
 }
 
 // codeOf is what the case says a receipt is evidence of.
-func (b *bundle) codeOf(r message.Receipt) legal.Code {
+func (b *builder) codeOf(r message.Receipt) legal.Code {
 	for _, e := range b.in.Case.Trail {
 		if e.Receipt == r.ID.String() {
 			return e.Code
@@ -238,7 +285,7 @@ func extension(r message.Receipt) string {
 }
 
 // message copies the content, if it is still here.
-func (b *bundle) message() error {
+func (b *builder) message() error {
 	if b.in.Message == nil {
 		return nil
 	}
@@ -247,10 +294,23 @@ func (b *bundle) message() error {
 		return err
 	}
 	defer body.Close()
-	d, err := b.add(FileMessage, io.NewSectionReader(body, 0, body.Size()))
-	if err != nil || d != b.record.Content.SHA256 {
-		return errors.Join(err, mismatch(d != b.record.Content.SHA256, FileMessage))
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(body, 0, body.Size())); err != nil {
+		return fmt.Errorf("%s: %w", FileMessage, err)
 	}
+	if message.Digest(h.Sum(nil)) != b.record.Content.SHA256 {
+		return mismatch(true, FileMessage)
+	}
+	b.keep(FileMessage, b.record.Content.SHA256, func() (io.ReadCloser, error) {
+		body, err := b.in.Message()
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.NewSectionReader(body, 0, body.Size()), body}, nil
+	})
 	b.record.Content.Form = FileMessage
 	b.record.Content.Parts, err = Parts(body, body.Size())
 	return err
@@ -283,7 +343,7 @@ func Parts(r io.ReaderAt, size int64) ([]Part, error) {
 }
 
 // documents writes what the gateway itself says.
-func (b *bundle) documents() error {
+func (b *builder) documents() error {
 	if err := b.addJSON(FileEvidence, b.record); err != nil {
 		return err
 	}
@@ -294,13 +354,13 @@ func (b *bundle) documents() error {
 	if err != nil {
 		return err
 	}
-	_, err = b.add(FileTimeline, bytes.NewReader(pdf))
-	return err
+	b.add(FileTimeline, pdf)
+	return nil
 }
 
 // seal writes the manifest, its signature, and the stamp over the signature.
-func (b *bundle) seal(ctx context.Context, s Sealer) error {
-	manifest := formatManifest(b.manifest)
+func (b *builder) seal(ctx context.Context, s Sealer) error {
+	manifest := formatManifest(b.seen)
 	signature, err := cms.Sign(bytes.NewReader(manifest), s.Signer, cms.SignOptions{Time: b.now})
 	if err != nil {
 		return fmt.Errorf("seal: %w", err)
@@ -316,13 +376,9 @@ func (b *bundle) seal(ctx context.Context, s Sealer) error {
 	if err != nil {
 		return fmt.Errorf("time stamp: %w", err)
 	}
-	for _, f := range []struct {
-		name string
-		text []byte
-	}{{FileManifest, manifest}, {FileSeal, signature}, {FileStamp, wrapToken(token)}} {
-		if _, err := b.add(f.name, bytes.NewReader(f.text)); err != nil {
-			return err
-		}
-	}
+	b.manifest = sha256.Sum256(manifest)
+	b.add(FileManifest, manifest)
+	b.add(FileSeal, signature)
+	b.add(FileStamp, wrapToken(token))
 	return nil
 }

@@ -77,6 +77,7 @@ type Options struct {
 	Windows         retention.Windows
 	Agreements      []retention.Agreement // on what needs no word of the authority before it goes
 	Legal           legal.Rules           // zero: legal.DefaultRules
+	Evidence        Evidence              // what seals evidence bundles
 	Delivery        Delivery
 	Now             func() time.Time
 	Log             *slog.Logger

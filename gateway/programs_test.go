@@ -332,7 +332,8 @@ func TestIdempotencyInFlight(t *testing.T) {
 // with a receipt, a received mail, a notice.
 func filledDoor(t *testing.T) (*door, map[string]string) {
 	t.Helper()
-	d := newDoor(t, newRig(t, rigOptions{}))
+	edit, _ := sealing(t)
+	d := newDoor(t, newRig(t, rigOptions{edit: edit}))
 	own := map[string]string{}
 	for _, a := range []string{"bau", "steuer"} {
 		status, id := d.form(a, "first", wish(a, "x@example.org"), file{"a.txt", "text/plain", "geheim von " + a})

@@ -22,6 +22,7 @@ import (
 // platformSeal signs receipts as IncaMail would.
 type platformSeal struct {
 	signer pdfsig.Signer
+	issuer *x509.Certificate
 	roots  *x509.CertPool
 }
 
@@ -31,7 +32,7 @@ func newSeal(t testing.TB) platformSeal {
 	k, cert := certify(t, "Test Siegel", ca, caKey)
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
-	return platformSeal{pdfsig.Signer{Cert: cert, Key: k}, pool}
+	return platformSeal{pdfsig.Signer{Cert: cert, Key: k}, ca, pool}
 }
 
 func certify(t testing.TB, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {

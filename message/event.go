@@ -38,6 +38,7 @@ const (
 	EventKey        EventKind = "key"         // a key was learned, approved or revoked, or it ends soon
 	EventMailbox    EventKind = "mailbox"     // laid into an authority's mailbox
 	EventHandedOver EventKind = "handed_over" // the authority confirmed that its own file has message and receipts
+	EventEvidence   EventKind = "evidence"    // an evidence bundle of a delivery case was made for somebody
 	EventUnfiled    EventKind = "unfiled"     // the authority was told what its file has not taken yet, or what was exported instead
 	EventExported   EventKind = "exported"    // encrypted to the authority's fallback key, before its content goes
 	EventErased     EventKind = "erased"      // one message's key was overwritten and its body let go

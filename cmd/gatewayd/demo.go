@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,11 +28,12 @@ var sampleDecision []byte
 const demoPatience = 20 * time.Second
 
 type demoCmd struct {
-	Once    bool   `help:"End after the story: 0 if every promised receipt was verified and matched and the held message was held."`
-	JSON    bool   `name:"json" help:"One JSON object per event."`
-	Keep    string `help:"New folder: leave there what the simulators received, the receipts, the anchors and the data folder." placeholder:"DIR"`
-	Message string `type:"existingfile" help:"Decision to send (.eml) instead of the built-in sample."`
-	Verbose bool   `help:"Print the operational log, too."`
+	Once     bool   `help:"End after the story: 0 if every promised receipt was verified and matched and the held message was held."`
+	JSON     bool   `name:"json" help:"One JSON object per event."`
+	Keep     string `help:"New folder: leave there what the simulators received, the receipts, the anchors and the data folder." placeholder:"DIR"`
+	Evidence string `help:"New folder: show the delivery case of each registered recipient, and write its evidence bundle and anchors.pem there." placeholder:"DIR"`
+	Message  string `type:"existingfile" help:"Decision to send (.eml) instead of the built-in sample."`
+	Verbose  bool   `help:"Print the operational log, too."`
 }
 
 // Help shows examples.
@@ -41,6 +43,7 @@ func (demoCmd) Help() string {
 Examples:
   gatewayd demo
   gatewayd demo --once --json
+  gatewayd demo --once --evidence /tmp/dossier && gatewayd evidence verify --anchors /tmp/dossier/anchors.pem /tmp/dossier/nachweis-*-1.zip
   gatewayd demo --once --keep /tmp/demo --message entscheid.eml`
 }
 
@@ -53,7 +56,8 @@ type demo struct {
 	clock    clockFromNow
 	parts    *parts
 	sims     pair
-	next     *sink // the next mail server, for what the gateway encrypts itself
+	next     *sink        // the next mail server, for what the gateway encrypts itself
+	stamps   *http.Server // the time-stamping authority
 	doors    []door
 	ports    config.Ports
 	timeline *timeline
@@ -82,6 +86,7 @@ func (s *demo) run(ctx context.Context) (err error) {
 	}
 	defer s.sims.close()
 	defer s.next.server.Close()
+	defer s.stamps.Close()
 	flow, stopFlow := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.parts.run(flow, s.doors, s.log()) }()
@@ -114,7 +119,7 @@ func (s *demo) log() *slog.Logger {
 // prepare writes the configuration with free ports and opens everything.
 func (s *demo) prepare() error {
 	var sims []net.Listener
-	for _, addr := range []*string{&s.ports.Submission, &s.ports.SubmissionTLS, &s.ports.Inbound, &s.ports.IncaMail, &s.ports.PrivaSphere, &s.ports.Relay} {
+	for _, addr := range []*string{&s.ports.Submission, &s.ports.SubmissionTLS, &s.ports.Inbound, &s.ports.IncaMail, &s.ports.PrivaSphere, &s.ports.Relay, &s.ports.TSA} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
@@ -150,6 +155,10 @@ func (s *demo) prepare() error {
 		return err
 	}
 	go s.next.server.Serve(sims[2])
+	if s.stamps, err = newTSA(s.dir, s.clock.Now); err != nil {
+		return err
+	}
+	go s.stamps.Serve(sims[3])
 	s.timeline = newTimeline(s.c.out, s.JSON, s.parts)
 	return nil
 }
@@ -197,7 +206,7 @@ func (s *demo) tell(ctx context.Context) (bool, error) {
 	ok = s.allVerified(decision) && ok
 	s.timeline.catchUp(ctx)
 	s.timeline.table(ctx, decision, sealed, held)
-	return ok, nil
+	return ok, s.evidence(ctx, decision)
 }
 
 const demoConfidential = "From: Bauinspektorat <bauinspektorat@bl.example>\r\nTo: undisclosed-recipients:;\r\nSubject: [vertraulich] Unterlagen\r\n" +
@@ -333,6 +342,41 @@ func (s *demo) allVerified(id message.ID) bool {
 		}
 	}
 	return len(story.Items) == 3
+}
+
+// evidence shows the delivery cases of a message with their dates, and writes a
+// bundle for each, with the anchors that it is verified by beside it.
+func (s *demo) evidence(ctx context.Context, id message.ID) error {
+	if s.Evidence == "" {
+		return nil
+	}
+	if entries, err := os.ReadDir(s.Evidence); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty: choose a new folder", s.Evidence)
+	}
+	if err := os.MkdirAll(s.Evidence, 0o700); err != nil {
+		return err
+	}
+	cases, err := s.parts.gateway.Cases(ctx, id.String())
+	if err != nil {
+		return err
+	}
+	s.timeline.say("Each registered recipient's delivery case, and its evidence bundle.")
+	for _, c := range cases {
+		path := filepath.Join(s.Evidence, bundleName(c.Item))
+		if err := writeBundle(ctx, s.parts.operator(), message.Reading{By: reader(), Purpose: message.ForOperation}, c.Item, path); err != nil {
+			return err
+		}
+		s.timeline.showCase(c, path)
+	}
+	var anchors []byte
+	for _, name := range []string{config.SimulatorCA, config.SimulatorAnchors} {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			return err
+		}
+		anchors = append(anchors, text...)
+	}
+	return os.WriteFile(filepath.Join(s.Evidence, "anchors.pem"), anchors, 0o644) //nolint:gosec // certificates
 }
 
 // stayUp prints how to go on and waits; recipients collect after three seconds.

@@ -1,19 +1,89 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"time"
 
+	"gatewayd/api"
 	"gatewayd/calendar"
 	"gatewayd/evidence"
 	"gatewayd/message"
 )
 
 type evidenceCmd struct {
+	Export evidenceExportCmd `cmd:"" help:"Write the evidence bundle of each delivery case of a message: sealed, stamped, verifiable offline."`
 	Verify evidenceVerifyCmd `cmd:"" help:"Verify an evidence bundle, offline and without a configuration. Exit code 1 unless it is accepted."`
+}
+
+type evidenceExportCmd struct {
+	configFlag
+	Question string `arg:"" help:"A message id, MESSAGE/RECIPIENT, Message-ID, reference or recipient's address."`
+	// Proof of a delivery is orderly operation unless somebody says otherwise.
+	Purpose message.Purpose `default:"operation" help:"What it is taken out for: security, operation, protection, audit or access (Benutzungsreglement BL § 22). It stands in the audit log beside your name."`
+	Out     string          `help:"File for the one bundle, or folder for all. Default: nachweis-MESSAGE-RECIPIENT.zip here." placeholder:"FILE"`
+}
+
+// Help shows examples.
+func (evidenceExportCmd) Help() string {
+	return `One bundle for each registered recipient. Who exported it stands in the audit log. Needs [evidence] in the configuration.
+
+Examples:
+  gatewayd evidence export BL-7F3K9Q2M
+  gatewayd evidence export 06kq2v3x9m4n5p6r7s8t9v0w1x/2 --out dossier.zip`
+}
+
+// Run writes the bundles. Exit code 1 if there is no case.
+func (e evidenceExportCmd) Run(c console) error {
+	return e.operate(c, func(ctx context.Context, op api.Operator) error {
+		cases, err := op.Cases(ctx, e.Question)
+		if err != nil {
+			return err
+		}
+		if len(cases) == 0 {
+			fmt.Fprintln(c.err, "no delivery case is known of it: only registered messages have one")
+			return errNo
+		}
+		folder, one := ".", ""
+		if info, err := os.Stat(e.Out); err == nil && info.IsDir() {
+			folder = e.Out
+		} else if e.Out != "" {
+			if one = e.Out; len(cases) > 1 {
+				return fmt.Errorf("%d delivery cases: name one (%s), or a folder by --out", len(cases), cases[0].Item)
+			}
+		}
+		for _, lc := range cases {
+			path := cmp.Or(one, filepath.Join(folder, bundleName(lc.Item)))
+			if err := writeBundle(ctx, op, message.Reading{By: reader(), Purpose: e.Purpose}, lc.Item, path); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.out, "written:", path)
+		}
+		return nil
+	})
+}
+
+func bundleName(key message.ItemKey) string {
+	return fmt.Sprintf("nachweis-%s-%d.zip", key.Message, key.N)
+}
+
+// writeBundle writes a new file; after an error none is left.
+func writeBundle(ctx context.Context, op api.Operator, r message.Reading, key message.ItemKey, path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(op.Evidence(ctx, r, key, f), f.Sync(), f.Close()); err != nil {
+		os.Remove(path)
+	}
+	return err
 }
 
 type evidenceVerifyCmd struct {

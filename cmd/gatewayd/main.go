@@ -40,7 +40,7 @@ type commands struct {
 	Mailbox    mailboxCmd    `cmd:"" help:"Look into an authority's mailbox."`
 	Handover   handoverCmd   `cmd:"" help:"Hand-over to the authority's own file, before content is erased."`
 	Receipts   receiptsCmd   `cmd:"" help:"Look at receipts."`
-	Evidence   evidenceCmd   `cmd:"" help:"Verify evidence bundles (Nachweisdossier)."`
+	Evidence   evidenceCmd   `cmd:"" help:"Export and verify evidence bundles (Nachweisdossier)."`
 	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`
 	Keys       keysCmd       `cmd:"" help:"Keys and certificates: which there are, which would be used, renewal."`
 	Audit      auditCmd      `cmd:"" help:"Verify the audit log."`

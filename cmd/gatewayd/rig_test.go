@@ -108,7 +108,7 @@ func newRig(t *testing.T, edit func(string) string) *rig {
 	listeners := map[string]net.Listener{}
 	for name, addr := range map[string]*string{
 		"sub": &r.ports.Submission, "subtls": &r.ports.SubmissionTLS, "in": &r.ports.Inbound,
-		"inca": &r.ports.IncaMail, "psph": &r.ports.PrivaSphere, "relay": &r.ports.Relay,
+		"inca": &r.ports.IncaMail, "psph": &r.ports.PrivaSphere, "relay": &r.ports.Relay, "tsa": &r.ports.TSA,
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -116,8 +116,8 @@ func newRig(t *testing.T, edit func(string) string) *rig {
 		}
 		*addr, listeners[name] = l.Addr().String(), l
 	}
-	for _, name := range []string{"sub", "subtls", "in"} {
-		listeners[name].Close() // the gateway opens them itself
+	for _, name := range []string{"sub", "subtls", "in", "tsa"} {
+		listeners[name].Close() // the gateway opens them itself; nobody stamps here
 	}
 	if err := config.WriteDevelopment(r.dir, r.ports); err != nil {
 		t.Fatal(err)

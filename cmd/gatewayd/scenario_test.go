@@ -51,6 +51,7 @@ func newStage(t *testing.T, config func(*demo)) *stage {
 			t.Errorf("queue check: %v %v", problems, err)
 		}
 		s.sims.close()
+		s.stamps.Close()
 		if err := s.parts.close(); err != nil {
 			t.Errorf("close: %v", err)
 		}

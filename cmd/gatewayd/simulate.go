@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -66,6 +67,15 @@ func newPair(cfg *config.Config, clock simulator.Clock, inbound string, log *slo
 	return p, nil
 }
 
+// newTSA is the time-stamping authority of a development configuration.
+func newTSA(dir string, now func() time.Time) (*http.Server, error) {
+	cert, err := simulator.LoadCertificate(filepath.Join(dir, config.TimeStamps+".crt"), filepath.Join(dir, config.TimeStamps+".key"), filepath.Join(dir, config.SimulatorCA))
+	if err != nil {
+		return nil, err
+	}
+	return &http.Server{Handler: &simulator.TSA{Cert: cert, Now: now}, ReadHeaderTimeout: 10 * time.Second}, nil
+}
+
 func rootsIn(path string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -87,7 +97,7 @@ type simulateCmd struct {
 
 // Help shows examples.
 func (simulateCmd) Help() string {
-	return `Runs both platforms of a development configuration (gatewayd init). Recipients wait until somebody acts for them:
+	return `Runs both platforms and a time-stamping authority of a development configuration (gatewayd init). Recipients wait until somebody acts for them:
   curl -X POST 127.0.0.1:12080/incamail/messages/ID/accept
   curl 127.0.0.1:12080/incamail/messages
   curl -X POST 127.0.0.1:12080/incamail/clock/advance -d '{"by":"7d"}'`
@@ -122,6 +132,18 @@ func (s simulateCmd) Run(c console) error {
 	defer p.close()
 	if err := p.listen(cfg); err != nil {
 		return err
+	}
+	stamps, err := newTSA(filepath.Dir(cfg.Path), newClock().Now)
+	if err != nil {
+		return err
+	}
+	defer stamps.Close()
+	if u, err := url.Parse(cfg.File.Evidence.TSA); err == nil && u.Host != "" {
+		l, err := net.Listen("tcp", u.Host)
+		if err != nil {
+			return err
+		}
+		go stamps.Serve(l)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/incamail/", http.StripPrefix("/incamail", p.incamail.Handler()))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatewayd/calendar"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -237,6 +238,25 @@ func (t *timeline) table(ctx context.Context, ids ...message.ID) {
 		}
 	}
 	w.Flush()
+}
+
+// showCase shows a delivery case and where its evidence bundle lies.
+func (t *timeline) showCase(c legal.Case, path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.json {
+		printCase(t.out, c)
+		fmt.Fprintf(t.out, "    %-10s %s\n\n", "bundle", path)
+		return
+	}
+	b, err := json.Marshal(struct {
+		line
+		Case     legal.Case `json:"case"`
+		Evidence string     `json:"evidence"`
+	}{line{At: c.Now, Message: c.Item.Message.String(), Recipient: c.Recipient, Class: string(message.Registered), Platform: c.Platform, Event: "case shown", State: string(c.State)}, c, path})
+	if err == nil {
+		fmt.Fprintf(t.out, "%s\n", b)
+	}
 }
 
 func dash(s string) string {

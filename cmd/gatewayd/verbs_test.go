@@ -22,8 +22,8 @@ var verbs = map[string]string{
 	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "crypto inspect": "file", "receipts unmatched": "operator", "audit verify": "operator",
 	"retention report": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",
 	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "completion": "operator", "complete": "operator", "version": "operator",
-	"evidence verify": "file",
-	"case show":       "operator", "case close": "operator", "case expects": "operator",
+	"evidence verify": "file", "evidence export": "operator",
+	"case show": "operator", "case close": "operator", "case expects": "operator",
 	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority",
 	"handover list": "authority", "handover show": "authority", "handover confirm": "authority",
 }

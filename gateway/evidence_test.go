@@ -1,0 +1,129 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatewayd/crypto/cms"
+	"gatewayd/crypto/tsp"
+	"gatewayd/evidence"
+	"gatewayd/gateway"
+	"gatewayd/message"
+	"gatewayd/queue"
+	"gatewayd/simulator"
+)
+
+// sealing lets a gateway make evidence bundles; ca issues seal and stamps.
+func sealing(t testing.TB) (edit func(*gateway.Options), ca *simulator.CA) {
+	t.Helper()
+	ca, err := simulator.NewCA("Evidence CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal, err := ca.Client("gateway seal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tsa, err := ca.TSA("stamps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(o *gateway.Options) {
+		authority := &simulator.TSA{Cert: tsa, Now: o.Now}
+		o.Evidence = gateway.Evidence{
+			Software: "gatewayd test", Seal: cms.Signer{Cert: seal.Leaf, Key: seal.Key},
+			Stamp: func(_ context.Context, r io.Reader) ([]byte, error) {
+				q, err := tsp.NewRequest(r)
+				if err != nil {
+					return nil, err
+				}
+				return authority.Stamp(q)
+			},
+		}
+	}, ca
+}
+
+// verified writes the bundle of a case and verifies it.
+func (r *rig) verified(k message.ItemKey, roots *x509.CertPool) evidence.Result {
+	r.t.Helper()
+	var b bytes.Buffer
+	path := filepath.Join(r.t.TempDir(), "bundle.zip")
+	if err := errors.Join(r.g.Evidence(context.Background(), message.Reading{By: "test", Purpose: message.ForAudit}, k, &b), os.WriteFile(path, b.Bytes(), 0o600)); err != nil {
+		r.t.Fatal(err)
+	}
+	res, err := evidence.Verify(path, evidence.Options{Roots: roots})
+	if err != nil || res.Verdict != evidence.Accepted {
+		r.t.Fatalf("%v, %s: %+v", err, res.Verdict, res.Problems)
+	}
+	return res
+}
+
+// TestEvidence: the bundle of a collected item holds message and receipts; after
+// erasure it holds the hash. Each export stands in the audit log.
+func TestEvidence(t *testing.T) {
+	t.Parallel()
+	edit, ca := sealing(t)
+	r := newRig(t, rigOptions{edit: edit})
+	r.w.know(t, expectingText)
+	id, item := r.registered()
+	k := key(id, 1)
+	for _, kind := range []string{"Abgabequittung", "Abholquittung"} {
+		r.receives(r.w.receipt(t, kind, item.Reference, "buerger@example.ch"))
+		r.pass(time.Minute)
+	}
+	r.itemBecomes(k, message.Done)
+	roots := ca.Pool()
+	roots.AddCert(r.w.seal.issuer)
+	got := r.verified(k, roots)
+	rec := got.Record
+	if rec.Content.Form != evidence.FileMessage || len(rec.Receipts) != 2 || rec.Case.Service.Date.String() != "2026-11-23" || rec.Event != "COLLECTED" || len(rec.Chain) < 3 {
+		t.Errorf("%+v", rec)
+	}
+	if n := r.events(id, message.EventEvidence); n != 1 {
+		t.Errorf("%d events, want one", n)
+	}
+	if _, err := gateway.NewPrograms(r.g).HandOver(context.Background(), "bau", id, message.Filing{By: "test", Disposition: message.HandedOverGEVER, Ref: "G-1"}); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(70 * 24 * time.Hour) // the window of the content is over; that of the log is not
+	if rec := r.verified(k, roots).Record; rec.Content.Form != "hash only" || rec.Content.SHA256 == (message.Digest{}) || len(rec.Receipts) != 2 || len(rec.Content.Parts) != 0 {
+		t.Errorf("after erasure: %+v", rec.Content)
+	}
+}
+
+// TestEvidenceRefused: no seal, no case, no such item, no stamp.
+func TestEvidenceRefused(t *testing.T) {
+	t.Parallel()
+	edit, _ := sealing(t)
+	r := newRig(t, rigOptions{edit: func(o *gateway.Options) {
+		edit(o)
+		o.Evidence.Stamp = func(context.Context, io.Reader) ([]byte, error) { return nil, errors.New("nobody answers") }
+		o.Evidence.Seals = map[string]cms.Signer{"steuer": {}}
+	}})
+	id, _ := r.registered()
+	plain := r.send("ordinary", "x@example.org")
+	r.becomes(plain, message.Done)
+	for name, c := range map[string]struct {
+		k    message.ItemKey
+		want string
+	}{
+		"no stamp": {key(id, 1), "nobody answers"}, "no case": {key(plain, 1), gateway.ErrNoCase.Error()},
+		"no item": {key(id, 9), queue.ErrNotFound.Error()}, "no message": {key(message.ID{1}, 1), queue.ErrNotFound.Error()},
+	} {
+		var b bytes.Buffer
+		if err := r.g.Evidence(context.Background(), message.Reading{By: "test", Purpose: message.ForAudit}, c.k, &b); err == nil || !strings.Contains(err.Error(), c.want) || b.Len() > 0 {
+			t.Errorf("%s: %v, %d octets written", name, err, b.Len())
+		}
+	}
+	if n := r.events(id, message.EventEvidence); n != 0 {
+		t.Errorf("%d events about what was not made", n)
+	}
+}
