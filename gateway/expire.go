@@ -89,13 +89,13 @@ func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.T
 }
 
 // Due implements retention.Messages.
-func (m sweepMessages) Due(ctx context.Context, day calendar.Day, fn func(retention.Object) error) error {
+func (m sweepMessages) Due(ctx context.Context, day calendar.Day, left bool, fn func(retention.Object) error) error {
 	exported, err := m.r.exportedOn(day)
 	if err != nil {
 		return err
 	}
 	for after := ""; ; {
-		due, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), after, dueBatch)
+		due, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), left, after, dueBatch)
 		if err != nil {
 			return err
 		}

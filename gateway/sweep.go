@@ -27,7 +27,7 @@ const sweepEvery = 10 * time.Second
 // Ledger is what erasing needs of a ledger beside queue.Store.
 type Ledger interface {
 	LetGo(ctx context.Context, after message.ID, max int) ([]message.ID, message.ID, error)
-	DueBetween(ctx context.Context, from, to time.Time, after string, max int) ([]bolt.Due, string, error)
+	DueBetween(ctx context.Context, from, to time.Time, left bool, after string, max int) ([]bolt.Due, string, error)
 	WindowOf(ctx context.Context, day string) (bolt.Window, error)
 	Purge(ctx context.Context, day string) error
 	Compact(ctx context.Context) error
@@ -288,7 +288,7 @@ func (r *Retention) fill(ctx context.Context, d *RetentionDay, day calendar.Day)
 		d.Messages, d.Receipts = w.Messages, w.Receipts
 		return err
 	}
-	return sweepMessages{r}.Due(ctx, day, func(o retention.Object) error {
+	return sweepMessages{r}.Due(ctx, day, false, func(o retention.Object) error {
 		d.Messages++
 		switch {
 		case !o.Erased.IsZero():

@@ -79,7 +79,7 @@ func (s *Sweeper) look(ctx context.Context, day calendar.Day, r *Result) error {
 		return err
 	}
 	waiting := map[string]*Reminder{}
-	err := s.o.Messages.Due(ctx, day, func(o Object) error {
+	err := s.o.Messages.Due(ctx, day, true, func(o Object) error {
 		if o.Confirmed || o.NoRecord || !o.Erased.IsZero() {
 			return ctx.Err()
 		}

@@ -51,8 +51,9 @@ type Messages interface {
 	// how many.
 	Release(ctx context.Context, now time.Time) (int, error)
 	// Due calls fn with each message whose content must be gone by the end of
-	// that day.
-	Due(ctx context.Context, day calendar.Day, fn func(Object) error) error
+	// that day; with left, those are left out of which all has ended and nothing
+	// is there any more.
+	Due(ctx context.Context, day calendar.Day, left bool, fn func(Object) error) error
 	// Export writes a message with its receipts, encrypted to its authority's
 	// fallback key, and notes it.
 	Export(ctx context.Context, o Object, now time.Time) error
@@ -228,7 +229,7 @@ func (s *Sweeper) exportOnce(ctx context.Context, day calendar.Day, r *Result) e
 		return nil
 	}
 	failed, gone := r.Failed, map[string]*Reminder{}
-	err := s.o.Messages.Due(ctx, day, func(o Object) error {
+	err := s.o.Messages.Due(ctx, day, true, func(o Object) error {
 		before := r.Exported
 		err := s.exportOne(ctx, o, r)
 		if r.Exported > before {
@@ -275,7 +276,7 @@ func (s *Sweeper) exportOne(ctx context.Context, o Object, r *Result) error {
 // the key refuse. Nothing blocks a day key: what cannot be exported or expired is
 // named in the protocol.
 func (s *Sweeper) doom(ctx context.Context, plan Schedule, day calendar.Day, r *Result) error {
-	err := s.o.Messages.Due(ctx, day, func(o Object) error {
+	err := s.o.Messages.Due(ctx, day, true, func(o Object) error {
 		if err := s.exportOne(ctx, o, r); err != nil {
 			return err
 		}
@@ -320,7 +321,7 @@ func (s *Sweeper) destroyContent(ctx context.Context, plan Schedule, day calenda
 	if err != nil {
 		return err
 	}
-	err = s.o.Messages.Due(ctx, day, func(o Object) error {
+	err = s.o.Messages.Due(ctx, day, false, func(o Object) error {
 		if err := s.expire(ctx, o, r); err != nil {
 			return err
 		}

@@ -308,7 +308,7 @@ func (s *Store) writeMeta(tx *bbolt.Tx, name string, v any) error {
 }
 
 // schema is the version of this file's layout.
-const schema = "gatewayd ledger 5"
+const schema = "gatewayd ledger 6"
 
 // create makes the buckets of a new file and checks whose an old one is.
 func (s *Store) create(tx *bbolt.Tx) error {

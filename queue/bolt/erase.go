@@ -17,7 +17,7 @@ import (
 // Bounds of what one call or commit looks at, so that accepting and delivering
 // go on between two.
 const (
-	letGoScan  = 8192
+	letGoScan  = 8192 // also of messages that have ended
 	purgeBatch = 4000
 )
 
@@ -60,26 +60,32 @@ type Due struct {
 
 // DueBetween returns messages with an item whose erase-by instant lies behind
 // from and not behind to, in that order, each once; the cursor goes on behind
-// the last one, "" at the end. What does not open any more, because its log
-// window is over as well, is left out.
-func (s *Store) DueBetween(ctx context.Context, from, to time.Time, after string, max int) (due []Due, next string, err error) {
+// the last one, "" at the end. With left, only those of which something is left to
+// do: an item that has not ended, or a body that is there. What does not open any
+// more, because its log window is over as well, is left out.
+func (s *Store) DueBetween(ctx context.Context, from, to time.Time, left bool, after string, max int) (due []Due, next string, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
 		start, limit := stamp(from.Add(1)), stamp(to.Add(1))
 		if after != "" {
 			start = []byte(after)
 		}
 		var last message.ID
+		passed := 0
 		c := tx.Bucket([]byte(inErase)).Cursor()
 		for k, _ := c.Seek(start); len(k) == 8+itemLen && bytes.Compare(k, limit) < 0; k, _ = c.Next() {
 			id := parseItemKey(k).Message
 			if id == last {
 				continue
 			}
-			if len(due) == max {
+			if len(due) == max || passed >= letGoScan {
 				next = string(k)
 				return nil
 			}
 			last = id
+			if left && s.ended(tx, id) {
+				passed++
+				continue
+			}
 			d, err := s.due(tx, id)
 			if errors.Is(err, seal.ErrDestroyed) {
 				continue
@@ -92,6 +98,22 @@ func (s *Store) DueBetween(ctx context.Context, from, to time.Time, after string
 		return nil
 	})
 	return due, next, err
+}
+
+// ended reports by the clear heads whether every item of a message has ended and
+// the body is gone.
+func (s *Store) ended(tx *bbolt.Tx, id message.ID) bool {
+	items := in(tx, s.dayOf(tx, id), ofItems)
+	if items == nil {
+		return false
+	}
+	c := items.Cursor()
+	for k, v := c.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, v = c.Next() {
+		if h, _, err := parseHead(v); err != nil || !h.erased || !h.state.Final() {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Store) due(tx *bbolt.Tx, id message.ID) (d Due, err error) {

@@ -105,7 +105,7 @@ func TestDueBetween(t *testing.T) {
 	}
 	var got []message.ID
 	for after := ""; ; {
-		ids, next, err := s.DueBetween(ctx, limit, limit.Add(time.Second), after, 2)
+		ids, next, err := s.DueBetween(ctx, limit, limit.Add(time.Second), false, after, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +123,24 @@ func TestDueBetween(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("DueBetween = %v, want %v", got, want)
 	}
+	// One item ends and its body goes: its message stays; with the other one, it has ended.
+	for n := range 2 {
+		k := message.ItemKey{Message: want[1], N: n + 1}
+		item, err := s.Item(ctx, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		item.State, item.NextTry, item.Erased = message.Expired, time.Time{}, storetest.Now()
+		if err := s.Apply(ctx, queue.Change{Items: []message.Item{item}}); err != nil {
+			t.Fatal(err)
+		}
+		left, next, err := s.DueBetween(ctx, limit, limit.Add(time.Second), true, "", 9)
+		all, _, err2 := s.DueBetween(ctx, limit, limit.Add(time.Second), false, "", 9)
+		if err := errors.Join(err, err2); err != nil || len(left) != 3-n || len(all) != 3 || next != "" {
+			t.Errorf("%d items have ended: %d messages left of %d, %v", n+1, len(left), len(all), err)
+		}
+	}
+	checked(t, s)
 }
 
 // TestPurge: a log day goes with all its rows, others stay whole; with and without

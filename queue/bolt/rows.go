@@ -102,6 +102,7 @@ type head struct {
 	auth    [macLen]byte
 	state   message.State
 	letGo   bool
+	erased  bool
 	dup     bool   // takes part in the search for duplicates
 	next    uint64 // next try
 	eraseBy uint64
@@ -114,6 +115,7 @@ const headLen = dayLen + macLen + 2 + 8 + 8 + destLen
 const (
 	flagLetGo = 1 << iota
 	flagDup
+	flagErased
 )
 
 // stateCodes are the states as one octet each, from 1; a new state is added at
@@ -137,6 +139,9 @@ func (h head) append(b []byte) []byte {
 	if h.dup {
 		flags |= flagDup
 	}
+	if h.erased {
+		flags |= flagErased
+	}
 	b = append(b, h.day...)
 	b = append(b, h.auth[:]...)
 	b = append(b, stateCode(h.state), flags)
@@ -158,7 +163,7 @@ func parseHead(b []byte) (h head, rest []byte, err error) {
 	if code == 0 || int(code) > len(stateCodes) {
 		return h, nil, fmt.Errorf("%s row: %w", ofItems, errDamaged)
 	}
-	h.state, h.letGo, h.dup = stateCodes[code-1], flags&flagLetGo != 0, flags&flagDup != 0
+	h.state, h.letGo, h.erased, h.dup = stateCodes[code-1], flags&flagLetGo != 0, flags&flagErased != 0, flags&flagDup != 0
 	h.next, h.eraseBy = binary.BigEndian.Uint64(rest), binary.BigEndian.Uint64(rest[8:])
 	copy(h.dest[:], rest[16:])
 	return h, b[headLen:], nil
@@ -171,7 +176,7 @@ func (s *Store) headOf(item message.Item, day, authority string, dup bool) (head
 		return head{}, err
 	}
 	h := head{
-		day: day, auth: auth, state: item.State, letGo: item.LetsGo() && item.Erased.IsZero(), dup: dup,
+		day: day, auth: auth, state: item.State, letGo: item.LetsGo() && item.Erased.IsZero(), erased: !item.Erased.IsZero(), dup: dup,
 		next: stampOf(item.NextTry), eraseBy: stampOf(item.EraseBy),
 	}
 	if item.State == message.Waiting {

@@ -159,7 +159,7 @@ func (b *batch) newItem(env message.Envelope, item message.Item) error {
 func (b *batch) changeItem(old record, next message.Item) error {
 	h := old.head
 	key := itemKey(next.Key)
-	h.state, h.letGo, h.next, h.eraseBy = next.State, next.LetsGo() && next.Erased.IsZero(), stampOf(next.NextTry), stampOf(next.EraseBy)
+	h.state, h.letGo, h.erased, h.next, h.eraseBy = next.State, next.LetsGo() && next.Erased.IsZero(), !next.Erased.IsZero(), stampOf(next.NextTry), stampOf(next.EraseBy)
 	var err error
 	if h.dest = ([destLen]byte{}); next.State == message.Waiting {
 		if h.dest, err = b.s.hashes.destination(queue.Destination(next)); err != nil {
