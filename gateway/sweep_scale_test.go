@@ -54,6 +54,11 @@ func TestSweepAtScale(t *testing.T) {
 		f.quiet() // what came in meanwhile has left, and is let go
 		f.sweep()
 		f.to(step.at)
+		begun := time.Now() // once a day, whatever expires
+		if _, err := f.audit.Rotate(w.time()); err != nil {
+			t.Fatal(err)
+		}
+		figures["rotate_s"] += time.Since(begun).Seconds()
 		p99, refused := f.acceptWhile(func() {
 			begun := time.Now()
 			f.sweep()
