@@ -2,6 +2,7 @@ package api
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"gatewayd/legal"
@@ -36,16 +37,18 @@ type Message struct {
 
 // Protection is the verdict about a received message.
 type Protection struct {
-	Verdict      string `json:"verdict" enum:"valid,valid-but-untrusted,partial,weak,expired,revoked,invalid,unchecked,unsigned" doc:"Only valid says that the author in From wrote what is shown"`
-	Signature    string `json:"signature" doc:"The same in detail"`
-	Encryption   string `json:"encryption" doc:"none, decrypted, or why not"`
-	SignerIsFrom bool   `json:"signer_is_from"`
-	Covers       string `json:"covers,omitempty" doc:"What the signature covers: content, part, cipher_text"`
-	SignedBy     string `json:"signed_by,omitempty" enum:"smime,openpgp"`
-	EncryptedBy  string `json:"encrypted_by,omitempty" enum:"smime,openpgp"`
-	Key          string `json:"key,omitempty" doc:"Fingerprint of the signer's certificate or key"`
-	Anchor       string `json:"anchor,omitempty" doc:"Set of issuers that it is trusted by"`
-	Detail       string `json:"detail,omitempty"`
+	Verdict      string   `json:"verdict" enum:"valid,valid-but-untrusted,partial,weak,expired,revoked,invalid,unchecked,unsigned" doc:"Only valid says that the author in From wrote what is shown"`
+	Signature    string   `json:"signature" doc:"The same in detail"`
+	Encryption   string   `json:"encryption" doc:"none, decrypted, or why not"`
+	SignerIsFrom bool     `json:"signer_is_from"`
+	Covers       string   `json:"covers,omitempty" doc:"What the signature covers: content, part, cipher_text"`
+	SignedBy     string   `json:"signed_by,omitempty" enum:"smime,openpgp"`
+	EncryptedBy  string   `json:"encrypted_by,omitempty" enum:"smime,openpgp"`
+	Key          string   `json:"key,omitempty" doc:"Fingerprint of the signer's certificate or key"`
+	Anchor       string   `json:"anchor,omitempty" doc:"Set of issuers that it is trusted by"`
+	Hidden       []string `json:"hidden,omitempty" doc:"Header fields that were told inside of the encryption only"`
+	Differs      []string `json:"differs,omitempty" doc:"Header fields that stand differently outside of the protection than their author has put them"`
+	Detail       string   `json:"detail,omitempty"`
 }
 
 // Recipient is the state of the message for one recipient.
@@ -121,6 +124,7 @@ func (h *HTTP) message(s message.Story, c *cursors) Message {
 		m.Protection = &Protection{
 			Verdict: p["verdict"], Signature: p["signature"], Encryption: p["encryption"], SignerIsFrom: p["signer_is_from"] == "true", Covers: p["covers"],
 			SignedBy: p["signed_by"], EncryptedBy: p["encrypted_by"], Key: p["key"], Anchor: p["anchor"], Detail: p["detail"],
+			Hidden: strings.Fields(p["hidden"]), Differs: strings.Fields(p["differs"]),
 		}
 	}
 	for _, i := range s.Items {

@@ -83,6 +83,7 @@ type Authority struct {
 	Addresses   []string          `toml:"addresses" doc:"Its mail addresses; the first one receives notices." example:"[\"bauinspektorat@bl.example\"]" need:"yes"`
 	Platforms   map[string]string `toml:"platforms" doc:"Its address on each platform: sender there, and where receipts come back." example:"{ incamail = \"bauinspektorat@bl.example\" }"`
 	Members     []string          `toml:"members" doc:"Accounts that may send for it." example:"[\"sachbearbeitung\"]" need:"yes"`
+	Headers     string            `toml:"header_protection" doc:"What becomes of the header fields of mail that is signed or encrypted for it (RFC 9788): off; copy: they stand inside as well; hide: and of encrypted mail the subject is told inside only, outside it reads [...]." default:"off"`
 	SubjectTags map[string]string `toml:"subject_tags" doc:"Tags in square brackets that open the subject of received mail, by its verdict (valid, valid-but-untrusted, partial, weak, expired, revoked, invalid, unchecked, unsigned) or where it came encrypted (encrypted). What senders write that looks like one is changed." example:"{ valid = \"[signiert]\", invalid = \"[Signatur ungültig]\" }"`
 	Forward     Forward           `toml:"forward" doc:"Its own mail server: a copy of everything that comes in goes there, as it came, with X-Gatewayd-Verdict on top."`
 	Webhook     Webhook           `toml:"webhook" doc:"Where its events are posted."`

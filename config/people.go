@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatewayd/crypto/entity"
 	"gatewayd/directory"
 	"gatewayd/gateway"
 	"gatewayd/mail/border"
@@ -86,6 +87,13 @@ func (b *builder) authority(id string, a Authority) gateway.Authority {
 	for i, s := range a.Addresses {
 		addr, _ := b.address(key+".addresses"+index(i+1), s)
 		out.Addresses = append(out.Addresses, addr) // a bad one keeps its place for unique
+	}
+	switch a.Headers {
+	case "off", "":
+	case string(entity.HeadersCopied), string(entity.HeadersHidden):
+		out.Headers = entity.Headers(a.Headers)
+	default:
+		b.bad(joinKey(key, "header_protection"), "%q: write off, copy or hide", a.Headers)
 	}
 	out.Tags = b.subjectTags(joinKey(key, "subject_tags"), a.SubjectTags)
 	for _, name := range slices.Sorted(maps.Keys(a.Platforms)) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"gatewayd/crypto/entity"
 	"gatewayd/crypto/smime"
 	"gatewayd/gateway"
 	"gatewayd/mail"
@@ -97,5 +98,41 @@ func TestDelivered(t *testing.T) {
 		if err != nil || i < 0 || page[i].Protection["verdict"]+" "+page[i].Protection["encryption"] != c.list {
 			t.Errorf("%s: list %v %v", c.name, err, page)
 		}
+	}
+}
+
+// TestSubjectHidden: what leaves encrypted tells its subject inside only, where
+// the authority wants that, and comes back whole to a member who reads it.
+func TestSubjectHidden(t *testing.T) {
+	t.Parallel()
+	k := newKeyRig(t, func(o *gateway.Options) { o.Authorities[0].Headers = entity.HeadersHidden })
+	now := k.w.time()
+	bob, us := k.ca.issue("bob@partner.example", now.AddDate(1, 0, 0)), k.ca.issue("bau@bl.example", now.AddDate(1, 0, 0))
+	k.put(t, "partners/bob@partner.example.crt", certPEM(bob.Cert))
+	k.put(t, "own/bau/seal.crt", certPEM(us.Cert))
+	k.put(t, "own/bau/seal.key", keyPEM(us))
+	k.put(t, "roots/ca.crt", certPEM(k.ca.cert))
+	k.reload(t)
+	id := k.submit(submission("bob@partner.example"), strings.Replace(confidential("1"), "Subject: x", "Subject: Steuererlass Meier", 1))
+	k.becomes(id, message.Done)
+	left := k.w.links["smime"].seen()[0].body
+	if !strings.Contains(left, "\r\nSubject: [...]\r\n") || strings.Contains(left, "Steuererlass") {
+		t.Errorf("%s", left)
+	}
+	// Bob's answer hides its subject as well.
+	letter := "From: bob@partner.example\r\nSubject: Antwort\r\nContent-Type: text/plain\r\n\r\nGern\r\n"
+	var b bytes.Buffer
+	must(must(smime.Protect(strings.NewReader(letter), int64(len(letter)), smime.Options{Signer: bob.Signer(), Recipients: []*x509.Certificate{us.Cert}, Headers: entity.HeadersHidden, Time: now})).WriteTo(&b))
+	in, err := k.inbound("bob@partner.example", b.String(), "bau@bl.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.becomes(in, message.Done)
+	if d := k.data(in, message.EventMailbox); d["hidden"] != "subject" || d["differs"] != "" || d["verdict"] != "valid" {
+		t.Errorf("%v", d)
+	}
+	var out bytes.Buffer
+	if err := k.g.Fetch(t.Context(), "bau", in, true, &out); err != nil || !strings.Contains(out.String(), "\r\nSubject: Antwort\r\n") || strings.Contains(out.String(), "[...]") {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 }

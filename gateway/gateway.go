@@ -18,6 +18,7 @@ import (
 
 	"gatewayd/audit"
 	"gatewayd/connectors"
+	"gatewayd/crypto/entity"
 	"gatewayd/crypto/keys"
 	"gatewayd/directory"
 	"gatewayd/legal"
@@ -36,6 +37,7 @@ type Authority struct {
 	Addresses []message.Address
 	Platforms map[string]message.Address // its address on each platform
 	Accounts  []string
+	Headers   entity.Headers    // what becomes of the header fields of what is encrypted or signed for it
 	Tags      map[string]string // subject tags of verdicts about received mail: a word of entity.Word, or TagEncrypted → "[…]"
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatewayd/connectors"
@@ -65,6 +66,10 @@ func (g *Gateway) protect(ctx context.Context, env message.Envelope, item messag
 func (g *Gateway) protected(ctx context.Context, env message.Envelope, item message.Item, body *vault.BodyReader, now time.Time) (*entity.Protected, error) {
 	to := item.Recipient.Address
 	theirs := g.selection(ctx, to, now, true)
+	how := entity.HeadersOutside
+	if a := g.byID[env.Authority]; a != nil {
+		how = a.Headers
+	}
 	ours := g.ring().Signers(env.Authority, env.From, now)
 	switch {
 	case ours.Err != nil && item.Decision.Class != message.Private:
@@ -72,12 +77,12 @@ func (g *Gateway) protected(ctx context.Context, env message.Envelope, item mess
 	case item.Decision.Via == policy.ViaSMIME && theirs.Certificate != nil:
 		g.keyUsed(to, theirs, entity.SMIME, now)
 		return smime.Protect(body, body.Size(), smime.Options{
-			Class: item.Decision.Class, Signer: ours.SMIME, Recipients: []*x509.Certificate{theirs.Certificate}, Method: theirs.Method, Time: now,
+			Class: item.Decision.Class, Signer: ours.SMIME, Recipients: []*x509.Certificate{theirs.Certificate}, Method: theirs.Method, Headers: how, Time: now,
 		})
 	case item.Decision.Via == policy.ViaOpenPGP && theirs.OpenPGP != nil:
 		g.keyUsed(to, theirs, entity.OpenPGP, now)
 		return openpgp.Protect(body, body.Size(), openpgp.Options{
-			Class: item.Decision.Class, Signer: ours.OpenPGP, Recipients: []openpgp.Key{*theirs.OpenPGP}, Time: now,
+			Class: item.Decision.Class, Signer: ours.OpenPGP, Recipients: []openpgp.Key{*theirs.OpenPGP}, Headers: how, Time: now,
 		})
 	case slices.ContainsFunc(theirs.Reasons, func(r keys.Reason) bool { return errors.Is(r.Err, keysources.ErrStatusUnknown) }):
 		return nil, keysources.ErrStatusUnknown // temporary: the issuer may answer later
@@ -165,6 +170,7 @@ func (g *Gateway) protection(ctx context.Context, env message.Envelope, item mes
 	}
 	for name, value := range map[string]string{
 		"covers": s.Covers, "signed_by": string(s.SignedBy), "key": s.Key, "anchor": g.ring().AnchorSet(s.Anchor), "encrypted_by": string(s.Sealed), "detail": s.Detail,
+		"hidden": strings.Join(s.Hidden, " "), "differs": strings.Join(s.Differs, " "),
 	} {
 		if value != "" {
 			found[name] = value

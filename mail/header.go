@@ -225,6 +225,19 @@ func (h *Header) Remove(name string) {
 	h.fields = kept
 }
 
+// Exchange puts complete fields in the place of the first field of that name, or
+// at the end, and removes the others of that name. The fields given have line
+// ends.
+func (h *Header) Exchange(name string, fields []Field) {
+	at := slices.IndexFunc(h.fields, func(f Field) bool { return strings.EqualFold(f.Name, name) })
+	if at < 0 {
+		at = len(h.fields)
+	}
+	before := slices.Clone(h.fields[:at])
+	after := slices.DeleteFunc(slices.Clone(h.fields[at:]), func(f Field) bool { return strings.EqualFold(f.Name, name) })
+	h.fields = slices.Concat(before, fields, after)
+}
+
 // Filter keeps the fields and other lines that keep says yes to.
 func (h *Header) Filter(keep func(Field) bool) {
 	h.fields = slices.DeleteFunc(h.Fields(), func(f Field) bool { return !keep(f) })

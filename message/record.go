@@ -52,6 +52,7 @@ var eventFields = []Field{
 	{"destination", "platform, or domain of the next system", false},
 	{"detail", "what a receipt says beside its kind", true},
 	{"diagnostic", "words of a foreign mail system", true},
+	{"differs", "names of header fields that stand differently outside of the protection", false},
 	{"direction", "in, out or notice", false},
 	{"disposition", "what became of a record before its content goes", false},
 	{"door", "by which command or interface log data were read", false},
@@ -65,6 +66,7 @@ var eventFields = []Field{
 	{"file", "name of the file that was set aside", false},
 	{"file_ref", "reference of the authority's file, of the archive or of a standing agreement", false},
 	{"from", "sender of the envelope", true},
+	{"hidden", "names of header fields that are told inside of the encryption only", false},
 	{"identified", "whether the recipient's mailbox is an identified one", false},
 	{"identified_checked", "when that was looked up", false},
 	{"keep", "how long the route keeps the body", false},
@@ -158,7 +160,7 @@ var eventRecords = []EventRecord{
 
 // protection are the fields that say what S/MIME and OpenPGP around a received
 // mail are worth.
-const protection = "anchor covers detail encrypted_by encryption key signature signed_by signer signer_is_from verdict"
+const protection = "anchor covers detail differs encrypted_by encryption hidden key signature signed_by signer signer_is_from verdict"
 
 // declared is eventRecords by kind.
 var declared = func() map[EventKind][]string {

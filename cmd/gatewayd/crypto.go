@@ -248,6 +248,9 @@ func (r cryptoReport) print(c console) error {
 			fmt.Fprintf(&b, "  %s\n", strings.Join(words(string(s.Verdict), s.Signer, strings.Join(s.Addresses, " "), s.Algorithm, local(s.Time), s.Detail), "; "))
 		}
 	}
+	for _, f := range r.Fields {
+		fmt.Fprintf(&b, "field       %s\n", strings.Join(words(f.Name, yes(f.Signed, "signed"), yes(f.Encrypted, "encrypted"), yes(f.Differs, "differs outside"), yes(!f.Shown, "not shown")), ", "))
+	}
 	content := r.Message
 	if r.Content != nil {
 		content = *r.Content
@@ -257,6 +260,14 @@ func (r cryptoReport) print(c console) error {
 	}
 	_, err := io.WriteString(c.out, b.String())
 	return err
+}
+
+// yes is the word for what is so.
+func yes(so bool, word string) string {
+	if so {
+		return word
+	}
+	return ""
 }
 
 // words leaves out what is empty.

@@ -110,9 +110,13 @@ type Opened struct {
 	Signature  Signing    // of the message: who wrote the content?
 	Content    *Entity    // the innermost entity; nil: not opened or held back, see Detail
 	Detail     string     // why there is no Content
+	Scheme     string     // by which header fields were protected; "" if none were
+	Fields     []ProtectedField
 
 	author author
-	buried bool // something encrypted lies deeper than it may
+	inner  *mail.Header // of the content, where Scheme is set
+	cipher bool         // hp="cipher"
+	buried bool         // something encrypted lies deeper than it may
 	outer  *Message
 	source watched
 	outs   []*Out
@@ -179,7 +183,10 @@ func (op *Opened) open(whole Range, o Options) error {
 		}
 	}
 	op.Content = e
-	return op.conclude()
+	if err := op.conclude(); err != nil {
+		return err
+	}
+	return op.header()
 }
 
 // definite reports whether readers agree about what the entity is. With one
@@ -292,8 +299,8 @@ func takeOff(e *Entity, openers []Opener, w Work) *Layer {
 // protection.
 func (op *Opened) Outer() *mail.Header { return op.outer.head }
 
-// WriteMessage writes the opened message: the outer header and the content with
-// its own Content- fields, after each edit has changed what it wants in that
+// WriteMessage writes the opened message: the outer header, with protected fields
+// in the place of those that stood outside, and the content with its own Content- fields, after each edit has changed what it wants in that
 // header. Bare line feeds become CRLF: some encrypt what they have on disk.
 func (op *Opened) WriteMessage(w io.Writer, edits ...func(*mail.Header) error) (int64, error) {
 	if op.Content == nil {
@@ -309,6 +316,9 @@ func (op *Opened) WriteMessage(w io.Writer, edits ...func(*mail.Header) error) (
 	}
 	head, err := mail.ReadHeader(bufio.NewReader(io.MultiReader(bytes.NewReader(outer), CRLFReader(bytes.NewReader(inner.inside)))), 2*maxHeader)
 	if err != nil {
+		return 0, fmt.Errorf("write opened message: %w", err)
+	}
+	if err := op.restore(head); err != nil {
 		return 0, fmt.Errorf("write opened message: %w", err)
 	}
 	for _, edit := range edits {

@@ -11,6 +11,9 @@ type Report struct {
 	Opened     bool          `json:"opened"`           // there is content to show
 	Detail     string        `json:"detail,omitempty"` // why not
 	Layers     []LayerReport `json:"layers"`           // outermost first
+
+	HeaderProtection string           `json:"header_protection,omitempty"` // hp, protected-headers=v1 or wrapped
+	Fields           []ProtectedField `json:"fields,omitempty"`            // that it protects
 }
 
 // LayerReport is one layer of protection.
@@ -40,6 +43,7 @@ type SignatureReport struct {
 // Report tells what was found.
 func (op *Opened) Report() Report {
 	r := Report{Encryption: op.Encryption, Signature: op.Signature, Covers: covers(op.Signature), Opened: op.Content != nil, Detail: op.Detail, Layers: []LayerReport{}}
+	r.HeaderProtection, r.Fields = op.Scheme, op.Fields
 	for _, l := range op.Layers {
 		r.Layers = append(r.Layers, l.report())
 	}

@@ -63,6 +63,8 @@ type Summary struct {
 	Anchor     string     `json:"anchor,omitempty"`    // fingerprint of the trust anchor above it
 	Sealed     Technique  `json:"encrypted_by,omitempty"`
 	Algorithms []string   `json:"algorithms,omitempty"` // of the encryption
+	Hidden     []string   `json:"hidden,omitempty"`     // header fields that the way has not seen
+	Differs    []string   `json:"differs,omitempty"`    // header fields that stand differently outside than their author has put them
 	Detail     string     `json:"detail,omitempty"`     // why, for a person
 }
 
@@ -79,6 +81,14 @@ func Unlooked() Summary {
 // Summary tells what was found in one line.
 func (op *Opened) Summary() Summary {
 	s := Summary{Word: op.Signature.word(), Signature: op.Signature, Encryption: op.Encryption, Covers: covers(op.Signature), Detail: op.Detail}
+	for _, f := range op.Fields {
+		if f.Encrypted {
+			s.Hidden = append(s.Hidden, strings.ToLower(f.Name))
+		}
+		if f.Differs {
+			s.Differs = append(s.Differs, strings.ToLower(f.Name))
+		}
+	}
 	for _, l := range op.Layers {
 		if l.Encryption != NotEncrypted {
 			s.Sealed, s.Algorithms = l.Technique, l.Algorithms
@@ -122,6 +132,8 @@ func (s Summary) Line() string {
 		add("signer", s.Signers[0])
 	}
 	add("key", s.Key)
+	add("hidden", strings.Join(s.Hidden, ","))
+	add("differs", strings.Join(s.Differs, ","))
 	return strings.Join(parts, "; ")
 }
 

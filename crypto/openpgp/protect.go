@@ -32,9 +32,10 @@ var (
 // Options say how a message is protected.
 type Options struct {
 	Class      message.Class
-	Signer     *Key      // with its private keys; nil: no signature. Never used for class private (Benutzungsreglement BL § 12 Abs. 1)
-	Recipients []Key     // of the one recipient, or of him and the authority itself; none: sign only
-	Time       time.Time // of signing; the keys must be good then
+	Signer     *Key           // with its private keys; nil: no signature. Never used for class private (Benutzungsreglement BL § 12 Abs. 1)
+	Recipients []Key          // of the one recipient, or of him and the authority itself; none: sign only
+	Headers    entity.Headers // what becomes of the header fields
+	Time       time.Time      // of signing; the keys must be good then
 }
 
 // Protect signs and encrypts the stored message of size octets that r holds. r
@@ -54,6 +55,9 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	}
 	m, err := entity.Split(r, size)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.Protect(o.Headers, len(o.Recipients) > 0); err != nil {
 		return nil, err
 	}
 	eightBit := false

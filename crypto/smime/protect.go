@@ -30,6 +30,7 @@ type Options struct {
 	Signer     *cms.Signer         // nil: no signature. Never used for class private (Benutzungsreglement BL § 12 Abs. 1)
 	Recipients []*x509.Certificate // of the one recipient, or of him and the authority itself; none: sign only
 	Method     Method              // that all of them read
+	Headers    entity.Headers      // what becomes of the header fields
 	Time       time.Time           // of signing; the certificates must be good then
 }
 
@@ -51,6 +52,9 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	}
 	m, err := entity.Split(r, size)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.Protect(o.Headers, len(o.Recipients) > 0); err != nil {
 		return nil, err
 	}
 	if o.Signer == nil {
