@@ -50,6 +50,8 @@ type Operator interface {
 	// RetentionSweep does now what is due, and tells it.
 	RetentionSweep(ctx context.Context) (retention.Result, error)
 	ResetClock(ctx context.Context, reason string) error
+	// VerifyProtocols verifies the protocols of destruction.
+	VerifyProtocols(ctx context.Context) (retention.ChainReport, error)
 	// Unfiled returns a page of an authority's messages that nobody has filed yet;
 	// HandOver records what became of one.
 	Unfiled(ctx context.Context, authority, after string, limit int) (page []message.Unfiled, next string, err error)
@@ -150,6 +152,10 @@ func Admin(op Operator) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/retention/clock", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, op.ResetClock(r.Context(), r.FormValue("reason")))
+	})
+	mux.HandleFunc("POST /v1/retention/verify", func(w http.ResponseWriter, r *http.Request) {
+		report, err := op.VerifyProtocols(r.Context())
+		reply(w, report, err)
 	})
 	mux.HandleFunc("POST /v1/retention/sweep", func(w http.ResponseWriter, r *http.Request) {
 		did, err := op.RetentionSweep(r.Context())

@@ -202,6 +202,12 @@ func (c *Client) ResetClock(ctx context.Context, reason string) error {
 	return c.ask(ctx, http.MethodPost, "/v1/retention/clock", url.Values{"reason": {reason}}, &nothing)
 }
 
+// VerifyProtocols implements Operator.
+func (c *Client) VerifyProtocols(ctx context.Context) (report retention.ChainReport, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/retention/verify", nil, &report)
+	return report, err
+}
+
 // RetentionSweep implements Operator.
 func (c *Client) RetentionSweep(ctx context.Context) (did retention.Result, err error) {
 	err = c.ask(ctx, http.MethodPost, "/v1/retention/sweep", nil, &did)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type Ledger interface {
 	DueBetween(ctx context.Context, from, to time.Time, left bool, after string, max int) ([]bolt.Due, string, error)
 	WindowOf(ctx context.Context, day string) (bolt.Window, error)
 	Purge(ctx context.Context, day string) error
-	Compact(ctx context.Context) error
+	Compact(ctx context.Context) (bool, error)
 }
 
 // RetentionOptions wires erasure.
@@ -140,6 +141,22 @@ func (r *Retention) ResetClock(ctx context.Context, reason string) error {
 	return sweepLogs{r}.Note(ctx, now, string(message.EventClock), map[string]string{"reason": bounded(reason), "by": "administrator"})
 }
 
+// VerifyProtocols verifies the protocols of destruction: signed by this gateway,
+// chained, and one for every destroyed key.
+func (r *Retention) VerifyProtocols() (retention.ChainReport, error) {
+	key, err := r.o.Keys.SigningKey()
+	if err != nil {
+		return retention.ChainReport{}, err
+	}
+	destroyed := map[retention.Family][]string{}
+	for _, f := range []retention.Family{retention.Content, retention.Log} {
+		if destroyed[f], err = r.o.Keys.Gone(seal.Family(f)); err != nil {
+			return retention.ChainReport{}, err
+		}
+	}
+	return retention.VerifyProtocols(filepath.Join(r.g.o.Data, "protocols"), key.Public().(ed25519.PublicKey), destroyed)
+}
+
 // Over reports whether bodies of that family and day may no longer be read,
 // whatever a sweep has come to: for vault.Options.Over.
 func Over(now func() time.Time) func(seal.Family, string) bool {
@@ -200,7 +217,7 @@ func (l sweepLogs) Rows(ctx context.Context, day string) (retention.Rows, error)
 }
 
 func (l sweepLogs) Purge(ctx context.Context, day string) error { return l.r.o.Ledger.Purge(ctx, day) }
-func (l sweepLogs) Compact(ctx context.Context) error           { return l.r.o.Ledger.Compact(ctx) }
+func (l sweepLogs) Compact(ctx context.Context) (bool, error)   { return l.r.o.Ledger.Compact(ctx) }
 
 func (l sweepLogs) RotateAudit(_ context.Context, now time.Time) error {
 	_, err := l.r.g.o.Audit.Rotate(now)

@@ -164,8 +164,11 @@ func (f *office) checkWhole(all []planted) {
 		f.t.Fatal(err)
 	}
 	dir := filepath.Join(f.dir, "protocols")
-	if n, err := retention.VerifyProtocols(dir, key.Public().(ed25519.PublicKey)); err != nil || n < 3 {
-		f.t.Errorf("%d protocols: %v", n, err)
+	if n, err := retention.VerifyProtocols(dir, key.Public().(ed25519.PublicKey), nil); err != nil || !n.OK() || n.Protocols < 3 {
+		f.t.Errorf("%+v protocols: %v", n, err)
+	}
+	if got, err := f.ret.VerifyProtocols(); err != nil || !got.OK() { // each destroyed key has its protocol
+		f.t.Errorf("%+v %v", got, err)
 	}
 	if parts, _ := filepath.Glob(filepath.Join(dir, "*.part")); len(parts) > 0 {
 		f.t.Errorf("unfinished protocols: %v", parts)

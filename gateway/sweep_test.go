@@ -374,9 +374,9 @@ func (f *office) checkEnd(all []planted, w retention.Windows) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	n, err := retention.VerifyProtocols(filepath.Join(f.dir, "protocols"), key.Public().(ed25519.PublicKey))
-	if err != nil || n < 500 {
-		f.t.Errorf("%d protocols: %v", n, err)
+	n, err := retention.VerifyProtocols(filepath.Join(f.dir, "protocols"), key.Public().(ed25519.PublicKey), nil)
+	if err != nil || !n.OK() || n.Protocols < 500 {
+		f.t.Errorf("%+v protocols: %v", n, err)
 	}
 	if hit := found(f.t, filepath.Join(f.dir, "protocols"), all[0].id.String(), "example.ch"); hit != "" {
 		f.t.Errorf("a protocol names a message: %s", hit)

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -83,7 +82,10 @@ type Tail struct {
 	Key       Evidence  `json:"key"`
 	Folder    Folder    `json:"folder"`
 	Audit     []string  `json:"audit_days,omitempty"`      // log: day files erased; their seals stay
+	Compacted bool      `json:"ledger_rewritten"`          // log: without the pages freed; else they hold only what destroyed keys sealed, until half of the file is free
+	Backups   string    `json:"backups"`                   // which copies are affected
 	Released  string    `json:"released_by"`               // "automatic" (profile bl-egov)
+	Root      string    `json:"merkle_root,omitempty"`     // over the lines of the list (RFC 9162 section 2.1.1); empty list: left out
 	Previous  string    `json:"previous,omitempty"`        // file name of the protocol before
 	PrevHash  string    `json:"previous_sha256,omitempty"` // of its bytes
 	Digest    string    `json:"sha256"`                    // of all lines before
@@ -116,6 +118,7 @@ type Rows struct {
 const (
 	protocolExt = ".jsonl"
 	partExt     = ".part"
+	backupsHit  = "every copy of vault and ledger made before: they are sealed under keys that are destroyed, where the keys folder is mirrored as it is now"
 	keyMethod   = "key file overwritten in place, forced to the disk, renamed to a tombstone"
 )
 
@@ -221,6 +224,7 @@ func sealProtocol(path string, t Tail, key ed25519.PrivateKey) error {
 func (t *Tail) total(text []byte) error {
 	sums := map[[2]string]*Sum{}
 	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	t.Root = merkleRoot(lines[1:])
 	for _, line := range lines[1:] {
 		var d Destroyed
 		if err := json.Unmarshal(line, &d); err != nil {
@@ -283,70 +287,6 @@ func lastProtocol(dir string) (name, hash string, n int, err error) {
 	}
 	sum := sha256.Sum256(text)
 	return name + protocolExt, hex.EncodeToString(sum[:]), n, nil
-}
-
-// ReadProtocol reads one protocol and checks its signature against the public
-// key, or, when that is nil, against the one it carries.
-func ReadProtocol(r io.Reader, public ed25519.PublicKey) (h Head, list []Destroyed, t Tail, err error) {
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return h, nil, t, err
-	}
-	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
-	if len(lines) < 2 {
-		return h, nil, t, errors.New("protocol: not complete")
-	}
-	last := lines[len(lines)-1]
-	if err := errors.Join(json.Unmarshal(lines[0], &h), json.Unmarshal(last, &t)); err != nil {
-		return h, nil, t, fmt.Errorf("protocol: %w", err)
-	}
-	for _, line := range lines[1 : len(lines)-1] {
-		var d Destroyed
-		if err := json.Unmarshal(line, &d); err != nil {
-			return h, nil, t, fmt.Errorf("protocol: %w", err)
-		}
-		list = append(list, d)
-	}
-	signature := t.Signature
-	t.Signature = nil
-	bare, err := json.Marshal(t)
-	if err != nil {
-		return h, nil, t, err
-	}
-	t.Signature = signature
-	if public == nil {
-		public = t.PublicKey
-	}
-	if !bytes.Equal(public, t.PublicKey) || len(public) != ed25519.PublicKeySize || !ed25519.Verify(public, append(text[:len(text)-len(last)-1:len(text)-len(last)-1], bare...), signature) {
-		return h, list, t, fmt.Errorf("protocol %s: the signature does not fit", h.Run)
-	}
-	return h, list, t, nil
-}
-
-// VerifyProtocols checks every protocol in a folder and the chain between them.
-// It returns how many there are.
-func VerifyProtocols(dir string, public ed25519.PublicKey) (int, error) {
-	all, err := protocols(dir, protocolExt)
-	if err != nil {
-		return 0, err
-	}
-	prevName, prevHash := "", ""
-	for i, name := range all {
-		text, err := os.ReadFile(filepath.Join(dir, name+protocolExt))
-		if err != nil {
-			return i, err
-		}
-		h, _, t, err := ReadProtocol(bytes.NewReader(text), public)
-		switch {
-		case err != nil:
-			return i, err
-		case name != fmt.Sprintf("%08d-%s", i+1, partName(h.Family, h.Day)) || t.Previous != prevName || t.PrevHash != prevHash:
-			return i, fmt.Errorf("protocol %s: it does not continue %q", name, prevName)
-		}
-		sum := sha256.Sum256(text)
-		prevName, prevHash = name+protocolExt, hex.EncodeToString(sum[:])
-	}
-	return len(all), nil
 }
 
 func newRunKey() []byte {

@@ -78,7 +78,8 @@ type Logs interface {
 	// EraseExports removes the exports of that erase-by day.
 	EraseExports(day calendar.Day) error
 	// Compact gives free pages of the ledger back, when that is worth it.
-	Compact(ctx context.Context) error
+	// it reports whether it did so.
+	Compact(ctx context.Context) (bool, error)
 	// Note writes one event into the audit log.
 	Note(ctx context.Context, now time.Time, kind string, data map[string]string) error
 }
@@ -408,7 +409,7 @@ func (s *Sweeper) close(ctx context.Context, plan Schedule, t Tail, r *Result) e
 	if err != nil {
 		return err
 	}
-	t.Finished, t.Released = r.Clock.Now.UTC(), "automatic"
+	t.Finished, t.Released, t.Backups = r.Clock.Now.UTC(), "automatic", backupsHit
 	t.Key.Method, t.Key.Gone = keyMethod, !s.o.Keys.Exists(plan.Family, plan.Day)
 	if err := s.step("protocol"); err != nil {
 		return err
@@ -477,7 +478,11 @@ func (s *Sweeper) log(ctx context.Context, plan Schedule, _ calendar.Day, r *Res
 	if err != nil {
 		return err
 	}
-	return s.close(ctx, plan, Tail{Folder: folder, Audit: days}, r)
+	compacted, err := s.o.Logs.Compact(ctx)
+	if err != nil {
+		return err
+	}
+	return s.close(ctx, plan, Tail{Folder: folder, Audit: days, Compacted: compacted}, r)
 }
 
 func (s *Sweeper) listLog(ctx context.Context, plan Schedule, r *Result) error {
@@ -524,7 +529,9 @@ func (s *Sweeper) leftovers(ctx context.Context, r *Result) error {
 		return errors.Join(errs...)
 	}
 	_, err = s.o.Logs.EraseAudit(ctx, now)
-	errs = append(errs, err, s.o.Logs.Purge(ctx, yesterday.String()), s.o.Logs.EraseExports(yesterday), s.o.Logs.Compact(ctx))
+	errs = append(errs, err, s.o.Logs.Purge(ctx, yesterday.String()), s.o.Logs.EraseExports(yesterday))
+	_, err = s.o.Logs.Compact(ctx)
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

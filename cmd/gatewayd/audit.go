@@ -32,7 +32,7 @@ func (auditVerifyCmd) Help() string {
 
 // Run verifies.
 func (a auditVerifyCmd) Run(c console) error {
-	public, err := a.public()
+	public, err := publicKey(a.PublicKey, a.Folder)
 	if err != nil {
 		return err
 	}
@@ -64,15 +64,16 @@ func (a auditVerifyCmd) Run(c console) error {
 	})
 }
 
-func (a auditVerifyCmd) public() (ed25519.PublicKey, error) {
-	if a.PublicKey == "" {
+// publicKey reads --public-key, which needs --folder.
+func publicKey(text, folder string) (ed25519.PublicKey, error) {
+	if text == "" {
 		return nil, nil
 	}
-	key, err := hex.DecodeString(a.PublicKey)
+	key, err := hex.DecodeString(text)
 	switch {
 	case err != nil || len(key) != ed25519.PublicKeySize:
 		return nil, errors.New("--public-key: 64 hexadecimal digits are needed")
-	case a.Folder == "":
+	case folder == "":
 		return nil, errors.New("--public-key goes with --folder; the gateway knows its own")
 	}
 	return key, nil

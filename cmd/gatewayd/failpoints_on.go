@@ -126,12 +126,12 @@ func (t taps) ledger(l gateway.Ledger) gateway.Ledger { return tappedLedger{l} }
 type tappedLedger struct{ gateway.Ledger }
 
 // Compact implements gateway.Ledger.
-func (l tappedLedger) Compact(ctx context.Context) error {
+func (l tappedLedger) Compact(ctx context.Context) (bool, error) {
 	s, ok := l.Ledger.(*bolt.Store)
 	if !ok {
 		return l.Ledger.Compact(ctx)
 	}
-	return s.CompactNow(ctx)
+	return true, s.CompactNow(ctx)
 }
 
 func (t taps) store(s queue.Store) queue.Store { return tappedStore{s, t} }

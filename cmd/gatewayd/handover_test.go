@@ -45,6 +45,9 @@ func TestHandoverCommands(t *testing.T) {
 	if w := waiting(); len(w) != 0 {
 		t.Errorf("it still waits: %+v", w)
 	}
+	if out, code := r.run("retention", "verify"); code != 0 || !strings.Contains(out, "nothing was destroyed yet") {
+		t.Errorf("retention verify: exit %d\n%s", code, out)
+	}
 	if out, code := r.run("message", "trace", id, "--purpose", "operation"); code != 0 || !strings.Contains(out, "BIT-2026-417") {
 		t.Errorf("the story does not tell it: exit %d\n%s", code, out)
 	}

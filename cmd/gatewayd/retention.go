@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -38,6 +39,7 @@ func (o operator) RetentionSweep(ctx context.Context) (retention.Result, error) 
 type retentionCmd struct {
 	Report   retentionReportCmd   `cmd:"" help:"Tell what is kept, until when, and what becomes of it."`
 	Simulate retentionSimulateCmd `cmd:"" help:"Tell what would be gone on a day. Nothing is changed."`
+	Verify   retentionVerifyCmd   `cmd:"" help:"Verify the protocols of destruction and their chain. Exit code 1 if it is broken; the first bad one is named."`
 	Run      retentionRunCmd      `cmd:"" help:"Do now what is due. The running gateway does so by itself."`
 	Clock    retentionClockCmd    `cmd:"" help:"Set the high-water mark to now, after the machine's clock was set right."`
 }
@@ -97,6 +99,68 @@ func report(c console, f configFlag, asJSON bool, at time.Time) error {
 		}
 		return t.Flush()
 	})
+}
+
+type retentionVerifyCmd struct {
+	configFlag
+	jsonFlag
+	Folder    string `help:"Verify this copy of the protocols folder instead; no configuration, key or gateway is needed."`
+	PublicKey string `help:"With --folder: the gateway's public key in hexadecimal (retention verify shows it). Left out: that of the first protocol, which only proves that the folder agrees with itself."`
+}
+
+// Help shows examples.
+func (retentionVerifyCmd) Help() string {
+	return "On the gateway itself every destroyed key must have its protocol, so that a cut-off end is found, too.\n\n" +
+		"Examples:\n  gatewayd retention verify\n  gatewayd retention verify --folder /mnt/copy/protocols --public-key 3f…"
+}
+
+// Run verifies.
+func (v retentionVerifyCmd) Run(c console) error {
+	public, err := publicKey(v.PublicKey, v.Folder)
+	if err != nil {
+		return err
+	}
+	if v.Folder != "" {
+		if _, err := os.Stat(v.Folder); err != nil {
+			return err
+		}
+		report, err := retention.VerifyProtocols(v.Folder, public, nil)
+		if err != nil {
+			return err
+		}
+		return v.tell(c, report)
+	}
+	return v.operate(c, func(ctx context.Context, op api.Operator) error {
+		report, err := op.VerifyProtocols(ctx)
+		if err != nil {
+			return err
+		}
+		return v.tell(c, report)
+	})
+}
+
+func (v retentionVerifyCmd) tell(c console, r retention.ChainReport) error {
+	switch {
+	case v.JSON:
+		if err := printJSON(c.out, r); err != nil {
+			return err
+		}
+	case !r.OK():
+		fmt.Fprintln(c.out, r.Bad)
+	case r.Protocols == 0:
+		fmt.Fprintln(c.out, "nothing was destroyed yet: there is no protocol")
+	default:
+		fmt.Fprintf(c.out, "the chain is whole: %d protocols name %d messages; the last is %s, SHA-256 %s\npublic key %s\n", r.Protocols, r.Objects, r.Last, r.SHA256, r.PublicKey)
+	}
+	if !r.OK() {
+		return errNo
+	}
+	return nil
+}
+
+// VerifyProtocols implements api.Operator.
+func (o operator) VerifyProtocols(context.Context) (retention.ChainReport, error) {
+	return o.erase.VerifyProtocols()
 }
 
 type retentionRunCmd struct {

@@ -127,3 +127,20 @@ func (k *Keyring) SigningKey() (ed25519.PrivateKey, error) {
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
 }
+
+// Gone returns the days of that family whose key was destroyed, ascending: their
+// tombstones lie in the folder. A tombstone stays for ever.
+func (k *Keyring) Gone(f Family) ([]string, error) {
+	entries, err := os.ReadDir(k.dir)
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	var days []string
+	for _, e := range entries {
+		name, ok := strings.CutSuffix(e.Name(), goneExt)
+		if day, is := strings.CutPrefix(name, string(f)+"-"); ok && is && ValidDay(day) {
+			days = append(days, day)
+		}
+	}
+	return days, nil // os.ReadDir sorts
+}

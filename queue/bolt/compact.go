@@ -20,18 +20,19 @@ const (
 
 // Compact rewrites the file without its free pages when they are at least 64 MiB
 // and half of it. Readers go on, writers wait. The new file is on the disk before
-// it takes the old one's name; a crash leaves the old one.
-func (s *Store) Compact(ctx context.Context) error {
+// it takes the old one's name; a crash leaves the old one. It reports whether it was
+// worth it.
+func (s *Store) Compact(ctx context.Context) (bool, error) {
 	stats, info := s.current().Stats(), s.current().Info()
 	free := int64(stats.FreePageN+stats.PendingPageN) * int64(info.PageSize)
 	st, err := os.Stat(s.o.Path)
 	if err != nil {
-		return fmt.Errorf("compact ledger: %w", err)
+		return false, fmt.Errorf("compact ledger: %w", err)
 	}
 	if free < compactFrom || free*compactShare < st.Size() {
-		return nil
+		return false, nil
 	}
-	return s.CompactNow(ctx)
+	return true, s.CompactNow(ctx)
 }
 
 // CompactNow is Compact whatever it brings.
