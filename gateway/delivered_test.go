@@ -132,7 +132,7 @@ func TestSubjectHidden(t *testing.T) {
 		t.Errorf("%v", d)
 	}
 	var out bytes.Buffer
-	if err := k.g.Fetch(t.Context(), "bau", in, true, &out); err != nil || !strings.Contains(out.String(), "\r\nSubject: Antwort\r\n") || strings.Contains(out.String(), "[...]") {
+	if err := k.g.Fetch(t.Context(), reading(), "bau", in, true, &out); err != nil || !strings.Contains(out.String(), "\r\nSubject: Antwort\r\n") || strings.Contains(out.String(), "[...]") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
