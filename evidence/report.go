@@ -37,7 +37,12 @@ type SignatureReport struct {
 	Algorithm   string        `json:"digest,omitempty"`
 	ClaimedTime time.Time     `json:"claimed_time,omitzero"`
 	Reason      string        `json:"reason,omitempty"`
-	Chain       []Certificate `json:"chain,omitempty"` // the signer first; only that where there is no anchor
+	Chain       []Certificate `json:"chain,omitempty"`               // the signer first; only that where there is no anchor
+	Document    bool          `json:"document_time_stamp,omitempty"` // no signature, but a stamp over the document
+	Stamped     time.Time     `json:"stamped,omitzero"`              // by the time stamp inside
+	StampedBy   *Certificate  `json:"stamped_by,omitempty"`
+	StampTrust  string        `json:"stamp_trust,omitempty"` // why the stamp proves nothing; empty: it does
+	Later       string        `json:"added_later,omitempty"` // what was appended after it
 }
 
 // maxReceipt bounds one receipt, in octets.
@@ -81,6 +86,16 @@ func (f *FileReport) take(rep pdfsig.Report) {
 		if s.ChainErr != nil {
 			out.Trust = s.ChainErr.Error()
 		}
+		if s.Stamp != nil {
+			by := describe(s.Stamp.Cert)
+			out.Stamped, out.StampedBy = s.Stamp.At, &by
+			if s.Stamp.ChainErr != nil {
+				out.StampTrust = s.Stamp.ChainErr.Error()
+			}
+		} else if s.StampErr != nil {
+			out.StampTrust = s.StampErr.Error()
+		}
+		out.Document, out.Later = s.Document, s.Later.String()
 		chain := s.Chain
 		if len(chain) == 0 && s.Cert != nil && s.Err == nil {
 			chain = []*x509.Certificate{s.Cert}

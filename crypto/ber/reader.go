@@ -9,7 +9,7 @@ import (
 
 // Defaults of Limits.
 const (
-	DefaultDepth    = 24
+	DefaultDepth    = 48
 	DefaultElements = 1 << 20
 	DefaultSize     = 64 << 20
 )

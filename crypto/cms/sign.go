@@ -35,6 +35,10 @@ type SignOptions struct {
 	Announce bool           // S/MIME capabilities: what this package can decrypt
 
 	ContentType asn1.ObjectIdentifier // of what is signed; nil: id-data
+
+	// Stamp returns a time stamp (RFC 3161 token) over the signature, which is laid
+	// beside it (ETSI EN 319 122-1, level B-T); nil: none.
+	Stamp func(signature []byte) (token []byte, err error)
 }
 
 func (o SignOptions) contentType() asn1.ObjectIdentifier {
@@ -100,13 +104,22 @@ func signContent(content io.Reader, s Signer, o SignOptions) (info []byte, how s
 	if err != nil {
 		return nil, how, 0, fmt.Errorf("sign: %w", err)
 	}
+	var beside []byte
+	if o.Stamp != nil {
+		token, err := o.Stamp(signature)
+		if err != nil {
+			return nil, how, 0, fmt.Errorf("time stamp: %w", err)
+		}
+		beside = ber.Wrap(ber.Context1, attribute(oidStamp, token))
+	}
 	return ber.Wrap(ber.Sequence,
 		version(1),
 		ber.Wrap(ber.Sequence, s.Cert.RawIssuer, serial(s.Cert)),
 		digestAlgorithm(how.hash),
 		ber.Wrap(ber.Context0, attributes),
 		how.identifier,
-		ber.Wrap(ber.OctetString, signature)), how, size, nil
+		ber.Wrap(ber.OctetString, signature),
+		beside), how, size, nil
 }
 
 // scheme is a signature algorithm made ready.

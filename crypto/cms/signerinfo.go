@@ -55,6 +55,7 @@ type signerInfo struct {
 	attributes []byte // signedAttrs as SET OF; nil: none
 	method     algorithm
 	signature  []byte
+	unsigned   []byte // unsignedAttrs as SET OF; nil: none
 }
 
 func readSigners(r *ber.Reader) ([]signerInfo, error) {
@@ -107,10 +108,11 @@ func readSigner(r *ber.Reader) (s signerInfo, err error) {
 	if s.signature, err = next[[]byte](r, "signature", maxSmall); err != nil {
 		return s, err
 	}
-	if r.Next(ber.Context1) { // unsigned attributes
-		if err = r.Skip(); err != nil {
-			return s, err
+	if r.Next(ber.Context1) {
+		if s.unsigned, err = r.Element(maxUnsigned); err != nil {
+			return s, fmt.Errorf("unsigned attributes: %w", err)
 		}
+		s.unsigned[0] = ber.Set
 	}
 	return s, r.Leave()
 }
@@ -230,6 +232,32 @@ func (v *signedValues) takeCertificate(a attributeValue) error {
 	return nil
 }
 
+// stamps returns the signature time stamps among the unsigned attributes (ETSI
+// EN 319 122-1 section 5.3). Nobody vouches for these attributes: what cannot be
+// read is left out.
+func (s signerInfo) stamps() [][]byte {
+	var list []attributeValue
+	if rest, err := asn1.UnmarshalWithParams(s.unsigned, &list, "set"); err != nil || len(rest) > 0 {
+		return nil
+	}
+	var out [][]byte
+	for _, a := range list {
+		for _, v := range a.Values {
+			if a.Type.Equal(oidStamp) && len(out) < maxStamps {
+				out = append(out, v.FullBytes)
+			}
+		}
+	}
+	return out
+}
+
+// maxStamps bounds the time stamps of one signature, maxUnsigned its unsigned
+// attributes in octets: they may hold revocation lists.
+const (
+	maxStamps   = 4
+	maxUnsigned = 4 << 20
+)
+
 // check verifies one signature and its certificate chain.
 func (v *verifier) check(info signerInfo) Signature {
 	var s Signature
@@ -241,6 +269,7 @@ func (v *verifier) check(info signerInfo) Signature {
 		return s
 	}
 	s.SigningTime, s.ESS, s.Capabilities = values.signingTime, values.certificate != nil, values.capabilities
+	s.Value, s.Stamps = info.signature, info.stamps()
 	if s.SigningTime.IsZero() {
 		s.SigningTime = v.o.Claimed
 	}

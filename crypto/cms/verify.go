@@ -72,6 +72,9 @@ type Signature struct {
 
 	Capabilities []byte // what the signer's program reads, for ParseCapabilities; nil: not said
 	ESS          bool   // the signed attributes name the certificate (RFC 5035)
+
+	Value  []byte   // the signature itself: what a signature time stamp is over
+	Stamps [][]byte // time stamps beside it (RFC 3161 tokens), unchecked: for tsp.Verify over Value
 }
 
 // Verify reads a ContentInfo with a SignedData (RFC 5652 section 5) and checks

@@ -33,6 +33,7 @@ const DefaultMaxSize = 32 << 20
 const (
 	subFilterCAdES = "ETSI.CAdES.detached"
 	subFilterPKCS7 = "adbe.pkcs7.detached"
+	subFilterStamp = "ETSI.RFC3161" // a time stamp over the document: nobody's signature
 )
 
 func checkSize(pdf []byte, limit int64) error {

@@ -33,6 +33,10 @@ type Options struct {
 	Time     time.Time // claimed signing time; required
 	PSS      bool      // RSA keys: PSS instead of PKCS #1 v1.5
 	MaxSize  int64     // octets; zero: DefaultMaxSize
+
+	// Stamp returns a time stamp (RFC 3161 token) over the signature, which is laid
+	// beside it (PAdES level B-T); nil: none.
+	Stamp func(signature []byte) (token []byte, err error)
 }
 
 // Sign appends a signature to a PDF document and returns the whole. The octets
@@ -48,13 +52,13 @@ func Sign(pdf []byte, s Signer, o Options) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign PDF: %w", err)
 	}
-	out, hole, err := doc.update(reserve(s), o)
+	out, hole, err := doc.update(reserve(s)+stampRoom(o), o)
 	if err != nil {
 		return nil, fmt.Errorf("sign PDF: %w", err)
 	}
 	covered := io.MultiReader(bytes.NewReader(out[:hole.start]), bytes.NewReader(out[hole.end:]))
 	// PAdES forbids the signing-time attribute; the time stands in /M (ETSI EN 319 142-1, 6.3).
-	signature, err := cms.Sign(covered, cms.Signer{Cert: s.Cert, Chain: s.Chain, Key: s.Key}, cms.SignOptions{PSS: o.PSS})
+	signature, err := cms.Sign(covered, cms.Signer{Cert: s.Cert, Chain: s.Chain, Key: s.Key}, cms.SignOptions{PSS: o.PSS, Stamp: o.Stamp})
 	if err != nil {
 		return nil, fmt.Errorf("sign PDF: %w", err)
 	}
@@ -73,6 +77,14 @@ func reserve(s Signer) int {
 		n += len(c.Raw)
 	}
 	return n
+}
+
+// stampRoom is how many octets a time stamp may take.
+func stampRoom(o Options) int {
+	if o.Stamp == nil {
+		return 0
+	}
+	return 16 << 10
 }
 
 // span is a piece of the file.

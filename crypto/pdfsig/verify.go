@@ -4,6 +4,7 @@ import (
 	"bytes"
 	stdcrypto "crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,13 +13,14 @@ import (
 
 	"gatewayd/crypto/ber"
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/tsp"
 	"gatewayd/message"
 )
 
 // VerifyOptions say whom to trust.
 type VerifyOptions struct {
-	Roots   *x509.CertPool // anchors; nil: none, then nothing is Verified
-	At      time.Time      // the signer's chain must be good then; zero: at the signing time
+	Roots   *x509.CertPool // anchors of signers and time-stamping authorities; nil: none, then nothing is Verified
+	At      time.Time      // the signer's chain must be good then; zero: at the time of a trusted stamp, else at the signing time
 	MaxSize int64          // octets; zero: DefaultMaxSize
 }
 
@@ -47,6 +49,11 @@ type Signature struct {
 	Weak           bool   // SHA-1 or a short RSA key
 	Name, Location string // claims of the signer, signed with the rest
 	Reason         string
+
+	Document bool       // no signature, but a time stamp over the document up to here
+	Stamp    *tsp.Stamp // over this signature, or (Document) over the document; nil: none that fits
+	StampErr error      // what is wrong with a stamp that stands there
+	Later    *Later     // what was added to the file after it; nil: nothing
 }
 
 // maxSignatures bounds how many signatures of one document are looked at.
@@ -74,6 +81,15 @@ func Verify(pdf []byte, o VerifyOptions) (Report, error) {
 	found, complete := findSignatures(pdf)
 	for _, f := range found {
 		r.Signatures = append(r.Signatures, check(pdf, f, o))
+	}
+	var objects []object
+	for i := range r.Signatures {
+		if s := &r.Signatures[i]; s.Err == nil && !s.Whole {
+			if objects == nil {
+				objects = objectsOf(pdf)
+			}
+			s.Later = laterThan(pdf, objects, s.ByteRange[2]+s.ByteRange[3])
+		}
 	}
 	r.judge()
 	if !complete && r.Verdict != message.Unsigned {
@@ -104,7 +120,8 @@ func check(pdf []byte, f found, o VerifyOptions) Signature {
 			return s
 		}
 	}
-	if s.SubFilter != subFilterCAdES && s.SubFilter != subFilterPKCS7 {
+	s.Document = s.SubFilter == subFilterStamp
+	if s.SubFilter != subFilterCAdES && s.SubFilter != subFilterPKCS7 && !s.Document {
 		s.Err = fmt.Errorf("%w: %.40q", errKind, s.SubFilter)
 		return s
 	}
@@ -116,10 +133,19 @@ func check(pdf []byte, f found, o VerifyOptions) Signature {
 		s.Err = err
 		return s
 	}
-	covered := io.MultiReader(bytes.NewReader(pdf[:s.ByteRange[1]]), bytes.NewReader(pdf[s.ByteRange[2]:s.ByteRange[2]+s.ByteRange[3]]))
-	s.take(bytes.NewReader(value), covered, cms.VerifyOptions{
-		Trust: cms.TrustPool(o.Roots), At: o.At, Claimed: readTime(f.dict.get("M")), Limits: ber.Limits{Size: int64(len(value)) + 1},
-	})
+	covered := func() io.Reader {
+		return io.MultiReader(bytes.NewReader(pdf[:s.ByteRange[1]]), bytes.NewReader(pdf[s.ByteRange[2]:s.ByteRange[2]+s.ByteRange[3]]))
+	}
+	if s.Document {
+		s.stampedDocument(value, covered(), o)
+		return s
+	}
+	how := cms.VerifyOptions{Trust: cms.TrustPool(o.Roots), At: o.At, Claimed: readTime(f.dict.get("M")), Limits: ber.Limits{Size: int64(len(value)) + 1}}
+	s.take(bytes.NewReader(value), covered(), how)
+	if s.Stamp != nil && s.Stamp.Trusted() && o.At.IsZero() {
+		how.At = s.Stamp.At // proven; the signing time is only claimed
+		s.take(bytes.NewReader(value), covered(), how)
+	}
 	return s
 }
 
@@ -136,9 +162,33 @@ func (s *Signature) take(value, covered io.Reader, o cms.VerifyOptions) {
 	got := result.Signatures[0]
 	s.Cert, s.Chain, s.ChainErr = got.Cert, got.Chain, got.ChainErr
 	s.Hash, s.Weak, s.SigningTime = got.Hash, got.Weak, got.SigningTime
+	for _, token := range got.Stamps {
+		stamp, err := tsp.Verify(token, bytes.NewReader(got.Value), tsp.Options{Trust: o.Trust, At: o.At})
+		if err != nil {
+			s.StampErr = err // whoever has the file can lay a wrong one there: it takes nothing from the signature
+		} else if s.Stamp == nil || stamp.Trusted() && !s.Stamp.Trusted() {
+			s.Stamp = &stamp
+		}
+	}
 	if s.SubFilter == subFilterCAdES && !got.ESS {
 		s.Err = errors.New("signature does not name its certificate") // ETSI EN 319 142-1, 6.3
 	}
+}
+
+// stampedDocument checks a time stamp over the document (ETSI EN 319 142-1,
+// 5.4.3).
+func (s *Signature) stampedDocument(value []byte, covered io.Reader, o VerifyOptions) {
+	var token asn1.RawValue
+	if _, err := asn1.Unmarshal(value, &token); err != nil { // zeros follow it
+		s.Err = errors.New("the document's time stamp cannot be read")
+		return
+	}
+	stamp, err := tsp.Verify(token.FullBytes, covered, tsp.Options{Trust: cms.TrustPool(o.Roots), At: o.At})
+	if err != nil {
+		s.Err = err
+		return
+	}
+	s.Stamp, s.Cert, s.Chain, s.ChainErr, s.Weak, s.Hash, s.SigningTime = &stamp, stamp.Cert, stamp.Chain, stamp.ChainErr, stamp.Weak, stamp.Hash, stamp.At
 }
 
 // readRange reads /ByteRange and demands that it leaves out exactly the value
@@ -184,29 +234,36 @@ func contents(raw []byte) ([]byte, error) {
 
 // judge draws the verdict from the signatures.
 func (r *Report) judge() {
-	var whole *Signature
+	var whole, last *Signature
 	checked := 0
 	for i := range r.Signatures {
 		s := &r.Signatures[i]
 		if uncheckable(s.Err) {
 			continue
 		}
-		checked++
 		if s.Err != nil {
 			r.Verdict, r.Detail = message.Forged, "signature is broken: "+s.Err.Error()
 			return
 		}
-		if s.Whole {
+		if s.Document {
+			continue // it says when, and not who
+		}
+		checked++
+		if last = s; s.Whole {
 			whole = s
 		}
 	}
 	switch {
 	case len(r.Signatures) == 0:
 		r.Verdict, r.Detail = message.Unsigned, "no signature"
+	case checked == 0 && r.Signatures[0].Err == nil:
+		r.Verdict, r.Detail = message.Unsigned, "a time stamp, and no signature"
 	case checked == 0:
 		r.Verdict, r.Detail = message.Unsigned, r.Signatures[0].Err.Error()
+	case whole == nil && last.Later.LongTerm:
+		r.Verdict, r.Detail = message.Untrusted, "the signature fits what it covers; "+last.Later.String()
 	case whole == nil:
-		r.Verdict, r.Detail = message.Forged, "the document was changed after it was signed"
+		r.Verdict, r.Detail = message.Forged, "the document was changed after it was signed: "+last.Later.String()
 	default:
 		r.Covered = true
 		r.trust(whole)
@@ -222,5 +279,8 @@ func (r *Report) trust(s *Signature) {
 		r.Verdict, r.Detail = message.Untrusted, "weak signature: SHA-1 or a short key"
 	default:
 		r.Verdict, r.Detail = message.Verified, "signature good, whole document covered, signer under a configured anchor"
+		if s.Stamp != nil && s.Stamp.Trusted() {
+			r.Detail += ", time stamped " + s.Stamp.At.Format(time.RFC3339)
+		}
 	}
 }
