@@ -205,6 +205,14 @@ func (t *timeline) sentence(e message.Event) string {
 		return "sender told: " + d["to"]
 	case message.EventMailbox:
 		return "laid into the mailbox"
+	case message.EventAttempt:
+		return "attempt " + d["attempt"] + " by " + d["via"]
+	case message.EventAlarm:
+		text := d["text"]
+		if d["service"] != "" {
+			text += "; service " + d["service"] + " by " + d["basis"]
+		}
+		return t.paint("33", "alarm: "+text)
 	}
 	return string(e.Kind) + " " + details(d)
 }
