@@ -28,6 +28,10 @@ type Operator interface {
 	Counts(ctx context.Context) (map[message.State]int, error)
 	Unmatched(ctx context.Context, r message.Reading, limit int) ([]message.Receipt, error)
 	Check(ctx context.Context) (problems []string, err error)
+	// ReadAudit calls fn with the lines of the log that the filter takes.
+	ReadAudit(ctx context.Context, r message.Reading, f audit.Filter, fn func(audit.Entry) error) error
+	// Prove proves that one line stands in the log of a sealed day.
+	Prove(ctx context.Context, r message.Reading, seq uint64) (audit.Proof, error)
 	VerifyAudit(ctx context.Context, marks []audit.Mark) (audit.Report, error)
 	Release(ctx context.Context, key message.ItemKey, reason string) error
 	Hold(ctx context.Context, key message.ItemKey, reason string) error

@@ -153,7 +153,7 @@ func openEvent(keys *seal.Keyring, link message.Link) (*message.Event, error) {
 // the event is nil when its key was destroyed. A line that does not read ends
 // it with an error.
 func (l *Log) Each(ctx context.Context, from calendar.Day, fn func(message.Link, *message.Event) error) error {
-	return l.scan(ctx, from, nil, func(link message.Link) error {
+	return l.scan(ctx, span{from: from}, nil, func(link message.Link) error {
 		e, err := openEvent(l.keys, link)
 		if err != nil {
 			return err
@@ -167,7 +167,7 @@ func (l *Log) Each(ctx context.Context, from calendar.Day, fn func(message.Link,
 // whose key was destroyed are left out.
 func (l *Log) Trace(ctx context.Context, id message.ID, from time.Time) ([]message.Event, error) {
 	var events []message.Event
-	err := l.scan(ctx, calendar.DayOf(from), []byte(`"message":"`+id.String()+`"`), func(link message.Link) error {
+	err := l.scan(ctx, since(from), []byte(`"message":"`+id.String()+`"`), func(link message.Link) error {
 		if link.Message != id {
 			return nil
 		}
@@ -181,14 +181,14 @@ func (l *Log) Trace(ctx context.Context, id message.ID, from time.Time) ([]messa
 	return events, err
 }
 
-// scan reads the lines that contain want, from the file of that day on.
-func (l *Log) scan(ctx context.Context, from calendar.Day, want []byte, fn func(message.Link) error) error {
+// scan reads the lines of some days that contain want.
+func (l *Log) scan(ctx context.Context, s span, want []byte, fn func(message.Link) error) error {
 	days, err := daysIn(l.dir)
 	if err != nil {
 		return fmt.Errorf("read audit log: %w", err)
 	}
 	for _, day := range days {
-		if day.Before(from) {
+		if !s.has(day) {
 			continue
 		}
 		path := fileOf(l.dir, day)

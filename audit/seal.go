@@ -266,8 +266,10 @@ type merkle struct {
 	stack []message.Digest
 }
 
-func (m *merkle) add(leaf message.Digest) {
-	m.stack = append(m.stack, sha256.Sum256(append([]byte{0}, leaf[:]...)))
+func (m *merkle) add(hash message.Digest) { m.addLeaf(leafOf(hash)) }
+
+func (m *merkle) addLeaf(leaf message.Digest) {
+	m.stack = append(m.stack, leaf)
 	m.n++
 	for len(m.stack) > bits.OnesCount64(m.n) { // one subtree for each power of two in n
 		m.fold()
@@ -276,8 +278,7 @@ func (m *merkle) add(leaf message.Digest) {
 
 func (m *merkle) fold() {
 	n := len(m.stack)
-	pair := append(append([]byte{1}, m.stack[n-2][:]...), m.stack[n-1][:]...)
-	m.stack = append(m.stack[:n-2], sha256.Sum256(pair))
+	m.stack = append(m.stack[:n-2], nodeOf(m.stack[n-2], m.stack[n-1]))
 }
 
 func (m *merkle) root() message.Digest {

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
+	"gatewayd/audit"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -37,4 +39,66 @@ func (g *Gateway) noteRead(ctx context.Context, r message.Reading, what read) er
 // NoteRead writes down that a token reads.
 func (p *Programs) NoteRead(ctx context.Context, r message.Reading, authority, door, asked string) error {
 	return p.g.noteRead(ctx, r, read{door: door, asked: asked, authority: authority, count: -1})
+}
+
+// maxListed bounds what is read with a limit: it is gathered first, so that one
+// event says how much it was.
+const maxListed = 10_000
+
+// ReadAudit calls fn with the lines of the log that the filter takes, and notes
+// who reads them: a list up to a limit once, with its count; anything longer when
+// it begins, and again with its count when it ends, whether or not it came to the
+// last line.
+func (g *Gateway) ReadAudit(ctx context.Context, r message.Reading, f audit.Filter, fn func(audit.Entry) error) error {
+	if err := r.Check(); err != nil {
+		return err
+	}
+	if _, err := g.o.Audit.Drain(ctx, g.o.Store); err != nil && !errors.Is(err, audit.ErrBroken) {
+		return err
+	}
+	if f.Limit > 0 && f.Limit <= maxListed {
+		return g.listAudit(ctx, r, f, fn)
+	}
+	if err := g.noteRead(ctx, r, read{door: "audit export, begun", asked: f.String(), count: -1}); err != nil {
+		return err
+	}
+	n := 0
+	err := g.o.Audit.Entries(ctx, f, func(e audit.Entry) error {
+		n++
+		return fn(e)
+	})
+	return errors.Join(err, g.noteRead(context.WithoutCancel(ctx), r, read{door: "audit export", asked: f.String(), count: n}))
+}
+
+func (g *Gateway) listAudit(ctx context.Context, r message.Reading, f audit.Filter, fn func(audit.Entry) error) error {
+	var list []audit.Entry
+	err := g.o.Audit.Entries(ctx, f, func(e audit.Entry) error {
+		list = append(list, e)
+		return nil
+	})
+	if err == nil {
+		err = g.noteRead(ctx, r, read{door: "audit list", asked: f.String(), count: len(list)})
+	}
+	for _, e := range list {
+		if err == nil {
+			err = fn(e)
+		}
+	}
+	return err
+}
+
+// Prove proves that one line stands in the log of a sealed day (audit.Proof), and
+// notes that it was read.
+func (g *Gateway) Prove(ctx context.Context, r message.Reading, seq uint64) (audit.Proof, error) {
+	if err := r.Check(); err != nil {
+		return audit.Proof{}, err
+	}
+	p, err := g.o.Audit.Prove(ctx, seq)
+	if err == nil {
+		err = g.noteRead(ctx, r, read{door: "audit prove", asked: strconv.FormatUint(seq, 10), count: 1})
+	}
+	if err != nil {
+		return audit.Proof{}, err
+	}
+	return p, nil
 }

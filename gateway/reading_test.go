@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatewayd/audit"
 	"gatewayd/calendar"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -77,6 +78,9 @@ func TestReadingStatesItsPurpose(t *testing.T) {
 			err := r.g.Fetch(ctx, w, "bau", id, false, &out)
 			return min(1, out.Len()), err
 		},
+		"audit list": func(w message.Reading) (n int, err error) {
+			return n, r.g.ReadAudit(ctx, w, audit.Filter{Limit: 1}, func(audit.Entry) error { n++; return nil })
+		},
 		"receipts unmatched": func(w message.Reading) (int, error) {
 			rs, err := r.g.Unmatched(ctx, w, 10)
 			return len(rs), err
@@ -103,6 +107,18 @@ func TestReadingStatesItsPurpose(t *testing.T) {
 		if d["door"] != name || d["by"] != reading().By || d["purpose"] != "operation" || d["count"] != map[bool]string{true: "1", false: "0"}[n == 1] {
 			t.Errorf("%s (%d): noted is %v", name, n, d)
 		}
+	}
+	if _, err := r.g.Prove(ctx, nobody, 1); !errors.Is(err, message.ErrNoPurpose) {
+		t.Errorf("a proof without a purpose: %v", err)
+	}
+	before := len(r.readsOf())
+	cut := errors.New("the reader has gone")
+	if err := r.g.ReadAudit(ctx, reading(), audit.Filter{}, func(audit.Entry) error { return cut }); !errors.Is(err, cut) {
+		t.Errorf("an export that breaks off: %v", err)
+	}
+	reads := r.readsOf()[before:]
+	if len(reads) != 2 || reads[0].Data["door"] != "audit export, begun" || reads[1].Data["count"] != "1" {
+		t.Errorf("an export that broke off is noted as %v", reads)
 	}
 	if _, _, err := r.g.Receipt(ctx, nobody, "bau", id, "1"); !errors.Is(err, message.ErrNoPurpose) {
 		t.Errorf("receipt without a purpose: %v", err)
