@@ -19,6 +19,7 @@ type File struct {
 	Keyring string `toml:"keyring" doc:"Folder of keys for S/MIME and OpenPGP: partners/<address>.crt|.asc|.method, own/<authority>/…, roots/…; reloaded on SIGHUP." default:"keyring"`
 
 	Keys      KeySources           `toml:"keys" doc:"Where keys come from beside the keyring, and whether they are revoked."`
+	KeyAgent  *KeyAgent            `toml:"keyagent" doc:"The key agent: authorities' private keys in a process of their own (gatewayd keyagent, docs/operate.md)."`
 	API       API                  `toml:"api" doc:"HTTP API for the programs of authorities."`
 	Listen    Listen               `toml:"listen" doc:"Where the doors listen."`
 	Account   map[string]Account   `toml:"account" doc:"What is to be said of an account beyond its name in members."`
@@ -37,6 +38,15 @@ type File struct {
 	Limits     Limits     `toml:"limits" doc:"Limits of the SMTP doors."`
 
 	Test []Test `toml:"test" doc:"Assertions about routes, run by config check and at every reload."`
+}
+
+// KeyAgent is the process that has the private keys. Its socket is keys.agent, its
+// keys are keyring/own.
+type KeyAgent struct {
+	Users  []string `toml:"users" doc:"Users that may ask the agent, by name or number: the gateway's. Root and the agent's own may always." default:"[\"gatewayd\"]"`
+	Groups []string `toml:"groups" doc:"Whoever has one of these as primary group may ask as well." example:"[\"gatewayd\"]"`
+	Quota  int      `toml:"quota" doc:"Uses of one key in one minute; what is beyond waits. It bounds what a stolen gateway can do." default:"6000"`
+	Uses   string   `toml:"uses" doc:"Folder of the log of uses: a line for each use of a key, kept as long as log data." example:"/var/lib/gatewayd-keys/uses" need:"yes"`
 }
 
 // API is the HTTP API.

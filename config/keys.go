@@ -14,6 +14,7 @@ import (
 
 // KeySources says where keys come from beside the keyring folder.
 type KeySources struct {
+	Agent      string   `toml:"agent" doc:"Socket of the key agent, which then has the authorities' private keys; the gateway must not be able to read them. Empty: the gateway has them itself." example:"/run/gatewayd-keys/agent.sock"`
 	Learn      bool     `toml:"learn" doc:"Learn senders' keys from mail that came in; new issuers and OpenPGP keys wait for gatewayd keys approve." default:"true"`
 	Order      []string `toml:"order" doc:"Which source is preferred, and asked first: manual, mail, ldap, wkd, hkps, dane." default:"[\"manual\", \"mail\", \"ldap\", \"wkd\", \"hkps\", \"dane\"]"`
 	Revocation string   `toml:"revocation" doc:"Ask issuers (OCSP, CRL) whether certificates are revoked: off, soft (nobody answers: good) or hard (nobody answers: not good)." default:"soft"`

@@ -98,7 +98,7 @@ type builder struct {
 
 func (b *builder) build() *Config {
 	f := &b.file
-	f.Data, f.Directory, f.Accounts, f.Keyring, f.API.Tokens = b.path(f.Data), b.path(f.Directory), b.path(f.Accounts), b.path(f.Keyring), b.path(f.API.Tokens)
+	f.Data, f.Directory, f.Accounts, f.Keyring, f.API.Tokens, f.Keys.Agent = b.path(f.Data), b.path(f.Directory), b.path(f.Accounts), b.path(f.Keyring), b.path(f.API.Tokens), b.path(f.Keys.Agent)
 	c := &Config{File: *f}
 	c.Windows = retention.Windows{ContentMonths: f.Retention.ContentMonths, LogMonths: f.Retention.LogMonths, LegalBasis: f.Retention.LogLegalBasis}
 	b.note(b.retentionKey, c.Windows.Validate())
@@ -107,6 +107,7 @@ func (b *builder) build() *Config {
 	b.agreements(c)
 	b.programs(c)
 	b.keyring(c)
+	b.keyAgent(&Agent{})
 	b.keySources(c)
 	b.rules(c)
 	b.legal(c)

@@ -3,43 +3,13 @@ package config
 import (
 	"crypto/tls"
 	"strings"
-	"sync/atomic"
 
 	"gatewayd/api"
 	"gatewayd/connectors/smtpclient"
 	"gatewayd/connectors/smtprelay"
-	"gatewayd/crypto/keys"
 	"gatewayd/directory"
 	"gatewayd/gateway"
 )
-
-// KeyRing holds the key ring as it was read last.
-type KeyRing struct {
-	dir     string
-	current atomic.Pointer[keys.Ring]
-}
-
-// Get returns the ring of now.
-func (k *KeyRing) Get() *keys.Ring { return k.current.Load() }
-
-// Reload reads the folder again; with a faulty file the old ring stays.
-func (k *KeyRing) Reload() error {
-	ring, problems := keys.Load(k.dir)
-	if len(problems) > 0 {
-		return problems[0].Err // the file's name may hold an address: not for the log
-	}
-	k.current.Store(ring)
-	return nil
-}
-
-func (b *builder) keyring(c *Config) {
-	c.Ring = &KeyRing{dir: c.Keyring}
-	ring, problems := keys.Load(c.Keyring)
-	for _, p := range problems {
-		b.add("keyring", "%s: %v", p.File, p.Err)
-	}
-	c.Ring.current.Store(ring)
-}
 
 // programs reads what the HTTP API and the webhooks need.
 func (b *builder) programs(c *Config) {

@@ -59,7 +59,7 @@ func (g *Gateway) leaseSome(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	now := g.now()
-	leased, err := g.o.Store.Lease(ctx, now, free, func(destination string) queue.Room { return g.inFlight.room(destination, now) })
+	leased, err := g.o.Store.Lease(ctx, now, free, func(destination string) queue.Room { return g.room(destination, now) })
 	for _, l := range leased {
 		g.inFlight.begin(l.Item)
 	}

@@ -107,6 +107,7 @@ type Gateway struct {
 	decided    decided
 	arrivals   arrivals
 	keysMoved  chan struct{} // there may be keys for what waits
+	agentAway  atomic.Bool   // the key agent was told to be out of reach
 	retryPause time.Duration // first pause after the ledger or the audit log has failed
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,6 +155,41 @@ func (g *Gateway) KeysFound(a message.Address, got []keysources.Attempt) {
 		}
 	}
 	g.KeysArrived(a)
+}
+
+// KeyAgent tells the flow whether the agent that has the private keys can be reached
+// (nil), and that its keys may be others now. While it cannot, what needs one of
+// them waits, and goes on by itself afterwards.
+func (g *Gateway) KeyAgent(ctx context.Context, err error) {
+	if was := g.agentAway.Swap(err != nil); was != (err != nil) {
+		what := map[string]string{"what": "agent_back"}
+		if err != nil {
+			g.o.Log.Error("the key agent is out of reach: mail that needs a private key waits (systemctl status gatewayd-keyagent)", "error", err)
+			what = map[string]string{"what": "agent_away", "reason": bounded(err.Error())}
+		} else {
+			g.o.Log.Info("the key agent is back")
+		}
+		g.keyEvent(context.WithoutCancel(ctx), message.Envelope{}, what)
+	}
+	if err == nil {
+		g.KeysArrived(message.Address{})
+		g.Wake()
+	}
+}
+
+// room says how many attempts a destination may have now.
+func (g *Gateway) room(destination string, now time.Time) queue.Room {
+	if g.lacksOwnKeys(destination) {
+		return queue.Room{Again: now.Add(askAgain)}
+	}
+	return g.inFlight.room(destination, now)
+}
+
+// lacksOwnKeys reports whether nobody knows the authorities' own keys with which
+// mail to a destination is signed: then it is not even tried.
+func (g *Gateway) lacksOwnKeys(destination string) bool {
+	way, _, _ := strings.Cut(destination, ":")
+	return (way == policy.ViaSMIME || way == policy.ViaOpenPGP) && g.ring().Away() != nil
 }
 
 // KeysArrived tells the flow that there may be new keys: for one address, or for

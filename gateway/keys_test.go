@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	pgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
+	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/keys"
 	"gatewayd/crypto/openpgp"
@@ -431,6 +433,51 @@ func TestOwnKeyComesLater(t *testing.T) {
 	var out bytes.Buffer
 	if err := next.g.Fetch(t.Context(), reading(), "bau", id, true, &out); err != nil || !strings.Contains(out.String(), "Geheim") {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// TestKeyAgent: while nobody knows the authorities' own keys nothing that must be
+// signed is tried, and sealed mail that came in waits; the rest goes on.
+func TestKeyAgent(t *testing.T) {
+	t.Parallel()
+	k := newKeyRig(t)
+	own := k.ca.issue("bau@bl.example", k.w.time().AddDate(1, 0, 0))
+	bob := k.ca.issue("bob@partner.example", k.w.time().AddDate(1, 0, 0))
+	k.put(t, "own/bau/seal.crt", certPEM(own.Cert))
+	k.put(t, "own/bau/seal.key", keyPEM(own))
+	k.put(t, "partners/bob@partner.example.crt", certPEM(bob.Cert))
+	k.reload(t)
+	whole, gone := k.ring.Load(), fmt.Errorf("nobody listens: %w", cms.ErrKeyAway)
+	k.ring.Store(whole.WithOwn(nil, gone))
+	k.g.KeyAgent(t.Context(), gone)
+	id := k.submit(submission("bob@partner.example"), confidential("1"))
+	sealed, err := smime.Protect(strings.NewReader(letter("x", "1")), int64(len(letter("x", "1"))), smime.Options{Recipients: []*x509.Certificate{own.Cert}, Time: k.w.time()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw bytes.Buffer
+	if _, err := sealed.WriteTo(&raw); err != nil {
+		t.Fatal(err)
+	}
+	in, err := k.inbound("bob@partner.example", raw.String(), "bau@bl.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.until("the sealed mail waits", func() bool {
+		item := k.item(key(in, 1))
+		return item.State == message.Waiting && strings.Contains(item.Reply, "out of reach")
+	})
+	k.becomes(k.submit(submission("wer@example.org"), letter("x", "2")), message.Done)
+	if item := k.item(key(id, 1)); item.State != message.Waiting || item.Attempts != 0 {
+		t.Errorf("%s after %d attempts: %s", item.State, item.Attempts, item.Reply)
+	}
+	k.ring.Store(whole)
+	k.g.KeyAgent(t.Context(), nil)
+	k.pass(2 * time.Minute)
+	k.becomes(id, message.Done)
+	k.becomes(in, message.Done)
+	if d := k.data(in, message.EventMailbox); d["encryption"] != string(entity.Malleable) {
+		t.Errorf("%v", d)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/seal"
 	"gatewayd/message"
@@ -33,7 +34,11 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 		f.bounces = g.bounces(record, env)
 	}
 	if forPeople(found) && env.Direction == message.Inbound {
-		if f.protection, err = g.protection(record, env, item); err != nil { // then it lies there as it is
+		f.protection, err = g.protection(record, env, item)
+		if errors.Is(err, cms.ErrKeyAway) {
+			return g.settle(ctx, env, item, outcome{err: fmt.Errorf("open mail: %w", err)}) // it waits until its keys can be asked
+		}
+		if err != nil { // then it lies there as it is
 			g.o.Log.Warn("the protection of a mail could not be looked at", "item", item.Key.String(), "error", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatewayd/connectors"
+	"gatewayd/crypto/cms"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/receipts"
@@ -202,12 +203,19 @@ func (g *Gateway) failed(env message.Envelope, item *message.Item, o outcome, no
 		event.Data["reply"] = item.Reply
 	default:
 		item.State, item.NextTry = message.Waiting, now.Add(g.backoff(item.Attempts))
+		if soon := now.Add(keyAgain); errors.Is(err, cms.ErrKeyAway) && item.NextTry.After(soon) {
+			item.NextTry = soon // trouble of our own machine, which ends soon
+		}
 		if end := env.Received.Add(item.Decision.GiveUp); env.Direction == message.Outbound && item.NextTry.After(end) {
 			item.NextTry = end // the last attempt: the sender must not wait longer for an answer
 		}
 		event.Kind, event.Data["next_try"] = message.EventRetry, item.NextTry.Format(time.RFC3339)
 	}
 }
+
+// keyAgain is the longest wait after an attempt for which a private key was out of
+// reach.
+const keyAgain = time.Minute
 
 // givenUp says that the time of an item is over, and what the next system said
 // last.

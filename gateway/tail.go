@@ -171,7 +171,7 @@ func (g *Gateway) indexAndLease(ctx, attempts context.Context, batch []queue.Acc
 	now := g.now()
 	var taken []message.Item
 	leased, err := g.o.Store.IndexAndLease(ctx, batch, marks, now, func(item message.Item) bool {
-		ok := g.inFlight.take(item, now, g.o.Delivery.Concurrency)
+		ok := !g.lacksOwnKeys(queue.Destination(item)) && g.inFlight.take(item, now, g.o.Delivery.Concurrency)
 		if ok {
 			taken = append(taken, item)
 		}

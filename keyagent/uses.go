@@ -40,8 +40,8 @@ const maxLine = 4 << 10
 // missing or inserted line shows. Each is written before the key is used; it reaches
 // the disk when the system sees fit, so that a power cut may take the last seconds.
 type Uses struct {
-	dir  string
-	keep func(now time.Time) string // files of earlier days go (2006-01-02)
+	dir   string
+	until func(at time.Time) time.Time // when a line of that instant goes
 
 	mu   sync.Mutex
 	day  string
@@ -52,14 +52,13 @@ type Uses struct {
 // ErrUses is returned by VerifyUses for a log that somebody has changed.
 var ErrUses = errors.New("the log of uses is not as it was written")
 
-// OpenUses opens the log of uses in a folder, and makes it if there is none. keep
-// says of which day the oldest file is that stays. A last line that a crash has torn
-// is cut off.
-func OpenUses(dir string, keep func(now time.Time) string) (*Uses, error) {
+// OpenUses opens the log of uses in a folder, and makes it if there is none. until
+// says how long a line is kept. A last line that a crash has torn is cut off.
+func OpenUses(dir string, until func(at time.Time) time.Time) (*Uses, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("log of uses: %w", err)
 	}
-	u := &Uses{dir: dir, keep: keep}
+	u := &Uses{dir: dir, until: until}
 	files, err := useFiles(dir)
 	if err != nil {
 		return nil, fmt.Errorf("log of uses: %w", err)
@@ -118,7 +117,7 @@ func (u *Uses) Record(use Use) error {
 	defer u.mu.Unlock()
 	use.At = use.At.UTC()
 	if day := max(use.At.Format(time.DateOnly), u.day); day > u.day || u.file == nil { // a clock that goes back does not mix the days
-		if err := u.turn(day, use.At); err != nil {
+		if err := u.turn(day); err != nil {
 			return fmt.Errorf("log of uses: %w", err)
 		}
 	}
@@ -143,8 +142,8 @@ func (u *Uses) undo(n int) error {
 	return err
 }
 
-// turn begins the file of a day, and removes those whose time is over.
-func (u *Uses) turn(day string, now time.Time) error {
+// turn begins the file of a day.
+func (u *Uses) turn(day string) error {
 	f, err := os.OpenFile(filepath.Join(u.dir, day+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -153,14 +152,19 @@ func (u *Uses) turn(day string, now time.Time) error {
 		err = errors.Join(u.file.Sync(), u.file.Close())
 	}
 	u.file, u.day = f, day
-	files, failed := useFiles(u.dir)
-	oldest := u.keep(now)
+	return err
+}
+
+// Sweep removes the files of which no line is to be kept any longer.
+func (u *Uses) Sweep(now time.Time) error {
+	files, err := useFiles(u.dir)
 	for _, name := range files {
-		if dayOf(name) < oldest {
-			failed = errors.Join(failed, os.Remove(name))
+		day, bad := time.Parse(time.DateOnly, dayOf(name))
+		if bad == nil && now.After(u.until(day.Add(24*time.Hour-1))) {
+			err = errors.Join(err, os.Remove(name))
 		}
 	}
-	return errors.Join(err, failed)
+	return err
 }
 
 // Close writes what is open to the disk.

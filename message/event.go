@@ -35,7 +35,7 @@ const (
 	EventTaskClosed EventKind = "task_closed" // a person has done what a delivery case asked for
 	EventAlarm      EventKind = "alarm"       // a delivery case wants a person's attention
 	EventOpened     EventKind = "opened"      // mail that waited for a key was opened or judged now that it is there
-	EventKey        EventKind = "key"         // a key was learned, approved or revoked, or it ends soon
+	EventKey        EventKind = "key"         // a key was learned, approved or revoked, or it ends soon; the key agent went or came back
 	EventMailbox    EventKind = "mailbox"     // laid into an authority's mailbox
 	EventHandedOver EventKind = "handed_over" // the authority confirmed that its own file has message and receipts
 	EventEvidence   EventKind = "evidence"    // an evidence bundle of a delivery case was made for somebody

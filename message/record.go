@@ -113,7 +113,7 @@ var eventFields = []Field{
 	{"via", "way that was taken", false},
 	{"waits_for", "what is waited for", false},
 	{"was", "state before", false},
-	{"what", "what happened to a key", false},
+	{"what", "what happened to a key, or to the key agent", false},
 }
 
 // eventRecords declares every kind of event, in the order of its constants.
@@ -141,7 +141,7 @@ var eventRecords = []EventRecord{
 	record(EventTaskClosed, "who has done what a delivery case asked for", "by reason state task"),
 	record(EventAlarm, "a delivery case wants a person's attention", "alarm basis case delivery missing service since state text"),
 	record(EventOpened, "what the protection of a received mail was worth once its key was there", protection),
-	record(EventKey, "which keys are believed, by whose decision, and which end soon", "by days key of reason source until what"),
+	record(EventKey, "which keys are believed, by whose decision, and which end soon; when the private ones were out of reach", "by days key of reason source until what"),
 	record(EventMailbox, "proof of delivery into an authority's mailbox, and what its protection was worth", protection+" to"),
 	record(EventHandedOver, "what became of a record: the authority's own file has message and receipts, or an archive", "by disposition file_ref receipts sha256"),
 	record(EventEvidence, "who has taken the evidence of a delivery case out, and which", "by door evidence purpose sha256"),

@@ -64,11 +64,16 @@ func (k keysImportCmd) Run(c console) error {
 	}
 	var names []string
 	for _, f := range files {
-		if err := f.write(cfg.Keyring); err != nil {
+		if err := f.write(cfg); err != nil {
 			return err
 		}
 		names = append(names, f.name)
 		fmt.Fprintln(c.out, "written:", filepath.Join(cfg.Keyring, f.name))
+	}
+	if agent := cfg.Ring.Agent(); agent != nil && k.Authority != "" {
+		if err := agent.Reload(context.Background()); err != nil {
+			return fmt.Errorf("the key is in the folder, but the agent does not read it: %w; then: kill -HUP the agent", err)
+		}
 	}
 	return k.operate(c, func(ctx context.Context, op api.Operator) error { return op.ReloadKeys(ctx, strings.Join(names, " ")) })
 }
@@ -80,9 +85,13 @@ type keyFile struct {
 	secret bool
 }
 
-func (f keyFile) write(folder string) error {
-	path := filepath.Join(folder, f.name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+func (f keyFile) write(cfg *config.Config) error {
+	path := filepath.Join(cfg.Keyring, f.name)
+	like := cfg.Keyring
+	if cfg.Ring.Agent() != nil && strings.HasPrefix(f.name, "own/") {
+		like = filepath.Join(cfg.Keyring, "own") // the agent's
+	}
+	if err := makeFolder(filepath.Dir(path), like); err != nil {
 		return err
 	}
 	mode := os.FileMode(0o644)
@@ -97,16 +106,30 @@ func (f keyFile) write(folder string) error {
 	if err == nil {
 		err = out.Sync()
 	}
-	return errors.Join(err, out.Close(), ownedAs(path, folder))
+	return errors.Join(err, out.Close(), ownedAs(path, like))
 }
 
-// ownedAs gives a file to whom the folder belongs: an administrator imports as
-// root, the gateway must read it.
-func ownedAs(path, folder string) error {
+// makeFolder makes a folder, and those above it that are missing.
+func makeFolder(path, like string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := makeFolder(filepath.Dir(path), like); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o750); err != nil {
+		return err
+	}
+	return ownedAs(path, like)
+}
+
+// ownedAs gives a file to whom a folder belongs: an administrator imports as root,
+// the gateway, or the key agent, must read it.
+func ownedAs(path, like string) error {
 	if os.Getuid() != 0 {
 		return nil
 	}
-	uid, gid, ok := ownerOf(folder)
+	uid, gid, ok := ownerOf(like)
 	if !ok {
 		return nil
 	}
@@ -340,7 +363,7 @@ func (k keysCSRCmd) Run(c console) error {
 	}
 	id := message.NewID(time.Now())
 	file := keyFile{name: filepath.Join("own", k.Authority, "request-"+id.String()+".key"), data: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), secret: true}
-	if err := file.write(cfg.Keyring); err != nil {
+	if err := file.write(cfg); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.err, "private key:", filepath.Join(cfg.Keyring, file.name))

@@ -43,6 +43,7 @@ type commands struct {
 	Evidence   evidenceCmd   `cmd:"" help:"Export and verify evidence bundles (Nachweisdossier)."`
 	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`
 	Keys       keysCmd       `cmd:"" help:"Keys and certificates: which there are, which would be used, renewal."`
+	KeyAgent   keyAgentCmd   `cmd:"" name:"keyagent" help:"Run the process that has the private keys; look at it and at what it did."`
 	Audit      auditCmd      `cmd:"" help:"Verify the audit log."`
 	Retention  retentionCmd  `cmd:"" help:"What is erased when."`
 	Account    accountCmd    `cmd:"" help:"Make entries for the password file."`

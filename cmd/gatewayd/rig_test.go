@@ -75,10 +75,11 @@ type rig struct {
 	sink     *sink
 	clock    clockFromNow
 	process  *exec.Cmd
-	client   *api.Client   // of its operator's door
-	binary   string        // the program under test
-	env      []string      // for it, beside ours
-	before   []string      // words in front of its command line
+	client   *api.Client // of its operator's door
+	binary   string      // the program under test
+	env      []string    // for it, beside ours
+	before   []string    // words in front of its command line
+	as       *syscall.SysProcAttr
 	ahead    time.Duration // how far its clock is ahead of ours
 	log      *lockedBuffer
 }
@@ -177,7 +178,7 @@ func (r *rig) start() {
 	r.t.Helper()
 	line := append(slices.Clone(r.before), r.binary, "serve", "-c", r.file)
 	r.process = exec.Command(line[0], line[1:]...)
-	r.process.Env = append(os.Environ(), r.env...)
+	r.process.Env, r.process.SysProcAttr = append(os.Environ(), r.env...), r.as
 	r.process.Stdout, r.process.Stderr = r.log, r.log
 	if err := r.process.Start(); err != nil {
 		r.t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"gatewayd/api"
 	"gatewayd/config"
+	"gatewayd/crypto/keys"
 	"gatewayd/message"
 	"gatewayd/retention"
 	"gatewayd/smtp"
@@ -48,6 +50,9 @@ func (s serveCmd) Run(c console) error {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintln(c.err, "warning:", w)
 	}
+	if err := ownKeysOutOfReach(cfg); err != nil {
+		return err
+	}
 	log, closeLog, err := openLog(cfg.File.Log, c)
 	if err != nil {
 		return err
@@ -72,6 +77,19 @@ func (s serveCmd) Run(c console) error {
 	defer signal.Stop(hup)
 	go p.reload(ctx, hup, log)
 	return p.run(ctx, listeners, log)
+}
+
+// ownKeysOutOfReach refuses to serve beside a key agent with its keys in reach: then
+// they could as well be ours.
+func ownKeysOutOfReach(cfg *config.Config) error {
+	if cfg.Ring.Agent() == nil {
+		return nil
+	}
+	if found := keys.Readable(cfg.Keyring); len(found) > 0 {
+		return fmt.Errorf("%s can be read by the gateway (and %d more), although a key agent is to have the private keys: give the folder %s to the agent's user alone, and run the gateway as another one",
+			filepath.Join(cfg.Keyring, found[0]), len(found)-1, filepath.Join(cfg.Keyring, "own"))
+	}
+	return nil
 }
 
 // openLog opens the operational log: the configured file, or standard error.
@@ -179,6 +197,9 @@ func (p *parts) run(ctx context.Context, doors []door, log *slog.Logger) error {
 		return err
 	}
 	programs.Go(func() { p.erase.Run(flowCtx) })
+	if p.cfg.Ring.Agent() != nil {
+		programs.Go(func() { p.cfg.Ring.Follow(flowCtx, p.gateway.KeyAgent) })
+	}
 	log.Info("ready", "version", version)
 	select {
 	case <-ctx.Done():

@@ -18,6 +18,7 @@ var verbs = map[string]string{
 	"serve": "operator", "init": "operator", "config check": "operator", "config describe": "operator", "route explain": "operator", "route facts": "operator",
 	"queue list": "operator", "queue show": "operator", "queue release": "operator", "queue hold": "operator", "queue drop": "operator", "queue retry": "operator", "queue check": "operator",
 	"keys list": "operator", "keys show": "operator", "keys find": "operator", "keys import": "operator", "keys export": "operator", "keys approve": "operator", "keys revoke": "operator", "keys csr": "operator",
+	"keyagent run": "operator", "keyagent status": "operator", "keyagent verify": "operator",
 	"queue pause": "operator", "queue resume": "operator", "queue destinations": "operator",
 	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "crypto inspect": "file", "receipts unmatched": "operator", "audit verify": "operator", "audit list": "operator", "audit export": "operator", "audit prove": "operator",
 	"retention report": "operator", "retention verify": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",

@@ -110,6 +110,11 @@ func (p *parts) keySources(log *slog.Logger, now func() time.Time) (gateway.Keys
 	if err != nil {
 		return gateway.Keys{}, err
 	}
+	if p.cfg.Ring.Agent() != nil {
+		if err := p.cfg.Ring.Reload(); err != nil {
+			return gateway.Keys{}, err
+		}
+	}
 	book, err := keybook.Open(filepath.Join(p.cfg.Data, "keybook"), secret)
 	if err != nil {
 		return gateway.Keys{}, err

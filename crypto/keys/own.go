@@ -66,6 +66,9 @@ func (r *Ring) WithOwn(list []Own, away error) *Ring {
 	return &with
 }
 
+// Away says why the own keys are not known now; nil: they are.
+func (r *Ring) Away() error { return r.away }
+
 // Readable lists the files below own that hold private keys and that this process
 // can read: none, where somebody else is to hold them.
 func Readable(dir string) []string {
