@@ -124,6 +124,7 @@ type Receipt struct {
 	Detail      string               `json:"detail,omitempty"`
 	MatchedBy   string               `json:"matched_by,omitempty"`
 	PlatformDT  string               `json:"privasphere_code,omitempty"`
+	Fits        string               `json:"content_fits,omitempty"`     // what of the content it names as it was sent
 	Mismatch    string               `json:"content_mismatch,omitempty"` // it names other content than was sent: how
 	Certificate *Certificate         `json:"certificate,omitempty"`
 }

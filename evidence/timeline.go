@@ -178,6 +178,7 @@ func (p page) receipts(list []Receipt) {
 		if r.Certificate != nil {
 			p.line("  gesiegelt von", r.Certificate.Subject)
 		}
+		p.line("  stimmt überein", r.Fits)
 		p.line("  abweichend", r.Mismatch)
 		p.line("  Datei", r.File)
 		p.line("  SHA-256", r.SHA256.String())

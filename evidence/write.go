@@ -215,7 +215,7 @@ func (b *builder) receipts() error {
 	for i, r := range list {
 		out := Receipt{
 			ID: r.ID, Kind: r.Kind, Code: b.codeOf(r), Platform: r.Platform, SHA256: r.Digest, MediaType: r.MediaType, PlatformAt: r.At, GatewayAt: r.Received,
-			Verdict: r.Verdict, Detail: r.Detail, MatchedBy: r.MatchedBy, PlatformDT: r.Code, Mismatch: r.Mismatch,
+			Verdict: r.Verdict, Detail: r.Detail, MatchedBy: r.MatchedBy, PlatformDT: r.Code, Fits: r.Fits, Mismatch: r.Mismatch,
 		}
 		if !r.Document.IsZero() {
 			doc, err := b.in.Document(r)

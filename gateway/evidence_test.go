@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"gatewayd/crypto/tsp"
 	"gatewayd/evidence"
 	"gatewayd/gateway"
+	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/simulator"
@@ -125,5 +127,42 @@ func TestEvidenceRefused(t *testing.T) {
 	}
 	if n := r.events(id, message.EventEvidence); n != 0 {
 		t.Errorf("%d events about what was not made", n)
+	}
+}
+
+// TestEvidenceMismatch: a receipt with a good seal that names something else than
+// was sent moves nothing (law.md C-05), and a person is told; once it names what
+// was sent, the case goes on.
+func TestEvidenceMismatch(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, rigOptions{})
+	r.w.know(t, expectingText)
+	id, item := r.registered()
+	k := key(id, 1)
+	env, _, err := r.store.Message(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.receives(r.w.receipt(t, "Abholquittung", item.Reference, "buerger@example.ch", "SHA-256: "+strings.Repeat("ab", 32)))
+	if i := r.item(k); i.Case == message.CaseCollected || !strings.Contains(i.Alarm, "something else than was sent") {
+		t.Errorf("case %s, alarm %q", i.Case, i.Alarm)
+	}
+	if c := r.theCase(k); c.State != legal.EvidenceInvalid || !c.Service.Date.IsZero() {
+		t.Errorf("%s %+v", c.State, c.Service)
+	}
+	r.pass(time.Minute)
+	r.receives(r.w.receipt(t, "Abholquittung", item.Reference, "buerger@example.ch", "Anhang: fremd.pdf, SHA-256 "+strings.Repeat("cd", 32)))
+	rs, err := r.store.Receipts(context.Background(), id)
+	if err != nil || len(rs) != 2 || !slices.ContainsFunc(rs, func(x message.Receipt) bool { return strings.Contains(x.Mismatch, "attachment fremd.pdf") }) {
+		t.Errorf("%v, %+v", err, rs)
+	}
+	r.pass(time.Minute)
+	r.receives(r.w.receipt(t, "Abholquittung", item.Reference, "buerger@example.ch", "SHA-256: "+env.Content.Body.String()))
+	if i := r.item(k); i.Case != message.CaseCollected || i.State != message.Done {
+		t.Errorf("case %s, state %s", i.Case, i.State)
+	}
+	rs, _ = r.store.Receipts(context.Background(), id)
+	if !slices.ContainsFunc(rs, func(x message.Receipt) bool { return x.Fits == "body" && x.Mismatch == "" }) {
+		t.Errorf("%+v", rs)
 	}
 }

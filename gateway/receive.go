@@ -12,6 +12,7 @@ import (
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/seal"
+	"gatewayd/evidence"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/receipts"
@@ -260,6 +261,14 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 	}
 	event := receiptEvent(message.EventReceipt, env, r, now)
 	r.Item, r.MatchedBy = item.Key, rung
+	if r.Verdict == message.Verified {
+		if r.Fits, r.Mismatch, err = g.compare(ctx, f.finding, item.Key.Message); err != nil {
+			return err
+		}
+		if r.Mismatch != "" {
+			event.Data["mismatch"] = r.Mismatch
+		}
+	}
 	event.Message, event.Item, event.Data["matched_by"] = item.Key.Message, item.Key.N, rung
 	if r.Verdict == message.Forged {
 		event.Kind = message.EventForged
@@ -287,6 +296,51 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 		}})
 	}
 	return nil
+}
+
+// compare says whether a verified receipt names what was sent (law.md C-05).
+func (g *Gateway) compare(ctx context.Context, f receipts.Finding, id message.ID) (fits, differs string, err error) {
+	env, _, err := g.o.Store.Message(ctx, id)
+	if err != nil {
+		return "", "", err
+	}
+	var sent []receipts.Attachment
+	if len(f.Attachments) > 0 {
+		if sent, err = g.attachmentsOf(env); err != nil {
+			return "", "", err
+		}
+	}
+	fits, differs = receipts.Compare(f, env.Content, sent)
+	return bounded(fits), bounded(differs), nil
+}
+
+// attachmentsOf lists the named parts of a message with their digests; nil if
+// the content is gone.
+func (g *Gateway) attachmentsOf(env message.Envelope) ([]receipts.Attachment, error) {
+	body, err := g.o.Vault.OpenBody(env.Body)
+	if errors.Is(err, vault.ErrGone) || errors.Is(err, vault.ErrCorrupt) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	parts, err := evidence.Parts(body, body.Size())
+	if err != nil {
+		return nil, err
+	}
+	list := []receipts.Attachment{}
+	for _, p := range parts {
+		if p.Name == "" {
+			continue
+		}
+		a := receipts.Attachment{Name: p.Name}
+		if err := a.SHA256.UnmarshalText([]byte(p.SHA256)); err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 func receiptEvent(kind message.EventKind, env message.Envelope, r message.Receipt, now time.Time) message.Event {

@@ -62,21 +62,21 @@ func certify(t testing.TB, name string, parent *x509.Certificate, parentKey *ecd
 }
 
 // receipt returns IncaMail's mail with a sealed receipt about one of our items.
-func (w *world) receipt(t testing.TB, kind, reference, to string) string {
+func (w *world) receipt(t testing.TB, kind, reference, to string, more ...string) string {
 	t.Helper()
-	return carry(kind, w.document(t, kind, reference, to))
+	return carry(kind, w.document(t, kind, reference, to, more...))
 }
 
-func (w *world) document(t testing.TB, kind, reference, to string) []byte {
+func (w *world) document(t testing.TB, kind, reference, to string, more ...string) []byte {
 	t.Helper()
 	pdf := fpdf.New("P", "mm", "A4", "")
 	pdf.AddPage()
 	pdf.SetFont("Helvetica", "", 11)
 	tr := pdf.UnicodeTranslatorFromDescriptor("")
-	for _, l := range []string{
+	for _, l := range append([]string{
 		"IncaMail " + kind, "Absender: bau@inca.example", "Empfänger: " + to, "Betreff: [" + reference + "] Entscheid",
 		"Zeitpunkt: " + w.time().Format(time.RFC3339),
-	} {
+	}, more...) {
 		pdf.CellFormat(0, 7, tr(l), "", 1, "L", false, 0, "")
 	}
 	var b bytes.Buffer

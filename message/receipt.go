@@ -47,6 +47,7 @@ type Receipt struct {
 	Signer    string       `json:"signer,omitempty"`     // subject of the signing certificate
 	MatchedBy string       `json:"matched_by,omitempty"` // rung of the ladder: "reference", "message-id", "recipient+time"
 	Code      string       `json:"code,omitempty"`       // PrivaSphere dt code
+	Fits      string       `json:"fits,omitempty"`       // what of the content it names as it was sent: "body, attachments (2)"
 	Mismatch  string       `json:"mismatch,omitempty"`   // verified, but it names other content than was sent: how
 	Mail      ID           `json:"mail"`                 // the inbound message that carried it
 	Document  Ref          `json:"document,omitzero"`    // vault blob, log family

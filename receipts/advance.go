@@ -45,6 +45,7 @@ type evidence struct {
 	weak     map[message.ReceiptKind]bool    // kinds that came unsigned or untrusted
 	forged   bool
 	codes    map[string]bool // verified dt codes
+	mismatch string          // how a verified one differs from what was sent; it moves nothing
 }
 
 // weigh sorts the receipts of an item; its result is a set, so order and
@@ -61,6 +62,8 @@ func weigh(key message.ItemKey, rs []message.Receipt) evidence {
 			e.forged = true
 		case r.Verdict != message.Verified:
 			e.weak[r.Kind] = true
+		case r.Mismatch != "":
+			e.mismatch = max(e.mismatch, r.Mismatch)
 		default:
 			e.kinds[r.Kind], e.codes[r.Code] = true, true
 			c := caseOf(r.Kind)
@@ -176,6 +179,7 @@ func alarm(item message.Item, e evidence) string {
 			texts = append(texts, text)
 		}
 	}
+	add(e.mismatch != "", "the platform has receipted something else than was sent: "+e.mismatch)
 	add(e.forged, "one came whose seal is broken; it is kept and does not count")
 	add(closings(e) > 1, "verified ones contradict each other; the case shows the one in favour of service")
 	add(e.proof && endedBadly(item), "the platform has receipted a message that is recorded as not sent")

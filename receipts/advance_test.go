@@ -36,6 +36,11 @@ func TestAdvance(t *testing.T) {
 	weak := func(k message.ReceiptKind) []message.Receipt {
 		return []message.Receipt{receipt(k, message.Unsigned, 0)}
 	}
+	other := func(k message.ReceiptKind) []message.Receipt {
+		r := receipt(k, message.Verified, 0)
+		r.Mismatch = "another body"
+		return []message.Receipt{r}
+	}
 	tests := []struct {
 		name  string
 		state message.State
@@ -55,6 +60,7 @@ func TestAdvance(t *testing.T) {
 		{"expired", message.Handed, verified(message.Verfallquittung), message.Done, message.CaseExpired, false},
 		{"blocked", message.Handed, verified(message.NoticeBlocked), message.Refused, message.CaseBlocked, false},
 		{"undelivered", message.Handed, verified(message.Abgabequittung, message.NoticeUndelivered), message.Refused, message.CaseUndelivered, false},
+		{"collected, but something else", message.Handed, other(message.Abholquittung), message.Handed, message.CaseNone, true},
 		{"unsigned notice", message.Handed, weak(message.NoticeBlocked), message.Handed, message.CaseNone, true},
 		{"unsigned collected", message.Handed, weak(message.Abholquittung), message.Handed, message.CaseNone, true},
 		{"untrusted", message.Handed, []message.Receipt{receipt(message.Abholquittung, message.Untrusted, 0)}, message.Handed, message.CaseNone, true},

@@ -37,8 +37,9 @@ type Lookup interface {
 // reference, else by Message-ID, else by recipient and time of sending. It
 // takes an item only if the authority sent it: both parties get every receipt,
 // and one about mail that the authority received, or that somebody else sent,
-// must not move anything (role check). It also refuses an item whose body the
-// platform saw with another digest. Not ok means: keep the receipt, unmatched,
+// must not move anything (role check). Without a reference it also refuses an
+// item whose body the platform saw with another digest; with one that is a
+// mismatch, which Compare tells. Not ok means: keep the receipt, unmatched,
 // and show it; so does more than one candidate.
 func Match(ctx context.Context, f Finding, authority string, l Lookup) (item message.Item, rung string, ok bool, err error) {
 	m := &matcher{finding: f, authority: authority, lookup: l}
@@ -140,10 +141,10 @@ func (m *matcher) fits(item message.Item, env message.Envelope, rung string) boo
 		return false
 	case !f.Recipient.IsNull() && !sameMailbox(item.Recipient.Address, f.Recipient, f.Suffixes):
 		return false
-	case f.BodyDigest != (message.Digest{}) && env.Content.Body != (message.Digest{}) && f.BodyDigest != env.Content.Body:
-		return false
 	case rung == RungReference:
 		return true
+	case otherBody(f, env.Content):
+		return false
 	case item.Attempts == 0:
 		return false // never left
 	case rung == RungRecipient:
@@ -179,4 +180,55 @@ func sentAround(item message.Item, env message.Envelope, sent time.Time) bool {
 		return sent.After(env.Received.Add(-sentSlack))
 	}
 	return item.HandedAt.Sub(sent).Abs() <= sentSlack
+}
+
+func otherBody(f Finding, sent message.Content) bool {
+	return f.BodyDigest != (message.Digest{}) && sent.Body != (message.Digest{}) && f.BodyDigest != sent.Body
+}
+
+// Compare says what a verified receipt makes of the content that was sent:
+// which of it fits, or how it differs (law.md C-05). attachments are those that
+// were sent; nil: the content is gone, nobody knows. Both empty: the receipt
+// states nothing that can be compared.
+func Compare(f Finding, sent message.Content, attachments []Attachment) (fits, differs string) {
+	var good, bad []string
+	switch {
+	case otherBody(f, sent):
+		bad = append(bad, "it names the body sha256 "+f.BodyDigest.String()+", sent was "+sent.Body.String())
+	case f.BodyDigest != (message.Digest{}) && sent.Body != (message.Digest{}):
+		good = append(good, "body")
+	}
+	if len(f.Attachments) > 0 && attachments != nil {
+		missing := without(attachments, f.Attachments)
+		foreign := without(f.Attachments, attachments)
+		for _, a := range missing {
+			bad = append(bad, "it does not name the attachment "+a.Name+" that was sent")
+		}
+		for _, a := range foreign {
+			bad = append(bad, "it names an attachment "+a.Name+" that was not sent so")
+		}
+		if len(missing)+len(foreign) == 0 {
+			good = append(good, fmt.Sprintf("attachments (%d)", len(attachments)))
+		}
+	}
+	if len(bad) > 0 {
+		return "", strings.Join(bad, "; ")
+	}
+	return strings.Join(good, ", "), ""
+}
+
+// without returns those of a that have no like in b, by digest: names may be
+// shortened on the way.
+func without(a, b []Attachment) []Attachment {
+	left := slices.Clone(b)
+	var out []Attachment
+	for _, x := range a {
+		i := slices.IndexFunc(left, func(y Attachment) bool { return x.SHA256 == y.SHA256 })
+		if i < 0 {
+			out = append(out, x)
+			continue
+		}
+		left = slices.Delete(left, i, i+1)
+	}
+	return out
 }

@@ -119,7 +119,7 @@ func TestMatch(t *testing.T) {
 		{"inbound mail", full("BL-55555555", "buerger@example.ch", "bau@bl.example"), 0, ""},
 		{"unknown reference stops the ladder", with(full("BL-99999999", "bau@bl.example", "buerger@example.ch"), func(f *Finding) { f.InReplyTo = []string{"<sent1@gw>"} }), 0, ""},
 		{"body digest fits", with(full("BL-11111111", "bau@bl.example", "buerger@example.ch"), func(f *Finding) { f.BodyDigest = message.Digest{1} }), 1, RungReference},
-		{"body digest does not fit", with(full("BL-11111111", "bau@bl.example", "buerger@example.ch"), func(f *Finding) { f.BodyDigest = message.Digest{9} }), 0, ""},
+		{"body digest does not fit", with(full("BL-11111111", "bau@bl.example", "buerger@example.ch"), func(f *Finding) { f.BodyDigest = message.Digest{9} }), 1, RungReference}, // and Compare tells
 		{"sent as", Finding{InReplyTo: []string{"<other@x>", "<sent1@gw>"}}, 1, RungMessageID},
 		{"client's id", Finding{InReplyTo: []string{"<client1@x>", "<sent1@gw>"}}, 1, RungMessageID},
 		{"two messages named", Finding{InReplyTo: []string{"<sent1@gw>", "<sent6@gw>"}}, 0, ""},
@@ -169,5 +169,33 @@ func TestStrip(t *testing.T) {
 	}
 	if strings.Contains(strip("a@b.ch.incamail.ch", nil), "x") {
 		t.Error("unexpected")
+	}
+}
+
+func TestCompare(t *testing.T) {
+	sent := message.Content{Body: message.Digest{1}}
+	a, b := Attachment{"a.pdf", message.Digest{0xa}}, Attachment{"b.pdf", message.Digest{0xb}}
+	for _, tt := range []struct {
+		name          string
+		f             Finding
+		sent          []Attachment
+		fits, differs string
+	}{
+		{"nothing stated", Finding{}, []Attachment{a}, "", ""},
+		{"body", Finding{BodyDigest: message.Digest{1}}, nil, "body", ""},
+		{"other body", Finding{BodyDigest: message.Digest{2}}, nil, "", "it names the body sha256 02"},
+		{"attachments", Finding{Attachments: []Attachment{b, {"A.PDF", message.Digest{0xa}}}}, []Attachment{a, b}, "attachments (2)", ""},
+		{"both", Finding{BodyDigest: message.Digest{1}, Attachments: []Attachment{a}}, []Attachment{a}, "body, attachments (1)", ""},
+		{"one dropped", Finding{Attachments: []Attachment{a}}, []Attachment{a, b}, "", "does not name the attachment b.pdf"},
+		{"one of two equal ones dropped", Finding{Attachments: []Attachment{a}}, []Attachment{a, a}, "", "does not name the attachment a.pdf"},
+		{"one changed", Finding{Attachments: []Attachment{{"a.pdf", message.Digest{9}}}}, []Attachment{a}, "", "names an attachment a.pdf that was not sent"},
+		{"one foreign", Finding{BodyDigest: message.Digest{1}, Attachments: []Attachment{a, b}}, []Attachment{a}, "", "names an attachment b.pdf"},
+		{"content gone", Finding{BodyDigest: message.Digest{1}, Attachments: []Attachment{a}}, nil, "body", ""},
+		{"sent none", Finding{Attachments: []Attachment{a}}, []Attachment{}, "", "names an attachment a.pdf"},
+	} {
+		fits, differs := Compare(tt.f, sent, tt.sent)
+		if fits != tt.fits || (differs == "") != (tt.differs == "") || !strings.Contains(differs, tt.differs) {
+			t.Errorf("%s: %q, %q", tt.name, fits, differs)
+		}
 	}
 }

@@ -35,10 +35,13 @@ type Platform struct {
 	Signers []string
 }
 
-// Fields are patterns (RE2, one group) that find a value in one line of a
+// Fields are patterns (RE2, one group unless said otherwise) that find a value in one line of a
 // document's text. The first line that fits counts.
 type Fields struct {
 	Sender, Recipient, Subject, Time, BodyDigest string
+	// Attachment has two groups: the file's name and its SHA-256. Every line that
+	// fits counts.
+	Attachment string
 }
 
 // Verification is what a check of a sealed PDF found.
@@ -82,6 +85,7 @@ func DefaultFields() Fields {
 		Subject:    `^(?:Betreff|Subject|Objet|Oggetto): *(.*)$`,
 		Time:       `^(?:Zeitpunkt|Time|Date|Data): *(.+)$`,
 		BodyDigest: `^SHA-256: *([0-9A-Fa-f]{64})$`,
+		Attachment: `^(?:Anhang|Attachment|Annexe|Allegato): *(.+?),? +SHA-256:? *([0-9A-Fa-f]{64})$`,
 	}
 }
 
@@ -144,7 +148,7 @@ type kindPattern struct {
 }
 
 type fieldPatterns struct {
-	sender, recipient, subject, time, bodyDigest *regexp.Regexp
+	sender, recipient, subject, time, bodyDigest, attachment *regexp.Regexp
 }
 
 // New compiles the patterns and returns every mistake at once.
@@ -160,6 +164,7 @@ func New(o Options) (*Recogniser, []error) {
 			subject:    c.compile("receipts: field subject", first(o.Fields.Subject, d.Subject), 1),
 			time:       c.compile("receipts: field time", first(o.Fields.Time, d.Time), 1),
 			bodyDigest: c.compile("receipts: field body digest", first(o.Fields.BodyDigest, d.BodyDigest), 1),
+			attachment: c.compile("receipts: field attachment", first(o.Fields.Attachment, d.Attachment), 2),
 		},
 	}
 	if r.verify == nil {

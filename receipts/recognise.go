@@ -42,6 +42,7 @@ type Finding struct {
 	Subject40         string          // the subject's first 40 characters
 	SentAt            time.Time       // when that mail was sent; zero if not stated
 	BodyDigest        message.Digest  // SHA-256 of that mail's body as the platform got it; zero if not stated
+	Attachments       []Attachment    // of that mail as the platform got them; nil if it names none
 	Code              string          // PrivaSphere dt code; "" if none
 	Suffixes          []string        // the platform's recipient suffixes
 
@@ -52,6 +53,12 @@ type Finding struct {
 	Verdict message.Authenticity
 	Detail  string // why, for a person
 	Signer  string // subject of the signing certificate
+}
+
+// Attachment is a document that the platform says it has got.
+type Attachment struct {
+	Name   string
+	SHA256 message.Digest // of the decoded octets
 }
 
 // Bounds of what is looked at in one mail.
@@ -278,6 +285,7 @@ func (p platform) admit(v Verification) Verification {
 func (f *Finding) fill(doc facts, m *carrier) {
 	f.Kind, f.At, f.Reference, f.Code = doc.kind, doc.at, doc.reference, doc.code
 	f.Sender, f.Recipient, f.SentAt, f.BodyDigest = doc.sender, doc.recipient, doc.sentAt, doc.bodyDigest
+	f.Attachments = doc.attachments
 	f.Subject40 = firstRunes(doc.subject, 40)
 	f.InReplyTo = references(m.head)
 	f.Suffixes = m.platform.suffixes

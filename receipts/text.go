@@ -21,6 +21,7 @@ type facts struct {
 	at, sentAt        time.Time
 	code              string
 	bodyDigest        message.Digest
+	attachments       []Attachment
 }
 
 // read gathers the facts of a text. Of everything the first mention counts:
@@ -34,6 +35,7 @@ func (r *Recogniser) read(p platform, text string) facts {
 			continue
 		}
 		f.line(r, p, line)
+		f.attachment(r, line)
 	}
 	if rec, ok := parseRecord(text); ok {
 		f.record(r, rec)
@@ -65,6 +67,21 @@ func (f *facts) line(r *Recogniser, p platform, line string) {
 		if raw, err := hex.DecodeString(v); err == nil {
 			copy(f.bodyDigest[:], raw)
 		}
+	}
+}
+
+// maxAttachments bounds what one receipt states.
+const maxAttachments = 500
+
+func (f *facts) attachment(r *Recogniser, line string) {
+	m := r.fields.attachment.FindStringSubmatch(line)
+	if m == nil || len(f.attachments) == maxAttachments {
+		return
+	}
+	a := Attachment{Name: strings.TrimSpace(m[1])}
+	if raw, err := hex.DecodeString(m[2]); err == nil && len(raw) == len(a.SHA256) {
+		copy(a.SHA256[:], raw)
+		f.attachments = append(f.attachments, a)
 	}
 }
 

@@ -2,9 +2,11 @@ package simulator
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"html"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"codeberg.org/go-pdf/fpdf"
 
 	"gatewayd/calendar"
+	"gatewayd/mail/parts"
 	"gatewayd/message"
 )
 
@@ -118,10 +121,30 @@ func (r *receipt) lines() []string {
 		"Zeitpunkt: " + r.at.In(calendar.Zone()).Format(time.RFC3339),
 		"SHA-256: " + hex.EncodeToString(r.e.digest[:]),
 	}
+	for _, a := range attachmentsIn(r.e.raw) {
+		l = append(l, "Anhang: "+a)
+	}
 	if r.issuer.brand.kind == PrivaSphere {
 		l = append(l, r.record())
 	}
 	return append(l, "Simulation, kein Dokument der Plattform. X-Sim: 1")
+}
+
+// attachmentsIn lists the named parts of a mail as the receipts do.
+func attachmentsIn(raw []byte) []string {
+	tree, err := parts.Read(bytes.NewReader(raw), int64(len(raw)), parts.Limits{})
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for i := range tree.Parts {
+		p := &tree.Parts[i]
+		h := sha256.New()
+		if _, err := io.Copy(h, p.Decode(bytes.NewReader(raw))); p.FileName != "" && err == nil {
+			list = append(list, fmt.Sprintf("%s, SHA-256 %x", p.FileName, h.Sum(nil)))
+		}
+	}
+	return list
 }
 
 // record is the metadata that PrivaSphere prints as a QR code: d delivered, dt
