@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/crypto/entity"
 	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -42,6 +43,7 @@ type Operator interface {
 	Destinations(ctx context.Context) ([]message.Destination, error)
 	Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
 	Fetch(ctx context.Context, r message.Reading, authority string, id message.ID, open bool, w io.Writer) error
+	Contents(ctx context.Context, r message.Reading, authority string, id message.ID) (entity.Contents, error)
 	Receipt(ctx context.Context, r message.Reading, authority string, id message.ID, which string) (message.Receipt, []byte, error)
 	Keys(ctx context.Context) ([]message.KeyInfo, error)
 	FindKey(ctx context.Context, a message.Address, lookUp bool) (message.KeyAnswer, error)
@@ -194,6 +196,14 @@ func adminMailbox(mux *http.ServeMux, op Operator) {
 			o.Receipt, o.Document, err = op.Receipt(r.Context(), readingOf(r), r.PathValue("authority"), id, r.PathValue("which"))
 		}
 		reply(w, o, err)
+	})
+	mux.HandleFunc("GET /v1/mailbox/{authority}/{message}/contents", func(w http.ResponseWriter, r *http.Request) {
+		id, err := message.ParseID(r.PathValue("message"))
+		var c entity.Contents
+		if err == nil {
+			c, err = op.Contents(r.Context(), readingOf(r), r.PathValue("authority"), id)
+		}
+		reply(w, c, err)
 	})
 	mux.HandleFunc("GET /v1/mailbox/{authority}/{message}", func(w http.ResponseWriter, r *http.Request) {
 		stream(w, "message/rfc822", func(w io.Writer) error {

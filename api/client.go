@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/crypto/entity"
 	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -166,6 +167,12 @@ func (c *Client) Fetch(ctx context.Context, r message.Reading, authority string,
 		query.Set("open", "1")
 	}
 	return c.stream(ctx, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String(), query, w)
+}
+
+// Contents implements Operator.
+func (c *Client) Contents(ctx context.Context, r message.Reading, authority string, id message.ID) (all entity.Contents, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority)+"/"+id.String()+"/contents", with(r, url.Values{}), &all)
+	return all, err
 }
 
 // Evidence implements Operator.

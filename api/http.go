@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"gatewayd/crypto/entity"
 	"gatewayd/directory"
 	"gatewayd/evidence"
 	"gatewayd/legal"
@@ -46,6 +47,8 @@ type Service interface {
 		io.WriterTo
 		io.Closer
 	}, error)
+	// Contents tells what lies in a message in that form, also in a winmail.dat.
+	Contents(ctx context.Context, authority string, id message.ID) (entity.Contents, error)
 	// Document returns a receipt, by its id or its number from 1, with the
 	// platform's document; vault.ErrGone.
 	Document(ctx context.Context, authority string, id message.ID, which string) (message.Receipt, []byte, error)
@@ -141,6 +144,7 @@ func NewHTTP(o HTTPOptions, s Service, tokens *directory.Tokens) (*HTTP, error) 
 	routes.UseMiddleware(permit)
 	h.registerMessages(routes)
 	h.registerMailbox(routes)
+	h.registerContents(routes)
 	h.registerHandover(routes)
 	h.registerCases(routes)
 	h.registerEvidence(routes)

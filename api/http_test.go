@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"gatewayd/api"
+	"gatewayd/crypto/entity"
 	"gatewayd/directory"
 	"gatewayd/evidence"
 	"gatewayd/legal"
@@ -88,6 +89,10 @@ func (f *flow) Delivered(context.Context, string, message.ID) (interface {
 		io.WriterTo
 		io.Closer
 	}{strings.NewReader("opened"), io.NopCloser(nil)}, f.err
+}
+
+func (f *flow) Contents(context.Context, string, message.ID) (entity.Contents, error) {
+	return entity.Contents{}, f.err
 }
 
 func (f *flow) Document(context.Context, string, message.ID, string) (message.Receipt, []byte, error) {

@@ -97,7 +97,7 @@ func (g *Gateway) summary(ctx context.Context, env message.Envelope) (entity.Sum
 // delivered is a message that is written for a member to read.
 type delivered struct {
 	write func(io.Writer) error
-	io.Closer
+	Opening
 }
 
 // WriteTo implements io.WriterTo.
@@ -128,6 +128,10 @@ func (p *Programs) Delivered(ctx context.Context, authority string, id message.I
 	io.Closer
 }, error,
 ) {
+	return p.delivered(ctx, authority, id)
+}
+
+func (p *Programs) delivered(ctx context.Context, authority string, id message.ID) (*delivered, error) {
 	env, body, err := p.Body(ctx, authority, id)
 	if err != nil {
 		return nil, err
@@ -143,7 +147,7 @@ func (p *Programs) Delivered(ctx context.Context, authority string, id message.I
 	if env.Direction == message.Inbound {
 		edit = p.g.stamp(env.Authority, opening.Summary())
 	}
-	d := &delivered{Closer: opening, write: func(w io.Writer) error {
+	d := &delivered{Opening: opening, write: func(w io.Writer) error {
 		_, err := opening.WriteMessage(w, edit)
 		return err
 	}}
@@ -151,6 +155,29 @@ func (p *Programs) Delivered(ctx context.Context, authority string, id message.I
 		d.write = func(w io.Writer) error { return rewritten(w, opening.body, edit) }
 	}
 	return d, nil
+}
+
+// Contents tells what lies in a message of an authority as Delivered gives it,
+// also in a winmail.dat, and what its protection is worth.
+func (p *Programs) Contents(ctx context.Context, authority string, id message.ID) (entity.Contents, error) {
+	d, err := p.delivered(ctx, authority, id)
+	if err != nil {
+		return entity.Contents{}, err
+	}
+	defer d.Close()
+	return p.g.look(d)
+}
+
+// look reads the delivered form; on the disk it is sealed.
+func (g *Gateway) look(d *delivered) (entity.Contents, error) {
+	spool := func(limit int64) entity.Spool { return entity.NewSpool(g.o.Data, limit) }
+	s := spool(maxProtected)
+	defer s.Close()
+	size, err := d.WriteTo(s)
+	if err != nil {
+		return entity.Contents{}, err
+	}
+	return d.Look(s, size, spool)
 }
 
 // keeps reports whether a message is delivered with the protection that it has.

@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +17,7 @@ import (
 	"gatewayd/gateway"
 	"gatewayd/mail"
 	"gatewayd/message"
+	"gatewayd/queue"
 )
 
 // TestDelivered: what members and the authority's own server get says once, and
@@ -134,5 +138,55 @@ func TestSubjectHidden(t *testing.T) {
 	var out bytes.Buffer
 	if err := k.g.Fetch(t.Context(), reading(), "bau", in, true, &out); err != nil || !strings.Contains(out.String(), "\r\nSubject: Antwort\r\n") || strings.Contains(out.String(), "[...]") {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// winmail packs a file as Outlook does (MS-OXTNEF).
+func winmail(name string, data []byte) []byte {
+	b := []byte{0x78, 0x9f, 0x3e, 0x22, 1, 0}
+	for _, a := range []struct {
+		id   uint32
+		data []byte
+	}{{0x00069002, make([]byte, 14)}, {0x00018010, append([]byte(name), 0)}, {0x0006800f, data}} {
+		var sum uint16
+		for _, c := range a.data {
+			sum += uint16(c)
+		}
+		b = binary.LittleEndian.AppendUint32(append(b, 2), a.id)
+		b = append(binary.LittleEndian.AppendUint32(b, uint32(len(a.data))), a.data...)
+		b = binary.LittleEndian.AppendUint16(b, sum)
+	}
+	return b
+}
+
+// TestContents: what lies in an encrypted mail is told, also what Outlook has
+// packed, and the subject that stood inside only.
+func TestContents(t *testing.T) {
+	t.Parallel()
+	k := newKeyRig(t)
+	now := k.w.time()
+	us := k.ca.issue("bau@bl.example", now.AddDate(1, 0, 0))
+	k.put(t, "own/bau/seal.crt", certPEM(us.Cert))
+	k.put(t, "own/bau/seal.key", keyPEM(us))
+	k.reload(t)
+	letter := "From: bob@partner.example\r\nSubject: Gesuch\r\nContent-Type: application/ms-tnef; name=winmail.dat\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+		base64.StdEncoding.EncodeToString(winmail("plan.pdf", []byte("%PDF-1.7"))) + "\r\n"
+	var b bytes.Buffer
+	must(must(smime.Protect(strings.NewReader(letter), int64(len(letter)), smime.Options{Recipients: []*x509.Certificate{us.Cert}, Headers: entity.HeadersHidden, Time: now})).WriteTo(&b))
+	id, err := k.inbound("bob@partner.example", b.String(), "bau@bl.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.becomes(id, message.Done)
+	p := gateway.NewPrograms(k.g)
+	c, err := p.Contents(t.Context(), "bau", id)
+	if err != nil || len(c.Items) != 2 || c.Items[1] != (entity.Item{ID: "1/1", FileName: "plan.pdf", Size: 8}) || c.Message.Subject != "Gesuch" || c.Verdict.Encryption != entity.Malleable {
+		t.Errorf("%v %+v", err, c)
+	}
+	if len(c.Packed) != 1 || c.Packed[0].Message == nil || c.Packed[0].Error != "" {
+		t.Errorf("%+v", c.Packed)
+	}
+	if _, err := p.Contents(t.Context(), "steuer", id); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("another authority: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"gatewayd/crypto/entity"
 	"gatewayd/message"
 )
 
@@ -54,6 +55,18 @@ func (g *Gateway) Fetch(ctx context.Context, r message.Reading, authority string
 	}
 	_, err = io.Copy(w, body)
 	return err
+}
+
+// Contents tells what lies in a message, as Programs.Contents.
+func (g *Gateway) Contents(ctx context.Context, r message.Reading, authority string, id message.ID) (entity.Contents, error) {
+	if err := r.Check(); err != nil {
+		return entity.Contents{}, err
+	}
+	c, err := NewPrograms(g).Contents(ctx, authority, id)
+	if err != nil {
+		return c, err
+	}
+	return c, g.noteRead(ctx, r, read{door: "mailbox parts", asked: id.String(), authority: authority, count: 1})
 }
 
 // Receipt returns one receipt of a message with its original, by its id or its

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 
+	"gatewayd/crypto/entity"
 	"gatewayd/mail/bounce"
 	mailparts "gatewayd/mail/parts"
 )
@@ -37,21 +39,48 @@ func (m messageInspectCmd) Run(c console) error {
 		return err
 	}
 	beyond := err
+	packed, err := entity.Unpack(f, found.Parts, func(limit int64) entity.Spool { return entity.NewSpool("", limit) })
+	if err != nil {
+		return err
+	}
 	if m.JSON {
-		return errors.Join(printJSON(c.out, found), beyond)
+		return errors.Join(printJSON(c.out, lookedInto{found, packed}), beyond)
 	}
 	fmt.Fprintf(c.out, "subject  %s\nfrom     %v\nto       %v\ndate     %s\nsize     %d octets, sha256 %s\n", found.Subject, found.From, found.To, local(found.Date), found.Size, found.SHA256)
-	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	for _, p := range found.Parts {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%d octets\t%s\n", p.ID, p.Type, p.FileName, p.Size, p.SHA256)
-	}
-	if err := t.Flush(); err != nil {
+	if err := printItems(c, entity.Items(found.Parts, packed), packed); err != nil {
 		return err
 	}
 	for _, a := range found.Ambiguous {
 		fmt.Fprintf(c.out, "ambiguous: part %s: %s: %s\n", a.Part, a.Kind, a.Detail)
 	}
 	return beyond
+}
+
+// lookedInto is an inspection with what lies in a winmail.dat.
+type lookedInto struct {
+	mailparts.Inspection
+	Packed []entity.Packed `json:"tnef,omitempty"`
+}
+
+// printItems lists what lies in a message, and what is wrong with a winmail.dat.
+func printItems(c console, items []entity.Item, packed []entity.Packed) error {
+	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	for _, i := range items {
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%d octets\t%s\n", i.ID, i.Type, i.FileName, i.Size, i.SHA256)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, p := range packed {
+		if p.Message != nil {
+			bodies := words(p.Class, p.Subject, yes(p.Text != "", "text"), yes(p.HTML > 0, "HTML"), yes(p.RTF > 0, "RTF"))
+			fmt.Fprintf(c.out, "winmail.dat: part %s: %s\n", p.Part, strings.Join(append(bodies, p.Damage...), ", "))
+		}
+		if p.Error != "" {
+			fmt.Fprintf(c.out, "winmail.dat: part %s: %s\n", p.Part, p.Error)
+		}
+	}
+	return nil
 }
 
 // readBounce reads a report of failed or late delivery. Of a mailbox file with

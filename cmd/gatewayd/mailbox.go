@@ -15,6 +15,7 @@ import (
 
 type mailboxCmd struct {
 	List   mailboxListCmd   `cmd:"" help:"List what an authority received and sent, with its receipts."`
+	Parts  mailboxPartsCmd  `cmd:"" help:"List what lies in a message: subject, parts, files, also in a winmail.dat."`
 	Show   mailboxShowCmd   `cmd:"" help:"Write a message to standard output, as it came or opened."`
 	Export mailboxExportCmd `cmd:"" help:"Write a message, its receipts and its story into a folder."`
 }
@@ -124,6 +125,36 @@ func (m mailboxShowCmd) Run(c console) error {
 	}
 	return m.operate(c, func(ctx context.Context, op api.Operator) error {
 		return op.Fetch(ctx, m.reading(), m.Authority, id, m.Open, c.out)
+	})
+}
+
+type mailboxPartsCmd struct {
+	messageFlags
+	jsonFlag
+	purposeFlag
+}
+
+// Help shows examples.
+func (mailboxPartsCmd) Help() string {
+	return "Examples:\n  gatewayd mailbox parts --authority bauinspektorat 06h0n3r8scyk5be5avjc55wtjc --purpose operation\n  gatewayd mailbox parts --authority bauinspektorat 06h0n3r8scyk5be5avjc55wtjc --purpose operation --json"
+}
+
+// Run lists.
+func (m mailboxPartsCmd) Run(c console) error {
+	id, err := message.ParseID(m.Message)
+	if err != nil {
+		return fmt.Errorf("%q: %w", m.Message, err)
+	}
+	return m.operate(c, func(ctx context.Context, op api.Operator) error {
+		found, err := op.Contents(ctx, m.reading(), m.Authority, id)
+		if err != nil {
+			return err
+		}
+		if m.JSON {
+			return printJSON(c.out, found)
+		}
+		fmt.Fprintf(c.out, "subject  %s\nverdict  %s\n", found.Message.Subject, found.Verdict.Line())
+		return printItems(c, found.Items, found.Packed)
 	})
 }
 

@@ -54,6 +54,13 @@ type Entry struct {
 	Children    bool           `json:"children,omitempty"` // it is cut further: parts follow whose id begins with this one
 }
 
+// Decode reads the content without its transfer encoding out of the message that
+// r holds.
+func (e Entry) Decode(r io.ReaderAt) io.Reader {
+	p := Part{Encoding: e.Encoding, Body: Range{e.Start, e.Start + e.Length}}
+	return p.Decode(r)
+}
+
 // ErrLimits: a message is beyond the limits of Inspect; what was found until
 // then is returned with it.
 var ErrLimits = errors.New("message beyond the limits of reading")
