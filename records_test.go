@@ -7,12 +7,14 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"gatewayd/message"
+	"gatewayd/retention"
 )
 
 // TestEventFields reads the source: every field that some code writes into the
@@ -158,4 +160,89 @@ func (f *fieldFinder) text(e ast.Expr) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// TestLogFields reads the source: every attribute of the operational log is
+// declared (retention/logfields.go), and every declared one is written.
+func TestLogFields(t *testing.T) {
+	declared, written := map[string]bool{"time": true, "level": true, "msg": true}, map[string]bool{"time": true, "level": true, "msg": true}
+	for _, f := range retention.LogFields() {
+		declared[f.Name] = true
+	}
+	f := &fieldFinder{t: t, constants: map[string]string{}}
+	f.each(f.learn)
+	f.each(func(pkg string, file *ast.File) {
+		if pkg == "simulator" { // not part of the gateway
+			return
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			fn, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !slices.Contains([]string{"Debug", "Info", "Warn", "Error", "With"}, fn.Sel.Name) || !isLogger(fn.X) {
+				return true
+			}
+			args := call.Args
+			if fn.Sel.Name != "With" {
+				args = args[1:]
+			}
+			for len(args) > 0 {
+				at := args[0]
+				if attr, ok := at.(*ast.CallExpr); ok && len(attr.Args) > 0 { // slog.Any("error", err)
+					at, args = attr.Args[0], args[1:]
+				} else {
+					args = args[min(2, len(args)):]
+				}
+				name, ok := f.text(at)
+				if !ok {
+					continue
+				}
+				written[name] = true
+				if !declared[name] {
+					t.Errorf("%s: attribute %q of the operational log is not declared in retention/logfields.go", f.set.Position(at.Pos()), name)
+				}
+			}
+			return true
+		})
+	})
+	for name := range declared {
+		if !written[name] {
+			t.Errorf("attribute %q of the operational log is declared, and nobody writes it", name)
+		}
+	}
+}
+
+// isLogger reports whether an expression is called like a logger: log, Log, o.Log.
+func isLogger(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return strings.EqualFold(e.Name, "log")
+	case *ast.SelectorExpr:
+		return strings.EqualFold(e.Sel.Name, "log")
+	}
+	return false
+}
+
+// TestProtocolFields: every field of a protocol of destruction is declared.
+func TestProtocolFields(t *testing.T) {
+	declared := map[string]bool{}
+	for _, f := range retention.ProtocolFields() {
+		declared[f.Name] = false
+	}
+	for _, part := range []any{retention.Head{}, retention.Destroyed{}, retention.Sum{}, retention.Tail{}, retention.Evidence{}, retention.Folder{}, retention.Rows{}} {
+		for i := range reflect.TypeOf(part).NumField() {
+			name, _, _ := strings.Cut(reflect.TypeOf(part).Field(i).Tag.Get("json"), ",")
+			if _, ok := declared[name]; !ok {
+				t.Errorf("%T: field %q is not declared in retention/logfields.go", part, name)
+			}
+			declared[name] = true
+		}
+	}
+	for name, found := range declared {
+		if !found {
+			t.Errorf("field %q of the protocols is declared, and there is none", name)
+		}
+	}
 }

@@ -44,7 +44,8 @@ type commands struct {
 	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`
 	Keys       keysCmd       `cmd:"" help:"Keys and certificates: which there are, which would be used, renewal."`
 	KeyAgent   keyAgentCmd   `cmd:"" name:"keyagent" help:"Run the process that has the private keys; look at it and at what it did."`
-	Audit      auditCmd      `cmd:"" help:"Verify the audit log."`
+	Audit      auditCmd      `cmd:"" help:"Verify, read and prove the audit log."`
+	Logging    loggingCmd    `cmd:"" help:"Describe what is logged, what for, and for how long."`
 	Retention  retentionCmd  `cmd:"" help:"What is erased when."`
 	Account    accountCmd    `cmd:"" help:"Make entries for the password file."`
 	Token      tokenCmd      `cmd:"" help:"Make tokens for the HTTP API."`
