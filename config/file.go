@@ -32,6 +32,7 @@ type File struct {
 	Policy     Policy     `toml:"policy" doc:"Values of the built-in duties."`
 	Legal      Legal      `toml:"legal" doc:"The delivery case: help with service dates and periods, never binding."`
 	Evidence   Evidence   `toml:"evidence" doc:"Evidence bundles (Nachweisdossier): what seals and stamps them."`
+	Archive    Archive    `toml:"archive" doc:"Delivery to the archive (eCH-0160)."`
 	Retention  Retention  `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
 	Log        Log        `toml:"log" doc:"The operational log: no subject, body or address stands in it."`
 	Delivery   Delivery   `toml:"delivery" doc:"Retries and limits of delivery."`
@@ -188,6 +189,11 @@ type Evidence struct {
 	Seal     Certificate `toml:"seal" doc:"Key and certificate of the gateway's seal on evidence bundles; missing: none are made." example:"{ cert = \"seal.crt\", key = \"seal.key\" }"`
 	TSA      string      `toml:"tsa" doc:"http or https address of the time-stamping authority (RFC 3161)." example:"https://tsa.swisssign.example"`
 	TSARoots string      `toml:"tsa_roots" doc:"PEM file: issuers of the time-stamping authority; a stamp of another one is refused." example:"tsa-roots.pem"`
+}
+
+// Archive says what a delivery to the archive needs.
+type Archive struct {
+	Schemas string `toml:"schemas" doc:"Folder with the 14 XSDs of eCH-0160 version 1.2, downloaded from www.ech.ch; every package carries them. Empty: gatewayd archive export is refused." example:"/etc/gatewayd/ech-0160"`
 }
 
 // Retention holds the windows.

@@ -98,6 +98,7 @@ type builder struct {
 
 func (b *builder) build() *Config {
 	f := &b.file
+	f.Archive.Schemas = b.path(f.Archive.Schemas)
 	f.Data, f.Directory, f.Accounts, f.Keyring, f.API.Tokens, f.Keys.Agent = b.path(f.Data), b.path(f.Directory), b.path(f.Accounts), b.path(f.Keyring), b.path(f.API.Tokens), b.path(f.Keys.Agent)
 	c := &Config{File: *f}
 	c.Windows = retention.Windows{ContentMonths: f.Retention.ContentMonths, LogMonths: f.Retention.LogMonths, LegalBasis: f.Retention.LogLegalBasis}
@@ -105,6 +106,7 @@ func (b *builder) build() *Config {
 	b.doors(c)
 	b.people(c)
 	b.agreements(c)
+	b.archive()
 	b.programs(c)
 	b.keyring(c)
 	b.keyAgent(&Agent{})

@@ -3,6 +3,7 @@ package config
 import (
 	"slices"
 
+	"gatewayd/archive"
 	"gatewayd/message"
 	"gatewayd/retention"
 )
@@ -13,6 +14,15 @@ const (
 	minRemind = 6
 	maxRemind = 55
 )
+
+// archive checks the folder of the schemas where one is named.
+func (b *builder) archive() {
+	if dir := b.file.Archive.Schemas; dir != "" {
+		if err := archive.CheckSchemas(dir); err != nil {
+			b.add("archive.schemas", "%s", err)
+		}
+	}
+}
 
 // agreements reads the standing agreements and the days of reminders.
 func (b *builder) agreements(c *Config) {

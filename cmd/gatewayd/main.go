@@ -39,6 +39,7 @@ type commands struct {
 	Case       caseCmd       `cmd:"" help:"Show delivery cases with their dates; close their tasks."`
 	Mailbox    mailboxCmd    `cmd:"" help:"Look into an authority's mailbox."`
 	Handover   handoverCmd   `cmd:"" help:"Hand-over to the authority's own file, before content is erased."`
+	Archive    archiveCmd    `cmd:"" help:"Deliver messages to the archive (eCH-0160)."`
 	Receipts   receiptsCmd   `cmd:"" help:"Look at receipts."`
 	Evidence   evidenceCmd   `cmd:"" help:"Export and verify evidence bundles (Nachweisdossier)."`
 	Crypto     cryptoCmd     `cmd:"" help:"Look at S/MIME and OpenPGP."`

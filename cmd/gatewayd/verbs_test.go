@@ -26,7 +26,7 @@ var verbs = map[string]string{
 	"evidence verify": "file", "evidence export": "operator",
 	"case show": "operator", "case close": "operator", "case expects": "operator",
 	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority",
-	"handover list": "authority", "handover show": "authority", "handover confirm": "authority",
+	"archive export": "authority", "handover list": "authority", "handover show": "authority", "handover confirm": "authority",
 }
 
 // TestVerbs: each verb has an entry, and each that speaks for an authority
