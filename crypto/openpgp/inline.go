@@ -45,7 +45,7 @@ func (o Opener) openInlineMessage(text []byte, w entity.Work) *entity.Layer {
 		return closed(entity.Unreadable, "") // the caller notices that the spool failed
 	}
 	l := o.decrypt(bytes.NewReader(text), out, w)
-	if l.Encryption == entity.Decrypted || l.Encryption == entity.NotEncrypted {
+	if opened(l) {
 		l.Inner = out.Whole()
 	}
 	return l

@@ -296,7 +296,23 @@ func (r *ring) EntitiesById(id uint64) []*pgp.Entity {
 		}
 		list = append(list, e)
 	}
+	// Anybody can hang another's subkey on his key: the one to whom it belongs first.
+	slices.SortStableFunc(list, func(a, b *pgp.Entity) int { return owns(b, id) - owns(a, id) })
 	return list
+}
+
+// owns is 1 if the primary key or a subkey that is bound to it has that ID, else 0.
+func owns(e *pgp.Entity, id uint64) int {
+	p := partOf(e, id)
+	if p.public == nil {
+		return 0
+	}
+	if p.sub != nil {
+		if _, err := p.sub.LatestValidBindingSignature(time.Time{}, config(time.Time{})); err != nil {
+			return 0
+		}
+	}
+	return 1
 }
 
 // KeysById implements openpgp.KeyRing.

@@ -4,11 +4,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	pgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"gatewayd/crypto/entity"
@@ -41,7 +43,7 @@ func (o Opener) openEncrypted(e *entity.Entity, w entity.Work) *entity.Layer {
 	}
 	out := w.Out()
 	l := o.decrypt(e.Decoded(e.Children[1]), out, w)
-	if l.Encryption == entity.Decrypted || l.Encryption == entity.NotEncrypted {
+	if opened(l) {
 		l.Inner = out.Whole()
 	}
 	return l
@@ -117,83 +119,37 @@ func (o Opener) decrypt(sealed io.Reader, out io.Writer, w entity.Work) *entity.
 	l := &entity.Layer{Technique: entity.OpenPGP, Encryption: entity.NotEncrypted, Signatures: o.judge(md, w.At)}
 	if md.IsEncrypted {
 		l.Encryption = entity.Decrypted
+		if weak(md) {
+			l.Encryption = entity.WeakCipher
+		}
+		content := cipherName(md.DecryptedWithAlgorithm) + "-" + ring.sessions.form
+		if ring.sessions.form == "MDC" {
+			content = cipherName(md.DecryptedWithAlgorithm) + " with MDC"
+		}
+		l.Algorithms = []string{content}
 		if e := md.DecryptedWith.Entity; e != nil {
 			l.Key = hex.EncodeToString(e.PrimaryKey.Fingerprint)
+			l.Algorithms = append(l.Algorithms, algorithmOf(md.DecryptedWith.PublicKey))
 		}
 	}
 	return l
 }
 
-// judge turns what go-crypto found into verdicts.
-func (o Opener) judge(md *pgp.MessageDetails, at time.Time) []entity.Signature {
-	var list []entity.Signature
-	for _, c := range md.SignatureCandidates {
-		s := entity.Signature{}
-		if c.CorrespondingSig != nil {
-			s.Time = c.CorrespondingSig.CreationTime
-		}
-		if e := c.SignedByEntity; e != nil {
-			if k, err := newKey(e); err == nil {
-				s.KeyID, s.Addresses = k.Fingerprint, k.Addresses
-				s.Signer = strings.Join(k.UserIDs, ", ")
-			}
-		}
-		s.Verdict, s.Detail = verdictOf(c, at)
-		if _, out := o.Banned[s.KeyID]; out && s.Verdict != entity.Broken {
-			s.Verdict, s.Detail = entity.Revoked, "the key is out of use by our own decision"
-		}
-		list = append(list, s)
-	}
-	return list
+// opened reports whether decrypt gave out the whole content.
+func opened(l *entity.Layer) bool {
+	return slices.Contains([]entity.Encryption{entity.Decrypted, entity.WeakCipher, entity.NotEncrypted}, l.Encryption)
 }
 
-// maxAhead is how far a signer's clock may be ahead of ours.
-const maxAhead = time.Hour
-
-func verdictOf(c *pgp.SignatureCandidate, at time.Time) (entity.Signing, string) {
-	var bad pgperrors.SignatureError
-	var unsupported pgperrors.UnsupportedError
-	err := c.SignatureError
-	switch {
-	case err == nil:
-		return keyNow(c, at)
-	case errors.Is(err, pgperrors.ErrUnknownIssuer):
-		return entity.UnknownKey, "the signer's key is not known"
-	case errors.Is(err, pgperrors.ErrKeyRevoked):
-		return entity.Revoked, "the key is revoked"
-	case errors.Is(err, pgperrors.ErrKeyExpired):
-		return entity.Expired, "the key had expired"
-	case errors.Is(err, pgperrors.ErrSignatureExpired):
-		return entity.Expired, "the signature has expired"
-	case errors.Is(err, pgperrors.ErrSignatureOlderThanKey):
-		return entity.Expired, "signed before the key was made"
-	case isWeak(err), errors.As(err, &bad) && strings.HasPrefix(string(bad), "insecure "):
-		return entity.Weak, "an algorithm or key that can be forged"
-	case errors.As(err, &unsupported):
-		return entity.Unchecked, "an algorithm or form that we do not know"
+// weak reports whether others may have read the message: blocks of 64 bits, or a
+// short key.
+func weak(md *pgp.MessageDetails) bool {
+	if !slices.Contains([]packet.CipherFunction{packet.CipherAES128, packet.CipherAES192, packet.CipherAES256}, md.DecryptedWithAlgorithm) {
+		return true
 	}
-	return entity.Broken, "the signature does not fit the content"
-}
-
-// keyNow looks at the key as it is today: the time of signing is only claimed.
-func keyNow(c *pgp.SignatureCandidate, at time.Time) (entity.Signing, string) {
-	if c.CorrespondingSig == nil || c.SignedBy == nil || c.SignedByEntity == nil {
-		return entity.Unchecked, "the signature is not complete"
+	k := md.DecryptedWith.PublicKey
+	if k == nil || !isRSA(k.PubKeyAlgo) && k.PubKeyAlgo != packet.PubKeyAlgoElGamal {
+		return false
 	}
-	if c.CorrespondingSig.CreationTime.After(at.Add(maxAhead)) {
-		return entity.Expired, "signed in the future"
-	}
-	_, err := c.SignedByEntity.VerifyPrimaryKey(at, config(at))
-	for i := range c.SignedByEntity.Subkeys {
-		if s := &c.SignedByEntity.Subkeys[i]; err == nil && s.PublicKey.KeyId == c.SignedBy.PublicKey.KeyId {
-			_, err = s.Verify(at, config(at))
-		}
-	}
-	switch {
-	case err == nil:
-		return entity.Good, ""
-	case errors.Is(err, pgperrors.ErrKeyRevoked):
-		return entity.Revoked, "the key is revoked"
-	}
-	return entity.Expired, "the key has expired"
+	bits, err := k.BitLength()
+	return err != nil || bits < config(time.Time{}).MinimumRSABits()
 }

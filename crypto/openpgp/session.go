@@ -38,7 +38,8 @@ type sessions struct {
 	keys      []Key
 	originals []original
 	tries     int
-	trouble   error // of a keeper that could not answer
+	trouble   error  // of a keeper that could not answer
+	form      string // of the encrypted data: how they are protected against change
 }
 
 // original is a packet with a session key as it came.
@@ -132,6 +133,8 @@ func (r *replacer) Read(p []byte) (int, error) {
 	for r.next.Len() == 0 && !r.pass {
 		size, body := r.packet()
 		if r.pass = size == 0; r.pass {
+			head, _ := r.from.Peek(10) // fewer at the end
+			r.s.form = formOf(head)
 			break
 		}
 		raw, err := r.from.Peek(size)
@@ -184,6 +187,35 @@ func header(head []byte) (tag, body, size int) {
 		size = size<<8 | int(c)
 	}
 	return tag, body + form, size
+}
+
+// formOf names how encrypted data are protected, by the first octets of their
+// packet (sections 5.13 and 5.7; 20 is a draft's): "MDC" behind a cipher in CFB mode,
+// or the AEAD mode. "" if they are not, or are no such packet.
+func formOf(head []byte) string {
+	if len(head) < 2 || head[0]&0x80 == 0 {
+		return ""
+	}
+	tag, at := int(head[0]&0x3f), 2
+	switch {
+	case head[0]&0x40 == 0:
+		tag, at = int(head[0]>>2&0xf), 1+[]int{1, 2, 4, 0}[head[0]&3]
+	case head[1] >= 192 && head[1] < 224:
+		at = 3
+	case head[1] == 255:
+		at = 6
+	}
+	if len(head) < at+3 {
+		return ""
+	}
+	mode := map[byte]string{1: "EAX", 2: "OCB", 3: "GCM"}[head[at+2]]
+	switch {
+	case tag == 18 && head[at] == 1:
+		return "MDC"
+	case tag == 18 && head[at] == 2, tag == 20:
+		return mode
+	}
+	return ""
 }
 
 // replace returns what stands in place of a packet.
