@@ -298,3 +298,26 @@ func TestByHand(t *testing.T) {
 	byHand(false)
 	run(false, "sha256sum", "--strict", "-c", "MANIFEST.sha256")
 }
+
+// TestStatus: what stands there as an issuer's answer must be one, about the seal
+// of that receipt.
+func TestStatus(t *testing.T) {
+	w := theWorld(t)
+	for name, c := range map[string]struct {
+		of   [32]byte
+		kind string
+		want string
+	}{
+		"no OCSP":             {sha256.Sum256(w.signer.Raw), "ocsp", "revocation/01-1.ocsp: is no answer of the issuer"},
+		"no list":             {sha256.Sum256(w.signer.Raw), "crl", "revocation/01-1.crl: is no answer of the issuer"},
+		"another certificate": {sha256.Sum256([]byte("another")), "ocsp", "revocation/01-1.ocsp: is about no certificate of the seal"},
+	} {
+		in := w.input(false)
+		in.Receipts[0].Status = []message.Status{{Kind: c.kind, Of: c.of, At: testDay()}}
+		in.Status = func(message.Status) ([]byte, error) { return []byte("junk"), nil }
+		r, err := evidence.Verify(w.write(in, w.sealer()), evidence.Options{Roots: w.roots()})
+		if err != nil || r.Verdict != evidence.Refused || !strings.Contains(problems(r), c.want) {
+			t.Errorf("%s: %v, %s:\n%s", name, err, r.Verdict, problems(r))
+		}
+	}
+}

@@ -127,6 +127,16 @@ type Receipt struct {
 	Fits        string               `json:"content_fits,omitempty"`     // what of the content it names as it was sent
 	Mismatch    string               `json:"content_mismatch,omitempty"` // it names other content than was sent: how
 	Certificate *Certificate         `json:"certificate,omitempty"`
+	Status      []Status             `json:"revocation,omitempty"` // what issuers said of its certificates when it came
+}
+
+// Status is what an issuer said about one certificate of a seal.
+type Status struct {
+	Kind        string    `json:"kind"` // "ocsp" or "crl"
+	File        string    `json:"file"`
+	Certificate string    `json:"certificate_sha256"`
+	Captured    time.Time `json:"captured_at"`
+	Revoked     time.Time `json:"revoked,omitzero"` // zero: not revoked
 }
 
 // Certificate describes a certificate for people; the certificate itself lies

@@ -23,6 +23,8 @@ type FileReport struct {
 	Detail     string               `json:"detail,omitempty"`
 	Signatures []SignatureReport    `json:"signatures,omitempty"`
 	Revocation []string             `json:"revocation,omitempty"` // files: what issuers said when the receipt came
+
+	chain []*x509.Certificate // of the seal that covers the whole
 }
 
 // SignatureReport is one signature of a document.
@@ -99,6 +101,9 @@ func (f *FileReport) take(rep pdfsig.Report) {
 		chain := s.Chain
 		if len(chain) == 0 && s.Cert != nil && s.Err == nil {
 			chain = []*x509.Certificate{s.Cert}
+		}
+		if s.Whole && s.Err == nil && !s.Document {
+			f.chain = s.Chain
 		}
 		for _, c := range chain {
 			out.Chain = append(out.Chain, describe(c))

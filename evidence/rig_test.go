@@ -40,6 +40,7 @@ type world struct {
 	seal, tsa simulator.Certificate
 	receipt   []byte
 	forged    []byte
+	signer    *x509.Certificate // of the receipt
 }
 
 // shared is made once: its keys take most of the time of these tests.
@@ -76,6 +77,7 @@ func newWorld(t testing.TB) *world {
 	must(err)
 	stamp, err := w.platform.Seal("IncaMail Siegel", "swisspost@im.post.ch")
 	must(err)
+	w.signer = stamp.Leaf
 	pdf := fpdf.New("P", "mm", "A4", "")
 	pdf.AddPage()
 	pdf.SetFont("Helvetica", "", 11)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ocsp"
+
 	"gatewayd/crypto/ber"
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/tsp"
@@ -232,11 +234,14 @@ func (v *verifier) record(digests map[string][32]byte) {
 	for _, rc := range r.Receipts {
 		if rc.File != "" {
 			named[rc.File] = true
+			for _, s := range rc.Status {
+				named[s.File] = true
+			}
 			v.receipt(rc, digests)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(digests)) {
-		if strings.HasPrefix(name, folderReceipts) && !named[name] {
+		if (strings.HasPrefix(name, folderReceipts) || strings.HasPrefix(name, folderRevocation)) && !named[name] {
 			v.refuse(name, "%s does not speak of it", FileEvidence)
 		}
 	}
@@ -264,5 +269,66 @@ func (v *verifier) receipt(rc Receipt, digests map[string][32]byte) {
 		v.refuse(rc.File, "the platform's seal is broken: %s", report.Detail)
 	case v.o.Roots != nil && report.Verdict != message.Verified:
 		v.refuse(rc.File, "the platform's seal cannot be verified with these anchors: %s", report.Detail)
+	default:
+		for _, s := range rc.Status {
+			v.status(s, rc, report.chain)
+		}
 	}
+}
+
+// status checks that an issuer's answer is about a certificate of the receipt's
+// seal, by its issuer, of the time when the receipt came, and that it does not
+// speak against the receipt. Without anchors there is no chain to look at.
+func (v *verifier) status(s Status, rc Receipt, chain []*x509.Certificate) {
+	text, ok := v.read(s.File)
+	if !ok || v.o.Roots == nil {
+		return
+	}
+	for i := range len(chain) - 1 {
+		c, issuer := chain[i], chain[i+1]
+		if describe(c).SHA256 != s.Certificate {
+			continue
+		}
+		revoked, err := readStatus(s.Kind, text, c, issuer)
+		switch {
+		case err != nil:
+			v.refuse(s.File, "is no answer of the issuer: %v", err)
+		case !revoked.IsZero() && !revoked.After(rc.PlatformAt):
+			v.refuse(rc.File, "its seal's certificate was revoked on %s (%s)", revoked.Format(time.RFC3339), s.File)
+		}
+		return
+	}
+	v.refuse(s.File, "is about no certificate of the seal of %s", rc.File)
+}
+
+// readStatus reads an OCSP answer (RFC 6960) or a list (RFC 5280): since when the
+// certificate is revoked, or zero.
+func readStatus(kind string, text []byte, c, issuer *x509.Certificate) (time.Time, error) {
+	if kind == "ocsp" {
+		a, err := ocsp.ParseResponseForCert(text, c, issuer)
+		switch {
+		case err != nil:
+			return time.Time{}, err
+		case a.Certificate != nil && !a.Certificate.Equal(issuer) && !slices.Contains(a.Certificate.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
+			return time.Time{}, errors.New("signed by somebody who may not")
+		case a.Status == ocsp.Revoked:
+			return a.RevokedAt, nil
+		case a.Status != ocsp.Good:
+			return time.Time{}, errors.New("it does not know the certificate")
+		}
+		return time.Time{}, nil
+	}
+	list, err := x509.ParseRevocationList(text)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if err := list.CheckSignatureFrom(issuer); err != nil {
+		return time.Time{}, err
+	}
+	for _, e := range list.RevokedCertificateEntries {
+		if e.SerialNumber.Cmp(c.SerialNumber) == 0 {
+			return e.RevocationTime, nil
+		}
+	}
+	return time.Time{}, nil
 }

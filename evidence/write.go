@@ -37,20 +37,12 @@ type Input struct {
 	Receipts []message.Receipt // of the item
 	// Document returns a receipt's original.
 	Document func(message.Receipt) ([]byte, error)
-	// Revocation returns what was fetched about the receipt's certificates when
-	// it came; nil: nothing.
-	Revocation func(message.Receipt) ([]RevocationFile, error)
+	// Status returns what an issuer said when a receipt came.
+	Status func(message.Status) ([]byte, error)
 	// Message opens the content as it was accepted; nil: it was erased.
 	Message func() (Body, error)
 	// Roots are the anchors of the platforms' seals, for the signature report.
 	Roots []*x509.CertPool
-}
-
-// RevocationFile is an answer of an issuer, as it came: OCSP (RFC 6960) or a
-// list (RFC 5280).
-type RevocationFile struct {
-	Name string // "ocsp" or "crl", with a number
-	Data []byte
 }
 
 // Body is a message that can be read at any place.
@@ -232,8 +224,8 @@ func (b *builder) receipts() error {
 			})
 			report := examine(out.File, doc, b.in.Roots)
 			out.Certificate = report.signer()
-			if err := b.revocation(r, i+1, &report); err != nil {
-				return err
+			if out.Status, err = b.statuses(r.Status, i+1, &report); err != nil {
+				return fmt.Errorf("receipt %s: %w", r.ID, err)
 			}
 			b.report.Files = append(b.report.Files, report)
 		}
@@ -242,20 +234,20 @@ func (b *builder) receipts() error {
 	return nil
 }
 
-func (b *builder) revocation(r message.Receipt, n int, report *FileReport) error {
-	if b.in.Revocation == nil {
-		return nil
-	}
-	files, err := b.in.Revocation(r)
-	if err != nil {
-		return fmt.Errorf("revocation of receipt %s: %w", r.ID, err)
-	}
-	for _, f := range files {
-		name := fmt.Sprintf("%s%02d-%s", folderRevocation, n, f.Name)
-		b.add(name, f.Data)
+// statuses copies what issuers said of a receipt's certificates when it came.
+func (b *builder) statuses(list []message.Status, n int, report *FileReport) ([]Status, error) {
+	var out []Status
+	for i, s := range list {
+		text, err := b.in.Status(s)
+		if err != nil {
+			return nil, fmt.Errorf("what an issuer said: %w", err)
+		}
+		name := fmt.Sprintf("%s%02d-%d.%s", folderRevocation, n, i+1, s.Kind)
+		b.add(name, text)
 		report.Revocation = append(report.Revocation, name)
+		out = append(out, Status{Kind: s.Kind, File: name, Certificate: s.Of.String(), Captured: s.At, Revoked: s.Revoked})
 	}
-	return nil
+	return out, nil
 }
 
 func mismatch(bad bool, name string) error {

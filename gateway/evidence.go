@@ -101,6 +101,7 @@ func (g *Gateway) evidenceInput(ctx context.Context, key message.ItemKey) (evide
 		Now: c.Now, Maker: evidence.Maker{Host: g.o.Hostname, Software: g.o.Evidence.Software}, Envelope: env, Item: items[i], Events: c.Events, Case: legal.Open(c),
 		Receipts: slices.DeleteFunc(c.Receipts, func(r message.Receipt) bool { return r.Item != key }),
 		Document: func(r message.Receipt) ([]byte, error) { return g.Document(context.WithoutCancel(ctx), r) },
+		Status:   func(s message.Status) ([]byte, error) { return g.blob(s.Document, s.Digest) },
 		Roots:    slices.Collect(maps.Values(g.roots())),
 	}
 	in.Roots = slices.DeleteFunc(in.Roots, func(p *x509.CertPool) bool { return p == nil })

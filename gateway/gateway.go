@@ -106,6 +106,7 @@ type Gateway struct {
 	noKeys     keys.Ring
 	decided    decided
 	arrivals   arrivals
+	answers    answers
 	keysMoved  chan struct{} // there may be keys for what waits
 	agentAway  atomic.Bool   // the key agent was told to be out of reach
 	retryPause time.Duration // first pause after the ledger or the audit log has failed

@@ -156,7 +156,16 @@ func (g *Gateway) Unmatched(ctx context.Context, r message.Reading, limit int) (
 
 // Document returns a receipt's original, byte for byte.
 func (g *Gateway) Document(_ context.Context, r message.Receipt) ([]byte, error) {
-	body, err := g.o.Vault.OpenBody(r.Document)
+	b, err := g.blob(r.Document, r.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("receipt %s: %w", r.ID, err)
+	}
+	return b, nil
+}
+
+// blob reads a document of the vault.
+func (g *Gateway) blob(ref message.Ref, digest message.Digest) ([]byte, error) {
+	body, err := g.o.Vault.OpenBody(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +174,8 @@ func (g *Gateway) Document(_ context.Context, r message.Receipt) ([]byte, error)
 	if _, err := body.ReadAt(b, 0); err != nil {
 		return nil, err
 	}
-	if digestOf(b) != r.Digest {
-		return nil, fmt.Errorf("receipt %s: document does not match its digest", r.ID)
+	if digestOf(b) != digest {
+		return nil, errors.New("document does not match its digest")
 	}
 	return b, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"gatewayd/crypto/cms"
@@ -138,6 +139,11 @@ func (g *Gateway) receipt(ctx context.Context, env message.Envelope, f receipts.
 		Verdict: f.Verdict, Detail: bounded(f.Detail), Signer: bounded(f.Signer), Code: f.Code,
 		Digest: digestOf(f.Document), FileName: bounded(f.FileName), MediaType: f.MediaType,
 	}
+	if r.Verdict == message.Verified {
+		if err := g.askStatus(ctx, env, f, &r); err != nil {
+			return r, err
+		}
+	}
 	if len(f.Document) > 0 {
 		var err error
 		// The document is proof: it follows the log window, not the content's.
@@ -146,6 +152,64 @@ func (g *Gateway) receipt(ctx context.Context, env message.Envelope, f receipts.
 		}
 	}
 	return r, nil
+}
+
+// statusWait bounds how long a receipt waits for what issuers say of its seal.
+const statusWait = 15 * time.Second
+
+// askStatus keeps what issuers say of the certificates of a good seal. One that
+// was revoked before the receipt's time proves nothing; that nobody answers
+// takes nothing from it.
+func (g *Gateway) askStatus(ctx context.Context, env message.Envelope, f receipts.Finding, r *message.Receipt) error {
+	if g.o.Keys.Revocation == nil || len(f.Chain) < 2 {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, statusWait)
+	defer cancel()
+	answers, err := g.o.Keys.Revocation.Answers(asking, f.Chain)
+	if err != nil {
+		r.Detail = bounded(r.Detail + "; whether its certificates are revoked could not be learned of all")
+	}
+	for _, a := range answers {
+		s := message.Status{Kind: a.Kind, Of: digestOf(a.Of.Raw), At: a.At, Revoked: a.Revoked, Digest: digestOf(a.Data)}
+		if s.Document, err = g.answers.keep(s.Digest, env.LogDay, func() (message.Ref, error) { return g.o.Vault.PutBlob(ctx, seal.Log, env.LogDay, a.Data) }); err != nil {
+			return err
+		}
+		r.Status = append(r.Status, s)
+		if !a.Revoked.IsZero() && !a.Revoked.After(f.At) {
+			r.Verdict = message.Untrusted
+			r.Detail = bounded("a certificate of its seal was revoked on " + a.Revoked.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// answers remembers where an issuer's answer lies already: the same list stands
+// beside many receipts.
+type answers struct {
+	mu    sync.Mutex
+	where map[string]message.Ref
+}
+
+// maxAnswers bounds what is remembered.
+const maxAnswers = 1000
+
+func (a *answers) keep(d message.Digest, day string, put func() (message.Ref, error)) (message.Ref, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := day + d.String()
+	if ref, ok := a.where[key]; ok {
+		return ref, nil
+	}
+	ref, err := put()
+	if err != nil {
+		return ref, err
+	}
+	if a.where == nil || len(a.where) >= maxAnswers {
+		a.where = map[string]message.Ref{}
+	}
+	a.where[key] = ref
+	return ref, nil
 }
 
 // receiptID is derived from the mail's, so that a repeated attempt gives the

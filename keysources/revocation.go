@@ -43,6 +43,7 @@ type Revocation struct {
 	mu    sync.Mutex
 	cache map[[32]byte]status
 	lists map[[32]byte]list
+	kept  map[[32]byte]Answer
 }
 
 // status of one certificate.
@@ -72,7 +73,7 @@ const (
 // NewRevocation returns a Revocation; fetch may use plain HTTP: the answers are
 // signed. nil fetch: only what is remembered.
 func NewRevocation(fetch *Fetcher, mode Mode, now func() time.Time) *Revocation {
-	return &Revocation{fetch: fetch, mode: mode, now: now, cache: map[[32]byte]status{}, lists: map[[32]byte]list{}}
+	return &Revocation{fetch: fetch, mode: mode, now: now, cache: map[[32]byte]status{}, lists: map[[32]byte]list{}, kept: map[[32]byte]Answer{}}
 }
 
 // Asker returns the question for crypto/smime and crypto/keys: nil for a
@@ -180,6 +181,11 @@ func (r *Revocation) byOCSP(ctx context.Context, where string, c, issuer *x509.C
 	if err != nil {
 		return status{}, fmt.Errorf("OCSP: %w", err)
 	}
+	return readOCSP(text, c, issuer, now)
+}
+
+// readOCSP checks an answer about a certificate.
+func readOCSP(text []byte, c, issuer *x509.Certificate, now time.Time) (status, error) {
 	answer, err := ocsp.ParseResponseForCert(text, c, issuer)
 	if err != nil {
 		return status{}, fmt.Errorf("OCSP: %w", err)

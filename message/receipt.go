@@ -51,7 +51,19 @@ type Receipt struct {
 	Mismatch  string       `json:"mismatch,omitempty"`   // verified, but it names other content than was sent: how
 	Mail      ID           `json:"mail"`                 // the inbound message that carried it
 	Document  Ref          `json:"document,omitzero"`    // vault blob, log family
+	Status    []Status     `json:"status,omitempty"`     // what issuers said of the seal's certificates when it came
 	Digest    Digest       `json:"sha256"`               // of the document
 	FileName  string       `json:"file_name,omitempty"`
 	MediaType string       `json:"media_type,omitempty"`
+}
+
+// Status is what an issuer said about one certificate of a seal when the receipt
+// came: kept as proof, because issuers forget.
+type Status struct {
+	Kind     string    `json:"kind"`             // "ocsp" or "crl"
+	Of       Digest    `json:"certificate"`      // SHA-256 of the certificate
+	At       time.Time `json:"at"`               // when it was asked
+	Revoked  time.Time `json:"revoked,omitzero"` // since when; zero: not revoked
+	Document Ref       `json:"document"`         // the answer itself: vault blob, log family
+	Digest   Digest    `json:"sha256"`           // of the answer
 }

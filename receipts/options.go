@@ -47,9 +47,10 @@ type Fields struct {
 // Verification is what a check of a sealed PDF found.
 type Verification struct {
 	Verdict     message.Authenticity
-	Detail      string    // why, for a person
-	Signer      string    // subject of the signing certificate; "" if none
-	SigningTime time.Time // as the signer states it; zero if not
+	Detail      string              // why, for a person
+	Signer      string              // subject of the signing certificate; "" if none
+	SigningTime time.Time           // as the signer states it; zero if not
+	Chain       []*x509.Certificate // from the signer to the anchor; nil unless Verified
 }
 
 // VerifyPDF checks the seal of a PDF document against anchors; nil anchors mean
@@ -63,7 +64,13 @@ func verifySeal(pdf []byte, roots *x509.CertPool) Verification {
 	if err != nil {
 		return Verification{Verdict: message.Unsigned, Detail: err.Error()}
 	}
-	return Verification{Verdict: rep.Verdict, Detail: rep.Detail, Signer: rep.Signer, SigningTime: rep.SigningTime}
+	v := Verification{Verdict: rep.Verdict, Detail: rep.Detail, Signer: rep.Signer, SigningTime: rep.SigningTime}
+	for _, s := range rep.Signatures {
+		if s.Whole && v.Verdict == message.Verified && !s.Document {
+			v.Chain = s.Chain
+		}
+	}
+	return v
 }
 
 // Options configure a Recogniser.

@@ -51,8 +51,9 @@ type Finding struct {
 	MediaType string
 
 	Verdict message.Authenticity
-	Detail  string // why, for a person
-	Signer  string // subject of the signing certificate
+	Detail  string              // why, for a person
+	Signer  string              // subject of the signing certificate
+	Chain   []*x509.Certificate // of a good seal: from its signer to the anchor
 }
 
 // Attachment is a document that the platform says it has got.
@@ -207,7 +208,7 @@ func (r *Recogniser) document(m *carrier, pdf []byte) Finding {
 	if doc.at.IsZero() {
 		doc.at = v.SigningTime
 	}
-	f := Finding{Platform: issuer.name, Document: pdf, Verdict: v.Verdict, Detail: v.Detail, Signer: v.Signer}
+	f := Finding{Platform: issuer.name, Document: pdf, Verdict: v.Verdict, Detail: v.Detail, Signer: v.Signer, Chain: v.Chain}
 	if f.Verdict == message.Verified {
 		if missing := doc.missing(); missing != "" {
 			f.Verdict = message.Unsigned

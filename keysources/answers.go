@@ -1,0 +1,105 @@
+package keysources
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+)
+
+// Answer is what an issuer said about a certificate, as it came: it is kept
+// beside what the certificate has signed, because issuers answer about a
+// certificate for some years only.
+type Answer struct {
+	Kind    string // "ocsp" (RFC 6960) or "crl" (RFC 5280 section 5)
+	Of      *x509.Certificate
+	Data    []byte    // DER
+	At      time.Time // when it was fetched
+	Revoked time.Time // zero: not revoked
+	until   time.Time
+}
+
+// maxKept bounds the answers in memory.
+const maxKept = 64
+
+// Answers asks about every certificate of a chain but its anchor, and returns
+// what was answered. An error tells of whom nobody could be asked; the others
+// are there all the same. In mode off nobody is asked.
+func (r *Revocation) Answers(ctx context.Context, chain []*x509.Certificate) ([]Answer, error) {
+	if r.mode == Off || r.mode == "" {
+		return nil, nil
+	}
+	var list []Answer
+	var errs []error
+	for i := range len(chain) - 1 {
+		a, err := r.answer(ctx, chain[i], chain[i+1])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list = append(list, a)
+	}
+	return list, errors.Join(errs...)
+}
+
+func (r *Revocation) answer(ctx context.Context, c, issuer *x509.Certificate) (Answer, error) {
+	k, now := key(c, issuer), r.now()
+	r.mu.Lock()
+	a, ok := r.kept[k]
+	r.mu.Unlock()
+	switch {
+	case ok && now.Before(a.until) && a.Data != nil:
+		return a, nil
+	case ok && now.Before(a.until):
+		return a, ErrStatusUnknown
+	}
+	a, err := r.fetchAnswer(ctx, c, issuer, now)
+	if err != nil {
+		a = Answer{until: now.Add(failedHold)}
+	}
+	if err != nil && ctx.Err() != nil {
+		return a, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for old := range r.kept {
+		if len(r.kept) < maxKept {
+			break
+		}
+		delete(r.kept, old)
+	}
+	r.kept[k] = a
+	return a, err
+}
+
+func (r *Revocation) fetchAnswer(ctx context.Context, c, issuer *x509.Certificate, now time.Time) (Answer, error) {
+	if r.fetch == nil {
+		return Answer{}, ErrStatusUnknown
+	}
+	question, err := ocsp.CreateRequest(c, issuer, nil)
+	if err != nil {
+		return Answer{}, ErrStatusUnknown
+	}
+	for _, where := range c.OCSPServer[:min(len(c.OCSPServer), maxResponder)] {
+		text, err := r.fetch.Post(ctx, where, "application/ocsp-request", question)
+		if err != nil {
+			continue
+		}
+		if s, err := readOCSP(text, c, issuer, now); err == nil {
+			return Answer{Kind: "ocsp", Of: c, Data: text, At: now, Revoked: s.revoked, until: s.until}, nil
+		}
+	}
+	for _, where := range c.CRLDistributionPoints[:min(len(c.CRLDistributionPoints), maxResponder)] {
+		text, err := r.fetch.Get(ctx, where)
+		if err != nil {
+			continue
+		}
+		l, err := readList(text, issuer, now)
+		if err == nil && (isIssuer(c) && l.cas || !isIssuer(c) && l.users) {
+			return Answer{Kind: "crl", Of: c, Data: text, At: now, Revoked: l.revoked[c.SerialNumber.String()], until: l.until}, nil
+		}
+	}
+	return Answer{}, ErrStatusUnknown
+}
