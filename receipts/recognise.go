@@ -205,12 +205,18 @@ func (m *carrier) embedded(i int) bool {
 func (r *Recogniser) document(m *carrier, pdf []byte) Finding {
 	v, issuer := r.check(pdf, m.in.Roots, m.platform)
 	doc := r.read(issuer, pdfText(pdf))
+	disagree := ""
+	if v.Verdict == message.Verified { // pictures of strangers are not opened
+		disagree = doc.addPicture(r, pictureText(pdf))
+	}
 	if doc.at.IsZero() {
 		doc.at = v.SigningTime
 	}
 	f := Finding{Platform: issuer.name, Document: pdf, Verdict: v.Verdict, Detail: v.Detail, Signer: v.Signer, Chain: v.Chain}
 	if f.Verdict == message.Verified {
-		if missing := doc.missing(); missing != "" {
+		if disagree != "" {
+			f.Verdict, f.Detail = message.Unsigned, "the seal is good, but text and QR code of the document disagree on "+disagree
+		} else if missing := doc.missing(); missing != "" {
 			f.Verdict = message.Unsigned
 			f.Detail = "the seal is good, but the sealed text does not say " + missing
 		}

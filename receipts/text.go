@@ -104,6 +104,30 @@ func (f *facts) record(r *Recogniser, rec record) {
 	f.setSubject(r, rec.Subject)
 }
 
+// addPicture adds the record of a QR code. It fills what the text does not say,
+// and names what both say differently; "" if nothing.
+func (f *facts) addPicture(r *Recogniser, text string) (disagree string) {
+	rec, ok := parseRecord(text)
+	if !ok {
+		return ""
+	}
+	said := *f
+	var pictured facts
+	pictured.record(r, rec)
+	switch {
+	case said.code != "" && said.code != pictured.code:
+		return "what happened"
+	case !said.recipient.IsNull() && !pictured.recipient.IsNull() && said.recipient.Key() != pictured.recipient.Key():
+		return "the recipient"
+	case !said.sender.IsNull() && !pictured.sender.IsNull() && said.sender.Key() != pictured.sender.Key():
+		return "the sender"
+	case said.reference != "" && pictured.reference != "" && said.reference != pictured.reference:
+		return "the reference"
+	}
+	f.record(r, rec)
+	return ""
+}
+
 func group(re *regexp.Regexp, s string) (string, bool) {
 	m := re.FindStringSubmatch(s)
 	if m == nil {
