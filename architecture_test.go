@@ -21,7 +21,7 @@ var rows = map[string]int{
 	"message": 0, "calendar": 0,
 	"policy": 1, "retention": 1, "legal": 1, "mail": 1, "crypto": 1,
 	"vault": 2, "queue": 2, "directory": 2, "receipts": 2, "mailbox": 2, "audit": 2, "keybook": 2, "evidence": 2, "archive": 2,
-	"smtp": 3, "api": 3, "imap": 3, "web": 3, "connectors": 3, "simulator": 3, "keysources": 3, "keyagent": 3,
+	"smtp": 3, "api": 3, "scan": 3, "imap": 3, "web": 3, "connectors": 3, "simulator": 3, "keysources": 3, "keyagent": 3,
 	"gateway": 4,
 	"config":  5,
 	"cmd":     6,

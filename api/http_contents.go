@@ -53,7 +53,7 @@ type contentsOutput struct{ Body Contents }
 func (h *HTTP) registerContents(routes huma.API) {
 	op := operation(http.MethodGet, "/v1/mailboxes/{authority}/messages/{id}/contents", "list-contents", directory.RightRead,
 		"What lies in a message: subject, text, parts and files, also in a winmail.dat; and what its protection is worth, as of now")
-	op.Errors = append(op.Errors, http.StatusGone)
+	op.Errors = append(op.Errors, http.StatusGone, http.StatusConflict)
 	huma.Register(routes, op, h.contents)
 }
 

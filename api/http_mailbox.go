@@ -51,7 +51,7 @@ func (h *HTTP) registerMailbox(routes huma.API) {
 		"Received and sent messages and notices, the oldest first. Use the events to follow what is new"), h.mailbox)
 	op = operation(http.MethodGet, "/v1/mailboxes/{authority}/messages/{id}", "fetch-message", read, "The message itself, as accepted")
 	op.Responses = bytesOf("message/rfc822", "The message, octet for octet")
-	op.Errors = append(op.Errors, http.StatusGone)
+	op.Errors = append(op.Errors, http.StatusGone, http.StatusConflict)
 	huma.Register(routes, op, h.fetch)
 }
 

@@ -18,6 +18,7 @@ type File struct {
 
 	Keyring string `toml:"keyring" doc:"Folder of keys for S/MIME and OpenPGP: partners/<address>.crt|.asc|.method, own/<authority>/…, roots/…; reloaded on SIGHUP." default:"keyring"`
 
+	Scan      Scan                 `toml:"scan" doc:"Who looks for malware in what comes in and what leaves."`
 	Keys      KeySources           `toml:"keys" doc:"Where keys come from beside the keyring, and whether they are revoked."`
 	KeyAgent  *KeyAgent            `toml:"keyagent" doc:"The key agent: authorities' private keys in a process of their own (gatewayd keyagent, docs/operate.md)."`
 	API       API                  `toml:"api" doc:"HTTP API for the programs of authorities."`
@@ -48,6 +49,13 @@ type KeyAgent struct {
 	Groups []string `toml:"groups" doc:"Whoever has one of these as primary group may ask as well." example:"[\"gatewayd\"]"`
 	Quota  int      `toml:"quota" doc:"Uses of one key in one minute; what is beyond waits. It bounds what a stolen gateway can do." default:"6000"`
 	Uses   string   `toml:"uses" doc:"Folder of the log of uses: a line for each use of a key, kept as long as log data." example:"/var/lib/gatewayd-keys/uses" need:"yes"`
+}
+
+// Scan names the scanner for malware.
+type Scan struct {
+	Clamd   string   `toml:"clamd" doc:"clamd of ClamAV: unix:/path or tcp:host:port. While it is away nothing is delivered or sent. Empty: nobody looks." example:"unix:/run/clamav/clamd.ctl"`
+	Timeout Duration `toml:"timeout" doc:"Longest time for one message." default:"\"2m\""`
+	MaxSize Size     `toml:"max_size" doc:"What is larger is held. Set StreamMaxLength of clamd at least so high." default:"\"100 MB\""`
 }
 
 // API is the HTTP API.

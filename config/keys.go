@@ -10,6 +10,7 @@ import (
 
 	"gatewayd/crypto/keys"
 	"gatewayd/keysources"
+	"gatewayd/scan"
 )
 
 // KeySources says where keys come from beside the keyring folder.
@@ -67,6 +68,26 @@ type Lookups struct {
 	Sources    []keysources.Asked // in the order in which they are asked
 	Revocation keysources.Mode
 	Status     keysources.FetchOptions // for OCSP and CRL
+}
+
+// scanner reads who looks for malware.
+func (b *builder) scanner(c *Config) {
+	s := b.file.Scan
+	if s.Clamd == "" {
+		return
+	}
+	clamd, err := scan.Parse(s.Clamd)
+	if err != nil {
+		b.bad("scan.clamd", "%s", err)
+		return
+	}
+	if host, _, err := net.SplitHostPort(clamd.Address); err == nil {
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
+			b.warn("scan.clamd", "is not on this machine: content goes there unencrypted")
+		}
+	}
+	clamd.Timeout, clamd.MaxSize = time.Duration(s.Timeout), int64(s.MaxSize)
+	c.Scanner = &clamd
 }
 
 func (b *builder) keySources(c *Config) {

@@ -21,6 +21,7 @@ import (
 	"gatewayd/policy"
 	"gatewayd/receipts"
 	"gatewayd/retention"
+	"gatewayd/scan"
 )
 
 // Config is a configuration that has been read and found right: the values of
@@ -57,6 +58,7 @@ type Config struct {
 	Forwards    map[string]smtprelay.Options // authority → its own mail server
 	Ring        *KeyRing
 	Lookups     Lookups
+	Scanner     *scan.Clamd       // nil: nobody looks for malware
 	Tokens      *directory.Tokens // nil: no API
 	Hooks       []api.Hook
 }
@@ -111,6 +113,7 @@ func (b *builder) build() *Config {
 	b.keyring(c)
 	b.keyAgent(&Agent{})
 	b.keySources(c)
+	b.scanner(c)
 	b.rules(c)
 	b.legal(c)
 	b.links(c)

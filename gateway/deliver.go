@@ -124,6 +124,9 @@ func (g *Gateway) work(ctx context.Context, env message.Envelope, item message.I
 	if item.Decision.Via == viaMailbox {
 		return g.settle(ctx, env, item, g.deliverLocal(ctx, env, item))
 	}
+	if o := g.scanOutcome(ctx, env); o != nil {
+		return g.settle(ctx, env, item, *o)
+	}
 	o := g.submit(ctx, env, item)
 	if o.hold == "" {
 		g.inFlight.tried(item, o.err, g.now())

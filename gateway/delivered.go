@@ -143,6 +143,14 @@ func (p *Programs) delivered(ctx context.Context, authority string, id message.I
 	if err != nil {
 		return nil, fmt.Errorf("open message %s: %w", id, err)
 	}
+	if env.Direction == message.Inbound && len(opening.Layers) > 0 { // its key may have come after it was scanned
+		switch found, err := p.g.infectedInside(ctx, opening.Opened); {
+		case found != "":
+			return nil, errors.Join(fmt.Errorf("message %s: %w", id, errUnscanned), opening.Close())
+		case err != nil:
+			return nil, errors.Join(fmt.Errorf("message %s: scan for malware: %w", id, err), opening.Close())
+		}
+	}
 	edit := func(*mail.Header) error { return nil }
 	if env.Direction == message.Inbound {
 		edit = p.g.stamp(env.Authority, opening.Summary())

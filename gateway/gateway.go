@@ -72,7 +72,8 @@ type Options struct {
 	Policy          *policy.Policy
 	Vocabulary      policy.Vocabulary
 	Directory       func() *directory.Directory
-	Keys            Keys // for S/MIME and OpenPGP
+	Keys            Keys    // for S/MIME and OpenPGP
+	Scanner         Scanner // for malware; nil: nobody looks
 	Connectors      map[string]connectors.Connector
 	Platforms       map[string]Platform
 	Recogniser      *receipts.Recogniser
@@ -105,6 +106,7 @@ type Gateway struct {
 	auditDown  atomic.Bool // the day files cannot be written: nothing is accepted, nothing leaves
 	noKeys     keys.Ring
 	decided    decided
+	scanned    cleanList
 	arrivals   arrivals
 	answers    answers
 	keysMoved  chan struct{} // there may be keys for what waits

@@ -80,6 +80,9 @@ func quotes(about contentWindow, now time.Time) bool {
 
 // heldNotice tells the sender that a message waits, why, and what to do.
 func (g *Gateway) heldNotice(ctx context.Context, env message.Envelope, item message.Item, now time.Time) (*queue.Accepted, error) {
+	if env.Direction == message.Inbound && heldByScanner(item) {
+		return g.scannerNotice(ctx, env, item, now)
+	}
 	if !mayTell(env, item) {
 		return nil, nil
 	}
@@ -97,6 +100,22 @@ func (g *Gateway) heldNotice(ctx context.Context, env message.Envelope, item mes
 	return g.toSender(ctx, env, item, letter, text, g.noticeWindow(now), now)
 }
 
+// scannerNotice tells the authority that a mail to it is held; its sender, who may
+// be anybody, hears nothing.
+func (g *Gateway) scannerNotice(ctx context.Context, env message.Envelope, item message.Item, now time.Time) (*queue.Accepted, error) {
+	if strings.HasPrefix(item.Decision.Via, forwardPrefix) {
+		return nil, nil // the item of the mailbox tells it
+	}
+	to := item.Recipient.Address
+	letter := g.letter(env, now)
+	letter.To = to
+	text, err := mail.ComposeNotice(mail.Notice{Letter: letter, Topic: mail.TopicMalware, Recipient: to, Cause: cause(item)})
+	if err != nil {
+		return nil, fmt.Errorf("compose notice: %w", err)
+	}
+	return g.toReader(ctx, env, to, item, letter, text, g.noticeWindow(now), now)
+}
+
 // How replies of our own begin; cause says the same in German.
 const (
 	atGate     = "gate: "
@@ -112,6 +131,12 @@ func cause(item message.Item) mail.Text {
 	reply := item.Reply
 	if r, ok := policy.Deciding(item.Decision); ok && item.Decision.Verdict != message.Deliver && reply == bounded(because(item.Decision)) {
 		return mail.Text{DE: policy.German(r), EN: r.Text}
+	}
+	if name, ok := strings.CutPrefix(reply, atGate+malwareFound); ok {
+		return mail.Text{DE: "Schadsoftware wurde gefunden: " + name, EN: malwareFound + name}
+	}
+	if reply == atGate+unscannable {
+		return mail.Text{DE: "zu gross für die Prüfung auf Schadsoftware", EN: unscannable}
 	}
 	if reason, ok := strings.CutPrefix(reply, atGate); ok {
 		return mail.Text{DE: policy.German(message.Reason{Rule: "gate", Text: reason}), EN: reason}
@@ -156,10 +181,14 @@ func (g *Gateway) header(env message.Envelope) (*mail.Header, error) {
 // toSender stores a text of ours as a blob and returns the message that carries
 // it; the same commit that makes it necessary brings it into the ledger.
 func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item message.Item, l mail.Letter, text []byte, window contentWindow, now time.Time) (*queue.Accepted, error) {
+	return g.toReader(ctx, about, about.From, item, l, text, window, now)
+}
+
+func (g *Gateway) toReader(ctx context.Context, about message.Envelope, to message.Address, item message.Item, l mail.Letter, text []byte, window contentWindow, now time.Time) (*queue.Accepted, error) {
 	env := message.Envelope{
 		ID: l.ID, Direction: message.Notice, Authority: about.Authority, Received: now,
 		Content: message.Content{Digest: digestOf(text), Size: int64(len(text))}, MessageID: mail.MessageID(l.ID, l.Host),
-		About: item.Key, UTF8: !about.From.IsASCII(),
+		About: item.Key, UTF8: !to.IsASCII(),
 		EraseDay: window.day, LogDay: g.o.Windows.LogDay(now).String(),
 	}
 	var err error
@@ -167,7 +196,7 @@ func (g *Gateway) toSender(ctx context.Context, about message.Envelope, item mes
 		return nil, fmt.Errorf("store notice: %w", err)
 	}
 	note := message.Item{
-		Key: message.ItemKey{Message: env.ID, N: 1}, Recipient: message.Recipient{Address: about.From, Notify: []string{"NEVER"}},
+		Key: message.ItemKey{Message: env.ID, N: 1}, Recipient: message.Recipient{Address: to, Notify: []string{"NEVER"}},
 		Decision: message.Decision{Verdict: message.Deliver, Class: message.Normal, Via: viaMailbox, Keep: message.KeepUntilHandedOver, GiveUp: 5 * 24 * time.Hour},
 		State:    message.Waiting, NextTry: now, EraseBy: window.by,
 	}

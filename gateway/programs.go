@@ -235,6 +235,9 @@ func (p *Programs) Body(ctx context.Context, authority string, id message.ID) (m
 	if !slices.ContainsFunc(s.Items, func(i message.Item) bool { return i.EraseBy.After(now) }) {
 		return message.Envelope{}, nil, fmt.Errorf("message %s: %w", id, vault.ErrGone)
 	}
+	if !p.g.readable(s) {
+		return message.Envelope{}, nil, fmt.Errorf("message %s: %w", id, errUnscanned)
+	}
 	body, err := p.g.o.Vault.OpenBody(s.Envelope.Body)
 	if err != nil {
 		return message.Envelope{}, nil, err

@@ -31,6 +31,11 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 	if err != nil && (readable || item.Attempts < unreadableAfter) {
 		return g.settle(ctx, env, item, outcome{err: fmt.Errorf("read receipt: %w", err)})
 	}
+	if forPeople(found) && env.Direction == message.Inbound {
+		if o := g.scanOutcome(ctx, env); o != nil {
+			return g.settle(ctx, env, item, *o)
+		}
+	}
 	f := filing{env: env, leased: item, found: found, unread: !readable}
 	if len(found) == 0 && readable && item.Key.N == 1 {
 		f.bounces = g.bounces(record, env)

@@ -13,6 +13,7 @@ const (
 	TopicUnclear  Topic = "unclear"  // nobody knows yet whether the platform has it
 	TopicForged   Topic = "forged"   // a receipt came whose seal is broken
 	TopicUnfiled  Topic = "unfiled"  // an authority has not filed messages whose content ends soon
+	TopicMalware  Topic = "malware"  // mail that came in is held: the scanner found something, or could not look
 	TopicExpired  Topic = "expired"  // the message was erased at the end of its window
 )
 
@@ -107,6 +108,12 @@ func (t Topic) texts() standing {
 			Text{"Übernahme in Ihre Ablage fehlt", "Not taken over by your file yet"},
 			Text{"Der Inhalt dieser Nachrichten endet bald, und niemand hat bestätigt, dass Ihre Ablage (GEVER) sie und ihre Quittungen hat.", "The content of these messages ends soon, and nobody has confirmed that your file (GEVER) has them and their receipts."},
 			Text{"Übernehmen Sie die Nachrichten in Ihre Ablage und bestätigen Sie das in der Fachanwendung oder bei der Verwaltung des Mailsystems (gatewayd handover confirm).", "Take the messages over into your file and confirm it, by your application or through the administrators of the mail system (gatewayd handover confirm)."},
+		}
+	case TopicMalware:
+		return standing{
+			Text{"Eingegangene Nachricht zurückgehalten", "Incoming message held"},
+			Text{"Eine Nachricht an Sie wird zurückgehalten. Niemand kann sie lesen, und der Absender erfährt nichts davon.", "A message to you is held. Nobody can read it, and its sender is not told."},
+			Text{"Fragen Sie die Verwaltung des Mailsystems, wenn Sie die Nachricht erwarten. Ohne Entscheid wird sie nach Ablauf der Frist verworfen.", "Ask the administrators of the mail system if you expect the message. Without a decision it is discarded after its limit."},
 		}
 	case TopicExpired:
 		return standing{
