@@ -214,15 +214,16 @@ func TestLogFields(t *testing.T) {
 	}
 }
 
-// isLogger reports whether an expression is called like a logger: log, Log, o.Log.
+// isLogger reports whether an expression is called like a logger: log, o.Log, o.Logger.
 func isLogger(e ast.Expr) bool {
+	name := ""
 	switch e := e.(type) {
 	case *ast.Ident:
-		return strings.EqualFold(e.Name, "log")
+		name = e.Name
 	case *ast.SelectorExpr:
-		return strings.EqualFold(e.Sel.Name, "log")
+		name = e.Sel.Name
 	}
-	return false
+	return strings.EqualFold(strings.TrimSuffix(name, "ger"), "log")
 }
 
 // TestProtocolFields: every field of a protocol of destruction is declared.

@@ -75,6 +75,13 @@ func (l *Log) Checkpoint(now time.Time) (Checkpoint, error) {
 	return c, syncDir(l.dir)
 }
 
+// Signed returns the newest checkpoint; the zero one when there is none.
+func (l *Log) Signed() Checkpoint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.signed
+}
+
 // readCheckpoint reads the checkpoint of a folder and checks its form and
 // signature; public may be nil.
 func readCheckpoint(dir string, public ed25519.PublicKey) (Checkpoint, error) {

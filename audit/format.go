@@ -177,6 +177,24 @@ func AppendSyslog(b []byte, e Entry, s Shown, host string) []byte {
 	return b
 }
 
+// AppendCheckpoint appends a signed checkpoint as a message of RFC 5424. Its text
+// is the checkpoint as audit verify --checkpoint reads it.
+func AppendCheckpoint(b []byte, c Checkpoint, host string) []byte {
+	text, err := json.Marshal(c)
+	if err != nil { // never: it has a JSON form
+		return b
+	}
+	b = append(b, '<')
+	b = strconv.AppendInt(b, facilityAudit*8+severityNotice, 10)
+	b = append(b, ">1 "...)
+	b = c.At.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = appendName(append(b, ' '), host, 255)
+	b = append(b, " gatewayd - checkpoint ["+sdLine...)
+	b = appendParam(b, "link", strconv.FormatUint(c.Seq, 10))
+	b = appendParam(b, "hash", c.Hash.String())
+	return append(append(b, "] "...), text...)
+}
+
 func appendData(b []byte, e Entry, s Shown) []byte {
 	var names []string
 	for name := range e.Data {

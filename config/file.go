@@ -35,6 +35,7 @@ type File struct {
 	Evidence   Evidence   `toml:"evidence" doc:"Evidence bundles (Nachweisdossier): what seals and stamps them."`
 	Archive    Archive    `toml:"archive" doc:"Delivery to the archive (eCH-0160)."`
 	Retention  Retention  `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
+	Audit      Audit      `toml:"audit" doc:"The audit log."`
 	Log        Log        `toml:"log" doc:"The operational log: no subject, body or address stands in it."`
 	Delivery   Delivery   `toml:"delivery" doc:"Retries and limits of delivery."`
 	Limits     Limits     `toml:"limits" doc:"Limits of the SMTP doors."`
@@ -226,6 +227,20 @@ type Log struct {
 	File    string   `toml:"file" doc:"Log file, rotated and compressed; empty: standard error." example:"/var/log/gatewayd/gatewayd.log"`
 	MaxSize Size     `toml:"max_size" doc:"A file is closed at this size." default:"\"10 MB\""`
 	MaxAge  Duration `toml:"max_age" doc:"A file is closed, and a closed one removed, after this time." default:"\"7d\""`
+}
+
+// Audit is what is done with the audit log beside keeping it.
+type Audit struct {
+	Syslog Syslog `toml:"syslog" doc:"A collector to which its lines are sent as they come: syslog (RFC 5424) over TLS (RFC 5425), from the first line that is there."`
+}
+
+// Syslog is a collector.
+type Syslog struct {
+	To                string      `toml:"to" doc:"tls://host:port; empty: nothing is sent. There is no plain text." example:"tls://siem.bl.example:6514"`
+	CA                string      `toml:"ca" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
+	ServerName        string      `toml:"server_name" doc:"Name that the certificate must carry; empty: the host of to."`
+	ClientCertificate Certificate `toml:"client_certificate" doc:"Certificate with which the gateway signs in." example:"{ cert = \"siem.crt\", key = \"siem.key\" }"`
+	Personal          []string    `toml:"personal" doc:"Fields that name persons and are sent all the same (gatewayd logging describe names them, without data.); empty: none. The collector must erase them after the log window." example:"[\"by\"]"`
 }
 
 // Delivery holds retry values.

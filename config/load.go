@@ -61,6 +61,7 @@ type Config struct {
 	Scanner     *scan.Clamd       // nil: nobody looks for malware
 	Tokens      *directory.Tokens // nil: no API
 	Hooks       []api.Hook
+	Collector   *Collector // nil: the audit log is not sent on
 }
 
 // Load reads a configuration and everything it names: secrets, certificates,
@@ -110,6 +111,7 @@ func (b *builder) build() *Config {
 	b.agreements(c)
 	b.archive()
 	b.programs(c)
+	b.audit(c)
 	b.keyring(c)
 	b.keyAgent(&Agent{})
 	b.keySources(c)

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"gatewayd/audit"
 	"gatewayd/config"
 	"gatewayd/message"
 	"gatewayd/retention"
@@ -49,15 +50,16 @@ type kindDescription struct {
 
 // Run describes.
 func (l loggingDescribeCmd) Run(c console) error {
+	var sent config.Syslog
 	windows, operational := retention.Default(), config.Log{MaxAge: config.Duration(7 * 24 * time.Hour)}
 	if l.Config != "" {
 		cfg, err := loadConfig(l.Config, c)
 		if err != nil {
 			return err
 		}
-		windows, operational = cfg.Windows, cfg.File.Log
+		windows, operational, sent = cfg.Windows, cfg.File.Log, cfg.File.Audit.Syslog
 	}
-	all := describeLogs(l.say(), windows, operational)
+	all := describeLogs(l.say(), windows, operational, sent)
 	if l.JSON {
 		return printJSON(c.out, all)
 	}
@@ -96,7 +98,7 @@ func germanWords() map[string]string {
 }
 
 // describeLogs describes every log that the program writes.
-func describeLogs(say func(string) string, w retention.Windows, l config.Log) []logDescription {
+func describeLogs(say func(string) string, w retention.Windows, l config.Log, sent config.Syslog) []logDescription {
 	months := fmt.Sprintf(say("exactly %d calendar months from the event, line by line"), w.LogMonths)
 	logs := []logDescription{
 		{
@@ -118,10 +120,30 @@ func describeLogs(say func(string) string, w retention.Windows, l config.Log) []
 			Personal: say("hashes and counts only"), Fields: sealFields(),
 		},
 	}
+	if w.LegalBasis != "" {
+		logs[0].Window += " (" + w.LegalBasis + ")"
+	}
+	if sent.To != "" {
+		logs = append(logs, logDescription{
+			Log: "syslog", Name: say("audit log, sent on"), Where: sent.To, Window: say("the collector's; it must not be longer than that of the audit log"),
+			Personal: say("only the fields listed here leave the gateway"), Fields: sentFields(audit.Shown{Personal: sent.Personal}),
+		})
+	}
 	for i := range logs {
 		logs[i].Fields = translated(logs[i].Fields, say)
 	}
 	return logs
+}
+
+// sentFields are those of the lines that a collector gets.
+func sentFields(s audit.Shown) (fields []message.Field) {
+	for _, f := range lineFields() {
+		name, data := strings.CutPrefix(f.Name, "data.")
+		if data && s.Shows(name) || !data && name != "day" && name != "prev" {
+			fields = append(fields, f)
+		}
+	}
+	return fields
 }
 
 func firstOf(a, b string) string {

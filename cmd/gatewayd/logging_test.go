@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,8 +16,8 @@ import (
 func TestLoggingDescribe(t *testing.T) {
 	used := map[string]bool{}
 	words := germanWords()
-	for _, d := range describeLogs(func(en string) string { used[en] = true; return en }, retention.Default(), config.Log{}) {
-		if len(d.Fields) < 5 || d.Window == "" || d.Personal == "" || d.Where == "" {
+	for _, d := range describeLogs(func(en string) string { used[en] = true; return en }, retention.Windows{LogMonths: 12, LegalBasis: "Spezialgesetz"}, config.Log{}, config.Syslog{To: "tls://siem:6514", Personal: []string{"by"}}) {
+		if d.Log == "syslog" && (!has(d, "data.by") || has(d, "data.to") || !has(d, "data.class")) || d.Log == "audit" && !strings.HasSuffix(d.Window, "(Spezialgesetz)") || len(d.Fields) < 5 || d.Window == "" || d.Personal == "" || d.Where == "" {
 			t.Errorf("%+v", d)
 		}
 	}
@@ -62,4 +63,8 @@ func TestLoggingDescribe(t *testing.T) {
 	if !personal["data.to"] || !personal["data.by"] || personal["data.class"] || len(logs[0].Kinds) != len(message.EventRecords()) {
 		t.Errorf("%+v", logs[0])
 	}
+}
+
+func has(d logDescription, name string) bool {
+	return slices.ContainsFunc(d.Fields, func(f message.Field) bool { return f.Name == name })
 }

@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"gatewayd/api"
+	"gatewayd/audit/syslog"
 	"gatewayd/directory"
 	"gatewayd/gateway"
 )
 
-// programs serves the HTTP API and posts to webhooks until ctx ends.
+// programs serves the HTTP API, posts to webhooks and sends the audit log on until
+// ctx ends.
 func (p *parts) programs(ctx context.Context, log *slog.Logger) (*sync.WaitGroup, error) {
 	var running sync.WaitGroup
 	flow := gateway.NewPrograms(p.gateway)
@@ -49,6 +51,15 @@ func (p *parts) programs(ctx context.Context, log *slog.Logger) (*sync.WaitGroup
 			return nil, err
 		}
 		running.Go(func() { hooks.Run(ctx) })
+	}
+	if to := p.cfg.Collector; to != nil {
+		forwarder, err := syslog.New(syslog.Options{
+			Log: p.audit, Addr: to.Addr, TLS: to.TLS, Host: p.cfg.Hostname, Shown: to.Shown, Position: filepath.Join(p.cfg.Data, "syslog.json"), Logger: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		running.Go(func() { forwarder.Run(ctx) })
 	}
 	return &running, nil
 }
