@@ -136,7 +136,7 @@ func (g *Gateway) keyEvent(ctx context.Context, env message.Envelope, data map[s
 // the Autocrypt field. Only those that the author's own address stands in count.
 func (g *Gateway) harvestOpenPGP(ctx context.Context, env message.Envelope, op *entity.Opened, from message.Address) {
 	for _, raw := range g.attachedKeys(op) {
-		list, err := openpgp.ParseKeys(raw)
+		list, err := openpgp.ParsePublic(raw)
 		if err != nil {
 			continue
 		}

@@ -109,7 +109,7 @@ func fromRecords(rrs []dns.RR) []keybook.Entry {
 			if err != nil || len(raw) > maxAnswer {
 				continue
 			}
-			list, err := openpgp.ParseKeys(raw)
+			list, err := openpgp.ParsePublic(raw)
 			if err != nil || list[0].Private {
 				continue
 			}

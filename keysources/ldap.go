@@ -174,7 +174,7 @@ func entriesOf(res *ldap.SearchResult) []keybook.Entry {
 						found = append(found, e)
 					}
 				case "pgpkey":
-					if list, err := openpgp.ParseKeys(value); err == nil && !list[0].Private {
+					if list, err := openpgp.ParsePublic(value); err == nil && !list[0].Private {
 						if packets, err := list[0].Packets(); err == nil {
 							found = append(found, keybook.Entry{OpenPGP: packets})
 						}

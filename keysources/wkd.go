@@ -84,7 +84,7 @@ func openPGP(text []byte, err error) ([]keybook.Entry, error) {
 	case err != nil:
 		return nil, err
 	}
-	list, err := openpgp.ParseKeys(text)
+	list, err := openpgp.ParsePublic(text)
 	if err != nil {
 		return nil, fmt.Errorf("the answer is no key: %w", err)
 	}

@@ -78,17 +78,17 @@ func TestCompressionBomb(t *testing.T) {
 	a := must(armor.Encode(&b, pgp.MessageType, nil))
 	plain := must(pgp.EncryptWithParams(a, []*pgp.Entity{e}, nil, &pgp.EncryptParams{Config: how}))
 	zeros := make([]byte, 1<<20)
-	for range 64 {
+	for range 8 {
 		must(plain.Write(zeros))
 	}
 	if err := errors.Join(plain.Close(), a.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if b.Len() > 1<<20 {
+	if b.Len() > 1<<17 {
 		t.Fatalf("no bomb: %d octets", b.Len())
 	}
 	o := with(w.bob)
-	o.Limits.Size = 4 << 20
+	o.Limits.Size = 1 << 20
 	raw := mimeSealed(b.String())
 	_, err := entity.Open(bytes.NewReader(raw), int64(len(raw)), o)
 	if !errors.Is(err, entity.ErrTooLarge) {
@@ -100,7 +100,7 @@ func TestCompressionBomb(t *testing.T) {
 func TestBigMessage(t *testing.T) {
 	w := testWorld()
 	raw := filepath.Join(t.TempDir(), "raw")
-	put(t, filepath.Dir(raw), "raw", []byte("From: amt@bl.example\r\nContent-Type: text/plain\r\n\r\n"+strings.Repeat(strings.Repeat("x", 76)+"\r\n", 32<<20/78)))
+	put(t, filepath.Dir(raw), "raw", []byte("From: amt@bl.example\r\nContent-Type: text/plain\r\n\r\n"+strings.Repeat(strings.Repeat("x", 76)+"\r\n", 5<<20/78)))
 	f := must(os.Open(raw))
 	defer func() { _ = f.Close() }()
 	size := must(f.Stat()).Size()
@@ -126,7 +126,7 @@ func TestBigMessage(t *testing.T) {
 	if op.Signature != entity.Good || op.Content.Size != size-int64(len("From: amt@bl.example\r\n")) {
 		t.Errorf("%s, %d octets", op.Signature, op.Content.Size)
 	}
-	if after.HeapAlloc > before.HeapAlloc+8<<20 {
+	if after.HeapAlloc > before.HeapAlloc+2<<20 {
 		t.Errorf("heap grew from %d to %d octets", before.HeapAlloc, after.HeapAlloc)
 	}
 }
@@ -149,7 +149,9 @@ func FuzzOpen(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		op, err := entity.Open(bytes.NewReader(raw), int64(len(raw)), o)
+		var op *entity.Opened
+		var err error
+		bounded(t, len(raw), func() { op, err = entity.Open(bytes.NewReader(raw), int64(len(raw)), o) })
 		if err != nil {
 			return
 		}
@@ -171,9 +173,13 @@ func FuzzParseKeys(f *testing.F) {
 		f.Add(get(f, dir, filepath.Base(name)))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		keys, err := ParseKeys(data)
-		if err != nil {
-			return
+		var keys []Key
+		bounded(t, len(data), func() { keys, _ = ParseKeys(data) })
+		public, err := ParsePublic(data)
+		for _, k := range public {
+			if err != nil || k.Private || len(public) > len(keys) {
+				t.Errorf("%v: %d of %d keys, private: %v", err, len(public), len(keys), k.Private)
+			}
 		}
 		for _, k := range keys {
 			_, _ = k.CheckRecipient(addr("a@b.example"), now), k.CheckSigner(message.Address{}, now)
@@ -217,5 +223,69 @@ func TestManyUserIDs(t *testing.T) {
 	}
 	if _, err := newKey(e); err == nil {
 		t.Error("it is read")
+	}
+}
+
+// TestFlood: the number of signatures and recipients in a message bounds the work.
+func TestFlood(t *testing.T) {
+	w := testWorld()
+	one := must(armor.Decode(strings.NewReader(detached(t, w.amt.whole(), packet.Config{}))))
+	sig := must(io.ReadAll(one.Body))
+	for n, want := range map[int]entity.Signing{1: entity.Good, maxSigners: entity.Good, maxSigners + 1: entity.Unchecked, maxAsked + 1: entity.Unchecked} {
+		text := strings.ReplaceAll(armorText(t, bytes.Repeat(sig, n)), "PGP MESSAGE", "PGP SIGNATURE")
+		op := open(t, mimeSigned(strings.TrimSuffix(inside(), "\r\n"), text), with(w.amt.public()))
+		if op.Signature != want {
+			t.Errorf("%d signatures: %s, %+v", n, op.Signature, op.Layers[0].Signatures[0])
+		}
+	}
+	var b bytes.Buffer
+	z := must(packet.SerializeCompressed(nopCloser{&b}, packet.CompressionZIP, nil))
+	ops := &packet.OnePassSignature{Version: 3, SigType: packet.SigTypeBinary, Hash: config(now).Hash(), PubKeyAlgo: packet.PubKeyAlgoEdDSA, KeyId: w.amt.ids[0]}
+	for range 200_000 {
+		if err := ops.Serialize(z); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if op := open(t, mimeSealed(armorText(t, b.Bytes())), with(w.amt.public())); op.Encryption != entity.Unreadable || op.Detail != tooMany {
+		t.Errorf("%d octets of signers: %s, %s", b.Len(), op.Encryption, op.Detail)
+	}
+	if keys, err := ParsePublic(w.amt.secret()); !errors.Is(err, errPrivate) {
+		t.Errorf("private key: %v, %v", keys, err)
+	}
+	// Private keys among signatures are not computed.
+	secret := w.amtRSA.secret()
+	if got := must(only(bytes.NewReader(secret), tagSignature)); len(got) == 0 || len(got) > len(secret)/2 {
+		t.Errorf("%d octets of signatures in %d", len(got), len(secret))
+	}
+	if private := must(only(bytes.NewReader(secret), tagPrivate, tagPrivate2)); len(must(only(bytes.NewReader(private), tagSignature))) > 0 || len(private) == 0 {
+		t.Errorf("%d octets of private keys", len(private))
+	}
+	// Blocks that never end, and the key behind them: read once.
+	armored := string(must(w.amt.Public()))
+	if keys, err := ParseKeys([]byte(strings.Repeat("-----BEGIN PGP X-----\n", 20_000) + armored)); err == nil && len(keys) > 1 {
+		t.Errorf("%d keys", len(keys))
+	}
+	if keys, err := ParseKeys([]byte("two keys:\n" + armored + "and\n" + armored)); err != nil || len(keys) != 2 {
+		t.Errorf("%d keys, %v", len(keys), err)
+	}
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// bounded runs what hostile input makes us do, and wants that it takes no more memory
+// than a multiple of the input and of the limit for content (1 MiB).
+func bounded(t *testing.T, input int, work func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	work()
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20+uint64(input)*1000 {
+		t.Errorf("%d octets allocated for %d", got, input)
 	}
 }

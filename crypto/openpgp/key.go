@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +46,35 @@ func ParseKeys(data []byte) ([]Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OpenPGP key: %w", err)
 	}
+	return newKeys(list)
+}
+
+// ParsePublic reads one or more keys that a stranger gives, and refuses private ones
+// before they cost anything.
+func ParsePublic(data []byte) ([]Key, error) {
+	blocks, err := keyBlocks(data)
+	if err != nil {
+		return nil, fmt.Errorf("OpenPGP key: %w", err)
+	}
+	var all pgp.EntityList
+	for _, block := range blocks {
+		if private, _ := only(bytes.NewReader(block), tagPrivate, tagPrivate2); len(private) > 0 {
+			return nil, fmt.Errorf("OpenPGP key: %w", errPrivate)
+		}
+		public, err := only(bytes.NewReader(block), tagSignature, tagPublic, tagPublic2, tagUserID, tagPicture)
+		if err != nil {
+			return nil, fmt.Errorf("OpenPGP key: %w", err)
+		}
+		list, err := pgp.ReadKeyRing(bytes.NewReader(public))
+		if err != nil {
+			return nil, fmt.Errorf("OpenPGP key: %w", err)
+		}
+		all = append(all, list...)
+	}
+	return newKeys(all)
+}
+
+func newKeys(list pgp.EntityList) ([]Key, error) {
 	var keys []Key
 	for _, e := range list {
 		k, err := newKey(e)
@@ -59,23 +89,51 @@ func ParseKeys(data []byte) ([]Key, error) {
 	return keys, nil
 }
 
-// readKeys reads every armored block of a file, or binary packets.
 func readKeys(data []byte) (pgp.EntityList, error) {
-	if !bytes.Contains(data, []byte("-----BEGIN PGP ")) {
-		return pgp.ReadKeyRing(bytes.NewReader(data))
+	blocks, err := keyBlocks(data)
+	if err != nil {
+		return nil, err
 	}
 	var all pgp.EntityList
-	for rest := data; ; {
-		at := bytes.Index(rest, []byte("-----BEGIN PGP "))
-		if at < 0 {
-			return all, nil
-		}
-		list, err := pgp.ReadArmoredKeyRing(bytes.NewReader(rest[at:]))
+	for _, block := range blocks {
+		list, err := pgp.ReadKeyRing(bytes.NewReader(block))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, list...)
-		rest = rest[at+len("-----BEGIN PGP "):]
+	}
+	return all, nil
+}
+
+// keyBlocks returns the packets of every armored block of a file, or of a binary one.
+func keyBlocks(data []byte) ([][]byte, error) {
+	if !bytes.Contains(data, []byte("-----BEGIN PGP ")) {
+		return [][]byte{data}, nil
+	}
+	var list [][]byte
+	for rest := data; ; {
+		at := bytes.Index(rest, []byte("-----BEGIN PGP "))
+		if at < 0 {
+			return list, nil
+		}
+		text := rest[at:]
+		end := bytes.Index(text, []byte("-----END PGP "))
+		if end < 0 {
+			end = len(text) - len("-----END PGP ")
+		}
+		rest = text[end+len("-----END PGP "):]
+		block, err := armor.Decode(bytes.NewReader(text[:len(text)-len(rest)]))
+		if err != nil {
+			return nil, errors.New("no armored key")
+		}
+		if block.Type != pgp.PublicKeyType && block.Type != pgp.PrivateKeyType {
+			return nil, fmt.Errorf("not a key, but a %s", block.Type)
+		}
+		packets, err := io.ReadAll(block.Body)
+		if err != nil {
+			return nil, errors.New("broken armor")
+		}
+		list = append(list, packets)
 	}
 }
 
@@ -97,8 +155,8 @@ func newKey(e *pgp.Entity) (Key, error) {
 		}
 	}
 	k.keep(private)
-	if len(e.Identities) > maxUserIDs {
-		return Key{}, fmt.Errorf("more than %d user IDs", maxUserIDs)
+	if len(e.Identities) > maxUserIDs || vouched(e) > maxVouched {
+		return Key{}, fmt.Errorf("more than %d user IDs, or %d signatures of the key about itself", maxUserIDs, maxVouched)
 	}
 	for name, id := range e.Identities {
 		// Anybody can put a user ID into a foreign key; only the key can sign it.
@@ -132,8 +190,24 @@ func (k *Key) keep(private []*packet.PrivateKey) {
 	}
 }
 
-// maxUserIDs bounds what is verified of a foreign key.
-const maxUserIDs = 100
+// These bound what is verified of a foreign key.
+const (
+	maxUserIDs = 100
+	maxVouched = 500
+)
+
+// vouched counts the signatures that a key has made, or claims to have made, about
+// itself: each may have to be verified.
+func vouched(e *pgp.Entity) int {
+	n := len(e.Revocations) + len(e.DirectSignatures)
+	for _, id := range e.Identities {
+		n += len(id.SelfCertifications) + len(id.Revocations)
+	}
+	for _, s := range e.Subkeys {
+		n += len(s.Bindings) + len(s.Revocations)
+	}
+	return n
+}
 
 // expiry returns when the key says that it ends; zero: never, or it says
 // nothing that holds.
@@ -275,11 +349,42 @@ type ring struct {
 	keys     []Key
 	parsed   map[string]*pgp.Entity
 	sessions sessions
+	asked    int
+}
+
+// These bound the work that one message makes: every signer has the whole content
+// hashed once more.
+const (
+	maxSigners = 16
+	maxAsked   = 4000 // recipients and signers that a message names
+)
+
+// flood is what a ring panics with: go-crypto asks it about each recipient and each
+// signer, and there is no other way out of that loop, which takes time by the
+// square of their number. See unflooded.
+type flood struct{}
+
+// unflooded does the work; false: the message names too many.
+func unflooded(work func()) (ok bool) {
+	defer func() {
+		switch err := recover().(type) {
+		case nil:
+		case flood:
+			ok = false
+		default:
+			panic(err)
+		}
+	}()
+	work()
+	return true
 }
 
 // EntitiesById implements openpgp.KeyRing. The ID 0 is that of a hidden
 // recipient: every private key may be meant.
 func (r *ring) EntitiesById(id uint64) []*pgp.Entity {
+	if r.asked++; r.asked > maxAsked {
+		panic(flood{})
+	}
 	var list []*pgp.Entity
 	for _, k := range r.keys {
 		if !slices.Contains(k.ids, id) && (id != 0 || !k.Private) {

@@ -1,6 +1,7 @@
 package openpgp
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -61,7 +62,17 @@ func (o Opener) openDetached(e *entity.Entity, w entity.Work) *entity.Layer {
 }
 
 func (o Opener) verify(content, signature io.Reader, w entity.Work) []entity.Signature {
-	md, err := pgp.VerifyDetachedSignatureReader(newRing(o.Keys), content, signature, config(w.At))
+	packets, err := only(signature, tagSignature)
+	if err != nil {
+		return []entity.Signature{{Verdict: entity.Broken, Detail: "broken syntax"}}
+	}
+	var md *pgp.MessageDetails
+	few := unflooded(func() {
+		md, err = pgp.VerifyDetachedSignatureReader(newRing(o.Keys), content, bytes.NewReader(packets), config(w.At))
+	})
+	if !few || err == nil && len(md.SignatureCandidates) > maxSigners {
+		return []entity.Signature{{Verdict: entity.Unchecked, Detail: tooMany}}
+	}
 	if err == nil {
 		_, err = io.Copy(io.Discard, md.UnverifiedBody)
 	}
@@ -74,6 +85,9 @@ func (o Opener) verify(content, signature io.Reader, w entity.Work) []entity.Sig
 	}
 	return o.judge(md, w.At)
 }
+
+// tooMany says that a limit of work was met.
+const tooMany = "more signatures or recipients than we look at"
 
 func closed(v entity.Encryption, detail string) *entity.Layer {
 	return &entity.Layer{Technique: entity.OpenPGP, Encryption: v, Detail: detail}
@@ -94,7 +108,11 @@ func (o Opener) decrypt(sealed io.Reader, out io.Writer, w entity.Work) *entity.
 	limit := w.Size + 64<<10 // content, and the bones of the object around it
 	how.MaxDecompressedMessageSize = &limit
 	ring := newRing(o.Keys)
-	md, err := pgp.ReadMessage(ring.sessions.replaced(block.Body), ring, nil, how)
+	var md *pgp.MessageDetails
+	few := unflooded(func() { md, err = pgp.ReadMessage(ring.sessions.replaced(block.Body), ring, nil, how) })
+	if !few || err == nil && len(md.SignatureCandidates) > maxSigners {
+		return closed(entity.Unreadable, tooMany)
+	}
 	if err == nil {
 		// To the end: only there integrity and signatures are known.
 		_, err = io.Copy(out, md.UnverifiedBody)
