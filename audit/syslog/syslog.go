@@ -141,7 +141,7 @@ func (f *Forwarder) connection(ctx context.Context) error {
 		f.o.Logger.Warn("the audit log is older than what the syslog collector has, as after a restore; it is sent again from its beginning")
 		f.kept = position{}
 	}
-	s := &sending{f: f, conn: conn, out: bufio.NewWriterSize(conn, 64<<10), reader: f.o.Log.Reader(f.kept.Link), sent: f.kept.Link, before: f.kept.Link}
+	s := &sending{f: f, conn: conn, out: bufio.NewWriterSize(conn, 64<<10), reader: f.o.Log.Reader(f.kept.Link), left: f.kept.Link, sent: f.kept.Link, before: f.kept.Link}
 	s.reader.Bad = func(day calendar.Day, line int, err error) error {
 		f.o.Logger.Error("a line of the audit log does not read and is not sent on: gatewayd audit verify tells more", "day", day.String(), "line", line, "error", err)
 		return nil
@@ -160,6 +160,7 @@ type sending struct {
 	reader *audit.Reader
 	frame  []byte
 
+	left   uint64    // everything up to here was given to our system
 	sent   uint64    // everything up to here was acknowledged by the collector's system
 	before uint64    // and up to here at
 	at     time.Time // that time, or earlier
@@ -218,6 +219,7 @@ func (s *sending) pass(alive context.Context) error {
 	if err := s.out.Flush(); err != nil {
 		return err
 	}
+	s.left = last
 	for end := time.Now().Add(sendTimeout); ; wait(alive, 5*time.Millisecond) {
 		switch n, err := unacknowledged(s.conn.NetConn()); {
 		case err != nil:
@@ -269,7 +271,7 @@ func (s *sending) farewell(closed <-chan error) error {
 	select {
 	case err := <-closed:
 		if err == nil {
-			err = s.f.keep(s.sent)
+			err = s.f.keep(s.left)
 		}
 		return err
 	case <-t.C:
