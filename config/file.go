@@ -136,12 +136,13 @@ type Platform struct {
 
 	Recognised Recognition `toml:"recognised" doc:"On what the recognition rests; without it class registered is refused (Vo E-GovG BL § 1, § 4)."`
 
-	ReceiptAnchors string              `toml:"receipt_anchors" doc:"PEM file: issuers of the platform's seal; a receipt under another issuer never closes a case. Empty: class registered is refused here."`
-	ReceiptSigners []string            `toml:"receipt_signers" doc:"Patterns (RE2) of the seal's subject. Needed where the issuer is a public one that issues to others, too."`
-	ReceiptSenders []string            `toml:"receipt_senders" doc:"Domains from which receipts come; empty: the built-in ones."`
-	ReceiptSubject map[string][]string `toml:"receipt_subjects" doc:"Patterns (RE2) of receipt subjects by kind; empty: the built-in examples. Calibrate them on your account."`
-	ReceiptText    map[string][]string `toml:"receipt_texts" doc:"Patterns (RE2) of one line in the receipt's text by kind; empty: the built-in examples."`
-	ReceiptWait    Duration            `toml:"receipt_wait" doc:"Alarm when the Abgabequittung has not come after this time. Never a resend." default:"\"15m\""`
+	ReceiptAnchors     string              `toml:"receipt_anchors" doc:"PEM file: issuers of the platform's seal; a receipt under another issuer never closes a case. Empty: class registered is refused here."`
+	ReceiptSigners     []string            `toml:"receipt_signers" doc:"Patterns (RE2) of the seal's subject. Needed where the issuer is a public one that issues to others, too."`
+	ReceiptMailSigners []string            `toml:"receipt_mail_signers" doc:"Patterns (RE2) of the subjects of certificates that sign receipts as whole mails (S/MIME) and never what users wrote; empty: a signed mail proves nothing."`
+	ReceiptSenders     []string            `toml:"receipt_senders" doc:"Domains from which receipts come; empty: the built-in ones."`
+	ReceiptSubject     map[string][]string `toml:"receipt_subjects" doc:"Patterns (RE2) of receipt subjects by kind; empty: the built-in examples. Calibrate them on your account."`
+	ReceiptText        map[string][]string `toml:"receipt_texts" doc:"Patterns (RE2) of one line in the receipt's text by kind; empty: the built-in examples."`
+	ReceiptWait        Duration            `toml:"receipt_wait" doc:"Alarm when the Abgabequittung has not come after this time. Never a resend." default:"\"15m\""`
 }
 
 // Recognition names the legal basis of a platform.

@@ -61,6 +61,8 @@ func (b *builder) calibrate(p *receipts.Platform, from *Platform) {
 		}
 	}
 	b.patterns(key+".receipt_signers", from.ReceiptSigners)
+	b.patterns(key+".receipt_mail_signers", from.ReceiptMailSigners)
+	p.MailSigners = from.ReceiptMailSigners
 	if len(from.ReceiptSenders) > 0 {
 		p.Senders = from.ReceiptSenders
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatewayd/crypto/cms"
 	"gatewayd/evidence"
 	"gatewayd/message"
 	"gatewayd/simulator"
@@ -318,6 +320,37 @@ func TestStatus(t *testing.T) {
 		r, err := evidence.Verify(w.write(in, w.sealer()), evidence.Options{Roots: w.roots()})
 		if err != nil || r.Verdict != evidence.Refused || !strings.Contains(problems(r), c.want) {
 			t.Errorf("%s: %v, %s:\n%s", name, err, r.Verdict, problems(r))
+		}
+	}
+}
+
+// TestSignedMail: a receipt that is a mail sealed by S/MIME is verified like a
+// PDF.
+func TestSignedMail(t *testing.T) {
+	w := theWorld(t)
+	content := "Content-Type: text/plain\r\n\r\nAbholquittung"
+	seal, err := w.platform.Client("IncaMail Siegel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := cms.Sign(strings.NewReader(content), cms.Signer{Cert: seal.Leaf, Key: seal.Key}, cms.SignOptions{Time: testDay()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mail := "From: swisspost@im.post.ch\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; boundary=s\r\n\r\n--s\r\n" + content +
+		"\r\n--s\r\nContent-Type: application/pkcs7-signature\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString(sig) + "\r\n--s--\r\n"
+	for name, c := range map[string]struct{ text, verdict string }{
+		"sealed":   {mail, evidence.Accepted},
+		"changed":  {strings.Replace(mail, "Abhol", "Abgab", 1), evidence.Refused},
+		"unsigned": {"From: swisspost@im.post.ch\r\n\r\nAbholquittung\r\n", evidence.Refused},
+	} {
+		in := w.input(false)
+		in.Receipts = in.Receipts[:1]
+		in.Receipts[0].FileName, in.Receipts[0].Digest = "receipt.eml", sha256.Sum256([]byte(c.text))
+		in.Document = func(message.Receipt) ([]byte, error) { return []byte(c.text), nil }
+		r, err := evidence.Verify(w.write(in, w.sealer()), evidence.Options{Roots: w.roots()})
+		if err != nil || r.Verdict != c.verdict || r.Receipts[0].File != "receipts/01-abholquittung.eml" {
+			t.Errorf("%s: %v, %s\n%s", name, err, r.Verdict, problems(r))
 		}
 	}
 }

@@ -3,9 +3,13 @@ package evidence
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"time"
 
+	"gatewayd/crypto/ber"
+	"gatewayd/crypto/cms"
 	"gatewayd/crypto/pdfsig"
+	"gatewayd/crypto/smime"
 	"gatewayd/message"
 )
 
@@ -18,7 +22,7 @@ type SealReport struct {
 // FileReport is about one receipt.
 type FileReport struct {
 	File       string               `json:"file"`
-	Kind       string               `json:"kind"` // "pdf", or "other": then nothing here checks it
+	Kind       string               `json:"kind"` // "pdf", "mail" (S/MIME), or "other": then nothing here checks it
 	Verdict    message.Authenticity `json:"verdict"`
 	Detail     string               `json:"detail,omitempty"`
 	Signatures []SignatureReport    `json:"signatures,omitempty"`
@@ -53,8 +57,9 @@ const maxReceipt = 32 << 20
 // examine looks at the seal of a document; of several pools of anchors whichever
 // fits is taken.
 func examine(name string, doc []byte, roots []*x509.CertPool) FileReport {
-	out := FileReport{File: name, Kind: "other", Verdict: message.Unsigned, Detail: "not a PDF: it has no seal that is checked here"}
+	out := FileReport{File: name, Kind: "other", Verdict: message.Unsigned, Detail: "it has no seal that is checked here"}
 	if !bytes.Contains(doc[:min(len(doc), 1024)], []byte("%PDF-")) {
+		out.takeMail(doc, roots)
 		return out
 	}
 	out.Kind = "pdf"
@@ -109,6 +114,39 @@ func (f *FileReport) take(rep pdfsig.Report) {
 			out.Chain = append(out.Chain, describe(c))
 		}
 		f.Signatures = append(f.Signatures, out)
+	}
+}
+
+// takeMail looks at the S/MIME signature of a mail.
+func (f *FileReport) takeMail(doc []byte, roots []*x509.CertPool) {
+	for i, pool := range append([]*x509.CertPool{nil}, roots...) {
+		m, err := smime.VerifySigned(bytes.NewReader(doc), int64(len(doc)), cms.VerifyOptions{Trust: cms.TrustPool(pool), Limits: ber.Limits{Size: maxReceipt + 4<<20}})
+		if errors.Is(err, smime.ErrNotSigned) {
+			return
+		}
+		if f.Kind = "mail"; err != nil {
+			f.Verdict, f.Detail = message.Forged, err.Error()
+			return
+		}
+		s := m.Signature
+		good := s.ChainErr == nil && !s.Weak
+		if i > 0 && !good {
+			continue
+		}
+		out := SignatureReport{Form: "S/MIME", Whole: true, Fits: true, Weak: s.Weak, Algorithm: s.Hash.String(), ClaimedTime: s.SigningTime}
+		f.Verdict, f.Detail = message.Untrusted, "signature good, no anchor, or weak"
+		chain := []*x509.Certificate{s.Cert}
+		if good {
+			f.Verdict, f.Detail, f.chain, chain = message.Verified, "signature of the mail good, signer under an anchor", s.Chain, s.Chain
+		} else if s.ChainErr != nil {
+			out.Trust = s.ChainErr.Error()
+		}
+		for _, c := range chain {
+			out.Chain = append(out.Chain, describe(c))
+		}
+		if f.Signatures = []SignatureReport{out}; good {
+			return
+		}
 	}
 }
 

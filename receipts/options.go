@@ -33,6 +33,10 @@ type Platform struct {
 	// means: everybody under the anchors. A public authority issues to others,
 	// too; then this must be set.
 	Signers []string
+	// MailSigners are patterns (RE2) of the subjects of certificates that sign
+	// receipts as whole mails (S/MIME), and never anything that users wrote. None:
+	// a signed mail proves nothing.
+	MailSigners []string
 }
 
 // Fields are patterns (RE2, one group unless said otherwise) that find a value in one line of a
@@ -147,6 +151,7 @@ type platform struct {
 	senders, suffixes []string
 	subjects, texts   []kindPattern
 	signers           []*regexp.Regexp
+	mailSigners       []*regexp.Regexp
 }
 
 type kindPattern struct {
@@ -216,8 +221,12 @@ func (c *compiler) platform(p Platform) platform {
 	for _, s := range p.Signers {
 		signers = append(signers, c.compile(what+": signer", s, 0))
 	}
+	var mailSigners []*regexp.Regexp
+	for _, s := range p.MailSigners {
+		mailSigners = append(mailSigners, c.compile(what+": mail signer", s, 0))
+	}
 	return platform{
-		signers: signers, name: p.Name, senders: lower(p.Senders), suffixes: lower(p.Suffixes),
+		mailSigners: mailSigners, signers: signers, name: p.Name, senders: lower(p.Senders), suffixes: lower(p.Suffixes),
 		subjects: c.kinds(what+": subject", p.Subjects), texts: c.kinds(what+": text", p.Texts),
 	}
 }

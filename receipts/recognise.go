@@ -93,6 +93,11 @@ func (r *Recogniser) Recognise(in Input) ([]Finding, bool, error) {
 	if err != nil {
 		return nil, true, err
 	}
+	if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Verdict == message.Verified }) {
+		if f, ok := r.signedMail(m); ok && (f.Verdict == message.Verified || len(findings) == 0) {
+			findings = []Finding{f}
+		}
+	}
 	if r.passedOn(head) {
 		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.Verdict != message.Verified })
 		return findings, len(findings) > 0, nil
@@ -192,9 +197,12 @@ func mayBePDF(p *parts.Part) bool {
 // isPDF looks for the mark where readers look for it: near the start.
 func isPDF(b []byte) bool { return bytes.Contains(b[:min(len(b), 1024)], []byte("%PDF-")) }
 
-func (m *carrier) embedded(i int) bool {
-	for i = m.tree.Parts[i].Parent; i >= 0; i = m.tree.Parts[i].Parent {
-		if strings.HasPrefix(m.tree.Parts[i].Type, "message/") {
+func (m *carrier) embedded(i int) bool { return inMessage(m.tree, i) }
+
+// inMessage reports whether a part lies in a message inside of the mail.
+func inMessage(tree parts.Tree, i int) bool {
+	for i = tree.Parts[i].Parent; i >= 0; i = tree.Parts[i].Parent {
+		if strings.HasPrefix(tree.Parts[i].Type, "message/") {
 			return true
 		}
 	}

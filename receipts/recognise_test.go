@@ -3,11 +3,14 @@ package receipts
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"gatewayd/crypto/cms"
 	"gatewayd/message"
 )
 
@@ -240,5 +243,67 @@ func TestNewReportsEveryMistake(t *testing.T) {
 	})
 	if len(errs) != 6 {
 		t.Errorf("%d mistakes: %v", len(errs), errs)
+	}
+}
+
+// signedLetter is a mail that somebody has signed as a whole (S/MIME).
+func signedLetter(t *testing.T, s seal, subject, text string, opaque bool, edit func(string) string) string {
+	t.Helper()
+	entity := "Content-Type: text/plain; charset=utf-8\r\n\r\n" + text + "\r\n"
+	head := "From: " + fromInca + "\r\nTo: <bau@bl.example>\r\nSubject: " + subject + "\r\nDate: Mon, 23 Nov 2026 14:06:00 +0100\r\nMIME-Version: 1.0\r\n"
+	by := cms.Signer{Cert: s.signer.Cert, Key: s.signer.Key}
+	if opaque {
+		before, after, err := cms.SignAround(strings.NewReader(entity), by, cms.SignOptions{Time: testDay})
+		if err != nil {
+			t.Fatal(err)
+		}
+		der := slices.Concat(before, []byte(edit(entity)), after)
+		return head + "Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString(der) + "\r\n"
+	}
+	sig, err := cms.Sign(strings.NewReader(strings.TrimSuffix(entity, "\r\n")), by, cms.SignOptions{Time: testDay})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return head + "Content-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; micalg=sha-256; boundary=s\r\n\r\n--s\r\n" + edit(entity) +
+		"--s\r\nContent-Type: application/pkcs7-signature\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString(sig) + "\r\n--s--\r\n"
+}
+
+// TestSignedMail: a receipt that is sealed as a mail counts only where the
+// operator has said whose signature seals receipts.
+func TestSignedMail(t *testing.T) {
+	inca, stranger := newSeal(t, "IncaMail"), newSeal(t, "Stranger")
+	roots := map[string]*x509.CertPool{"incamail": inca.roots}
+	with := func(mailSigners ...string) *Recogniser {
+		platforms := DefaultPlatforms()
+		platforms[0].MailSigners = mailSigners
+		return recogniser(t, Options{Platforms: platforms})
+	}
+	receiptText := strings.Join(receiptLines("IncaMail Abholquittung"), "\r\n")
+	same := func(s string) string { return s }
+	for _, opaque := range []bool{false, true} {
+		for _, c := range []struct {
+			name string
+			r    *Recogniser
+			by   seal
+			text string
+			edit func(string) string
+			want message.Authenticity
+			says string
+		}{
+			{"sealed", with("IncaMail Siegel"), inca, receiptText, same, message.Verified, "signature of the mail good"},
+			{"nobody said so", with(), inca, receiptText, same, message.Untrusted, "receipt_mail_signers"},
+			{"another signer is expected", with("Quittungen"), inca, receiptText, same, message.Untrusted, "somebody else"},
+			{"a stranger", with("Siegel"), stranger, receiptText, same, message.Untrusted, "signed mail"},
+			{"changed", with("IncaMail Siegel"), inca, receiptText, func(s string) string { return strings.Replace(s, "14:05:06", "13:05:06", 1) }, message.Forged, "broken"},
+			{"the kind stands in the subject only", with("IncaMail Siegel"), inca, strings.ReplaceAll(receiptText, "IncaMail Abholquittung", "Guten Tag"), same, message.Unsigned, "which receipt it is"},
+		} {
+			f := one(t, c.r, input(signedLetter(t, c.by, "Abholquittung: [BL-ZZZZZZZZ] x", c.text, opaque, c.edit), roots))
+			if f.Verdict != c.want || !strings.Contains(f.Detail, c.says) || f.Kind != message.Abholquittung {
+				t.Errorf("%s, opaque %v: %s %s (%s)", c.name, opaque, f.Kind, f.Verdict, f.Detail)
+			}
+			if c.want == message.Verified && (f.Reference != "BL-7F3K9Q2M" || len(f.Chain) != 2 || f.MediaType != "message/rfc822" || !bytes.Contains(f.Document, []byte("MIME-Version")) || !f.At.Equal(testDay)) {
+				t.Errorf("%s, opaque %v: %+v", c.name, opaque, f)
+			}
+		}
 	}
 }
