@@ -24,6 +24,10 @@ type Signer struct {
 	Cert  *x509.Certificate
 	Chain []*x509.Certificate
 	Key   stdcrypto.Signer
+
+	// Encryption is the certificate by which answers are to be encrypted, where
+	// that is not Cert: it is sent along and named (RFC 8551 section 2.5.3). nil: Cert.
+	Encryption *x509.Certificate
 }
 
 // SignOptions say how to sign. The zero value uses the digest that fits the
@@ -99,7 +103,7 @@ func signContent(content io.Reader, s Signer, o SignOptions) (info []byte, how s
 	if size, err = copyAll(digest, content); err != nil {
 		return nil, how, 0, fmt.Errorf("read content to sign: %w", err)
 	}
-	attributes := signedAttributes(s.Cert, digest.Sum(nil), o)
+	attributes := signedAttributes(s, digest.Sum(nil), o)
 	signature, err := how.sign(s.Key, ber.Wrap(ber.Set, attributes))
 	if err != nil {
 		return nil, how, 0, fmt.Errorf("sign: %w", err)
@@ -196,8 +200,8 @@ func (s scheme) sign(key stdcrypto.Signer, message []byte) ([]byte, error) {
 
 // signedAttributes returns the sorted content of the SET (RFC 5652 section
 // 11; DER, X.690 section 11.6).
-func signedAttributes(cert *x509.Certificate, digest []byte, o SignOptions) []byte {
-	hash := sha256.Sum256(cert.Raw) // the default hash of ESSCertIDv2, so it is not named
+func signedAttributes(s Signer, digest []byte, o SignOptions) []byte {
+	hash := sha256.Sum256(s.Cert.Raw) // the default hash of ESSCertIDv2, so it is not named
 	essCert := ber.Wrap(ber.Sequence, ber.Wrap(ber.OctetString, hash[:]))
 	set := [][]byte{
 		attribute(oidContentType, oid(o.contentType())),
@@ -209,6 +213,9 @@ func signedAttributes(cert *x509.Certificate, digest []byte, o SignOptions) []by
 	}
 	if o.Announce {
 		set = append(set, attribute(oidCapabilities, ownCapabilities()))
+	}
+	if c := s.Encryption; c != nil {
+		set = append(set, attribute(oidKeyPreference, ber.Wrap(ber.Context0, c.RawIssuer, serial(c)))) // issuerAndSerialNumber
 	}
 	slices.SortFunc(set, bytes.Compare)
 	return slices.Concat(set...)
@@ -230,7 +237,11 @@ func utcOrGeneralized(at time.Time) []byte {
 // certificates returns the sorted content of the SET of certificates.
 func certificates(s Signer) []byte {
 	set := [][]byte{s.Cert.Raw}
-	for _, c := range s.Chain {
+	more := s.Chain
+	if s.Encryption != nil {
+		more = append([]*x509.Certificate{s.Encryption}, more...)
+	}
+	for _, c := range more {
 		if !slices.ContainsFunc(set, func(raw []byte) bool { return bytes.Equal(raw, c.Raw) }) {
 			set = append(set, c.Raw)
 		}

@@ -290,7 +290,7 @@ func TestCrafted(t *testing.T) {
 func TestAttributesAsContent(t *testing.T) {
 	w := testWorld()
 	sum := sha256.Sum256([]byte(text))
-	set := ber.Wrap(ber.Set, signedAttributes(w.rsa.cert, sum[:], SignOptions{Time: now}))
+	set := ber.Wrap(ber.Set, signedAttributes(Signer{Cert: w.rsa.cert}, sum[:], SignOptions{Time: now}))
 	c := crafted{id: w.rsa, content: set}
 	if _, err := Verify(bytes.NewReader(c.der()), bytes.NewReader(set), w.trusting()); !errors.Is(err, ErrSignature) {
 		t.Errorf("attributes taken for content: %v", err)
@@ -471,7 +471,7 @@ func TestPSSKey(t *testing.T) {
 func TestEd25519Forms(t *testing.T) {
 	w := testWorld()
 	sum := sha512.Sum512([]byte(text))
-	attributes := signedAttributes(w.keys["ed25519"].cert, sum[:], SignOptions{Time: now})
+	attributes := signedAttributes(Signer{Cert: w.keys["ed25519"].cert}, sum[:], SignOptions{Time: now})
 	good := crafted{
 		id: w.keys["ed25519"], content: []byte(text), hash: stdcrypto.SHA512, attributes: [][]byte{attributes},
 		method:    ber.Wrap(ber.Sequence, oid(oidEd25519)),

@@ -4,7 +4,7 @@
 //
 //	partners/<address>.crt   certificates of a recipient, PEM or DER
 //	partners/<address>.asc   OpenPGP keys of a recipient, armored or binary
-//	partners/<address>.method  how to encrypt for him, in words (smime.ParseMethod)
+//	partners/<address>.method  how to encrypt for him, in words (smime.ParseMethod); @<domain>.method for all of a domain
 //	own/<authority>/*.crt    an authority's certificate with its chain, PEM …
 //	own/<authority>/*.key    … and its private key (PKCS #8, PEM) under the same name,
 //	own/<authority>/*.p11    … or a PKCS #11 URI (RFC 7512) of where it lies
@@ -41,7 +41,7 @@ const maxFile = 1 << 20
 // changes and may be shared; a new key takes a new Load.
 type Ring struct {
 	partners map[string][]Partner    // by message.Address.Key, or "@" and the domain
-	methods  map[string]smime.Method // likewise
+	methods  map[string]smime.Method // likewise; what an administrator has written
 	own      map[string][]Own        // by authority
 	away     error                   // own keys are not known now
 	roots    []anchor
@@ -202,6 +202,15 @@ func (l *loader) method(name, text string) error {
 	m, err := smime.ParseMethod(text)
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(name, "@") {
+		keys := named(name)
+		for _, key := range keys {
+			l.ring.methods[key] = m
+		}
+		if len(keys) > 0 {
+			return nil
+		}
 	}
 	a, err := message.ParseAddress(name)
 	if err != nil || a.IsNull() {

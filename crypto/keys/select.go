@@ -75,15 +75,30 @@ func (r *Ring) Select(w Wish) Selection {
 		s.Reasons = append(s.Reasons, reason)
 	}
 	if i, ok := chosen[entity.SMIME]; ok {
-		s.Reasons[i].Chosen, s.Certificate, s.Method = true, all[i].Cert, all[i].Method
-		if m, written := r.methods[w.To.Key()]; written {
-			s.Method = m
-		}
+		s.Reasons[i].Chosen, s.Certificate, s.Method = true, all[i].Cert, r.method(w, all[i], all)
 	}
 	if i, ok := chosen[entity.OpenPGP]; ok {
 		s.Reasons[i].Chosen, s.OpenPGP = true, all[i].OpenPGP
 	}
 	return s
+}
+
+// method says how to encrypt for a recipient: as an administrator has written for
+// him, or for his domain; else as the program has announced that signs by this very
+// certificate, wherever we have that from (RFC 8551 section 2.7.1). Another program
+// of his may read less.
+func (r *Ring) method(w Wish, chosen Partner, all []Partner) smime.Method {
+	for _, key := range []string{w.To.Key(), domainKey(w.To.Domain)} {
+		if m, written := r.methods[key]; written {
+			return m
+		}
+	}
+	for _, p := range all {
+		if p.Cert != nil && p.Cert.Equal(chosen.Cert) && p.Method != (smime.Method{}) {
+			return p.Method
+		}
+	}
+	return smime.Method{}
 }
 
 func (w Wish) better(a, b Partner) bool {
@@ -131,7 +146,24 @@ func (r *Ring) Signers(authority string, from message.Address, at time.Time) Sig
 	for i := range s.Reasons {
 		s.Reasons[i].Chosen = i == cert || i == pgp
 	}
+	if s.SMIME != nil && smime.CheckRecipient(s.SMIME.Cert, from, at) != nil {
+		s.SMIME.Encryption = r.answers(authority, from, at)
+	}
 	return s
+}
+
+// answers is the certificate by which answers to that address are encrypted: the
+// one that is good for longest. nil: none.
+func (r *Ring) answers(authority string, from message.Address, at time.Time) (best *x509.Certificate) {
+	for _, o := range r.own[authority] {
+		if o.SMIME == nil || r.ended(o.Fingerprint(), at) || smime.CheckRecipient(o.SMIME.Cert, from, at) != nil {
+			continue
+		}
+		if _, ok := o.SMIME.Recipient(); ok && (best == nil || o.SMIME.Cert.NotAfter.After(best.NotAfter)) {
+			best = o.SMIME.Cert
+		}
+	}
+	return best
 }
 
 // ended reports whether an own key signs no more.
