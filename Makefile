@@ -7,7 +7,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 VULNDB   := $(abspath ../shared/corpora/govulndb)
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test test-packages lint vuln fuzz crash powercut faults bench bench-peers bench-packages clean
+.PHONY: help build demo test test-packages lint vuln fuzz crash powercut faults year bench bench-peers bench-packages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -50,6 +50,10 @@ powercut: test-packages ## cut the power of the whole data folder under load, N 
 faults: test-packages ## every call fails once, full and broken disks, little memory, few descriptors (docs/faults.md; some as root)
 	GATEWAYD_CALLS=1 $(GO) test -tags faults -p 1 -timeout 120m -v ./cmd/gatewayd/ \
 		-run 'Call|DiskBreaks|DiskFull|InodesFull|ReadOnly|FewDescriptors|LittleMemory|TwoDaemons|NothingRunsOn'
+
+year: N ?= 10000
+year: ## a year of N messages (default 10000) in virtual time, every hour checked (docs/retention.md)
+	GATEWAYD_YEAR=$(N) $(GO) test -run 'TestYear$$' -timeout 60m -v ./gateway/
 
 bench: build test-packages ## measure gatewayd beside other mail systems (PEERS, WORKLOADS, SIZES, SESSIONS, REPS, T: docs/performance.md)
 	$(GO) build -o bin/bench ./bench

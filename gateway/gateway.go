@@ -111,6 +111,7 @@ type Gateway struct {
 	answers    answers
 	keysMoved  chan struct{} // there may be keys for what waits
 	agentAway  atomic.Bool   // the key agent was told to be out of reach
+	least      time.Duration // tests in virtual time: no pause is shorter
 	retryPause time.Duration // first pause after the ledger or the audit log has failed
 }
 
@@ -223,7 +224,7 @@ func (g *Gateway) now() time.Time { return g.o.Now().UTC() }
 
 // pause waits for d or until ctx ends or somebody wakes us.
 func (g *Gateway) pause(ctx context.Context, c <-chan struct{}, d time.Duration) {
-	t := time.NewTimer(d)
+	t := time.NewTimer(max(d, g.least))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -28,6 +28,7 @@ import (
 type world struct {
 	mu     sync.Mutex
 	now    time.Time
+	clock  func() time.Time // virtual time; nil: now, which a test moves
 	people atomic.Pointer[directory.Directory]
 	links  map[string]*link
 	seal   platformSeal
@@ -141,6 +142,9 @@ func (w *world) know(t testing.TB, text string) {
 }
 
 func (w *world) time() time.Time {
+	if w.clock != nil {
+		return w.clock()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.now

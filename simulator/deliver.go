@@ -96,7 +96,7 @@ func (p *Platform) wake() {
 // run is the deliverer: one goroutine, one connection at a time.
 func (p *Platform) run() {
 	defer close(p.done)
-	timer := time.NewTicker(idlePause)
+	timer := time.NewTicker(p.o.Idle)
 	defer timer.Stop()
 	for {
 		p.do(p.catchUp)
@@ -165,8 +165,7 @@ func (p *Platform) settle(o *outgoing, mail []byte, err error) {
 
 // send hands one mail to the gateway, over TLS or not at all.
 func (p *Platform) send(o *outgoing, mail []byte) error {
-	d := net.Dialer{Timeout: netTimeout}
-	conn, err := d.DialContext(p.ctx, "tcp", p.o.Deliver.Addr)
+	conn, err := p.o.Deliver.Dial(p.ctx, "tcp", p.o.Deliver.Addr)
 	if err != nil {
 		return fmt.Errorf("connect to gateway: %w", err)
 	}

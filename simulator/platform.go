@@ -31,8 +31,9 @@ type Customer struct {
 
 // Delivery is the gateway's port for inbound mail. STARTTLS is required of it.
 type Delivery struct {
-	Addr string      // host:port; "" delivers nothing: mails are only recorded
-	TLS  *tls.Config // roots, server name, the platform's client certificate
+	Addr string                                                            // host:port; "" delivers nothing: mails are only recorded
+	TLS  *tls.Config                                                       // roots, server name, the platform's client certificate
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: net.Dialer
 }
 
 // Options make a Platform. Kind, TLS, Seal and Clock are required.
@@ -47,6 +48,7 @@ type Options struct {
 	Clock     Clock
 	Tags      map[message.Class]string // subject tags; nil: as published
 	MaxSize   int64                    // octets; 0: 30 MB (IncaMail), 20 MB (PrivaSphere)
+	Idle      time.Duration            // how often due work is looked for by itself; 0: 100 ms
 	Log       *slog.Logger             // nil: none. Gets no addresses and no subjects
 }
 
@@ -117,6 +119,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxSize == 0 {
 		o.MaxSize = 20e6
+	}
+	if o.Idle == 0 {
+		o.Idle = idlePause
+	}
+	if o.Deliver.Dial == nil {
+		o.Deliver.Dial = (&net.Dialer{Timeout: netTimeout}).DialContext
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -175,6 +175,31 @@ func TestEraseDay(t *testing.T) {
 	}
 }
 
+// TestEraseDayBesideProofs: content of a day whose folder stays, because another
+// segment there is kept for the log window, was erased; it is not damage.
+func TestEraseDayBesideProofs(t *testing.T) {
+	b := newBox(t)
+	v := b.open()
+	content := mustPut(t, v, 1, 100)
+	v = b.reopen(v) // the next record begins a segment
+	proof, err := v.PutBlob(context.Background(), seal.Log, day, []byte("proof"))
+	if err != nil || proof.Segment == content.Segment {
+		t.Fatalf("%+v %+v %v", content, proof, err)
+	}
+	if err := b.o.Keys.Destroy(seal.Content, day); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := v.EraseDay(seal.Content, day); err != nil || e.Segments != 1 {
+		t.Errorf("EraseDay = %+v, %v", e, err)
+	}
+	if _, err := read(v, content); !errors.Is(err, vault.ErrGone) {
+		t.Errorf("content: %v", err)
+	}
+	if got, err := read(v, proof); err != nil || string(got) != "proof" {
+		t.Errorf("proof: %q %v", got, err)
+	}
+}
+
 func TestOver(t *testing.T) {
 	b := newBox(t)
 	over := false

@@ -61,10 +61,12 @@ func (v *Vault) openBody(ref message.Ref) (*BodyReader, error) {
 	return r, err
 }
 
-// whyMissing tells an erased day from a lost segment.
+// whyMissing tells an erased day from a lost segment. When the content of a day
+// has gone its folder may stay for what is kept for the log window to the same
+// day; of that a lost segment counts as erased then, two days before it is.
 func (v *Vault) whyMissing(day string) error {
 	_, err := os.Stat(filepath.Join(v.o.Dir, day))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || v.o.Keys.Destroyed(seal.Content, day) {
 		return ErrGone
 	}
 	return fmt.Errorf("segment is missing: %w", ErrCorrupt)

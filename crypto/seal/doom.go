@@ -144,3 +144,14 @@ func (k *Keyring) Gone(f Family) ([]string, error) {
 	}
 	return days, nil // os.ReadDir sorts
 }
+
+// Destroyed reports whether the key of that family and day was destroyed: its
+// tombstone lies in the folder.
+func (k *Keyring) Destroyed(f Family, day string) bool {
+	name, err := keyName(f, day)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(k.dir, name+goneExt))
+	return err == nil
+}
