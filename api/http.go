@@ -47,6 +47,11 @@ type Service interface {
 		io.WriterTo
 		io.Closer
 	}, error)
+	// DeliveredWithOriginal is Delivered with the stored message attached.
+	DeliveredWithOriginal(ctx context.Context, authority string, id message.ID) (interface {
+		io.WriterTo
+		io.Closer
+	}, error)
 	// Contents tells what lies in a message in that form, also in a winmail.dat.
 	Contents(ctx context.Context, authority string, id message.ID) (entity.Contents, error)
 	// Document returns a receipt, by its id or its number from 1, with the

@@ -36,7 +36,7 @@ type mailboxOutput struct{ Body Messages }
 type mailboxMessageInput struct {
 	Authority string `path:"authority" maxLength:"128"`
 	ID        string `path:"id" maxLength:"64"`
-	Form      string `query:"form" enum:"stored,opened" default:"stored" doc:"stored: octet for octet as accepted. opened: without S/MIME and OpenPGP as far as they could be opened; X-Gatewayd-Verdict on top says what they were worth, and what looked like that field before is gone"`
+	Form      string `query:"form" enum:"stored,opened,evidence" default:"stored" doc:"stored: octet for octet as accepted. opened: without S/MIME and OpenPGP as far as they could be opened; X-Gatewayd-Verdict on top says what they were worth, and what looked like that field before is gone. evidence: opened, and the message as accepted attached (original.eml)"`
 }
 
 func (h *HTTP) registerMailbox(routes huma.API) {
@@ -145,8 +145,8 @@ func (h *HTTP) fetch(ctx context.Context, in *mailboxMessageInput) (*huma.Stream
 	if err != nil || in.Authority != authority {
 		return nil, notFound()
 	}
-	if in.Form == "opened" {
-		return h.opened(ctx, authority, id)
+	if in.Form != "stored" {
+		return h.opened(ctx, authority, id, in.Form == "evidence")
 	}
 	env, body, err := h.service.Body(ctx, authority, id)
 	if err != nil {
@@ -163,8 +163,12 @@ func (h *HTTP) fetch(ctx context.Context, in *mailboxMessageInput) (*huma.Stream
 	}}, nil
 }
 
-func (h *HTTP) opened(ctx context.Context, authority string, id message.ID) (*huma.StreamResponse, error) {
-	d, err := h.service.Delivered(ctx, authority, id)
+func (h *HTTP) opened(ctx context.Context, authority string, id message.ID, original bool) (*huma.StreamResponse, error) {
+	form := h.service.Delivered
+	if original {
+		form = h.service.DeliveredWithOriginal
+	}
+	d, err := form(ctx, authority, id)
 	if err != nil {
 		return nil, h.failed(err)
 	}

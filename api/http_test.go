@@ -91,6 +91,14 @@ func (f *flow) Delivered(context.Context, string, message.ID) (interface {
 	}{strings.NewReader("opened"), io.NopCloser(nil)}, f.err
 }
 
+func (f *flow) DeliveredWithOriginal(ctx context.Context, authority string, id message.ID) (interface {
+	io.WriterTo
+	io.Closer
+}, error,
+) {
+	return f.Delivered(ctx, authority, id)
+}
+
 func (f *flow) Contents(context.Context, string, message.ID) (entity.Contents, error) {
 	return entity.Contents{}, f.err
 }

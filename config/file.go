@@ -72,6 +72,7 @@ type Forward struct {
 	Roots    string `toml:"roots" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
 	Username string `toml:"username" doc:"Login there."`
 	Password Secret `toml:"password" doc:"Password of that login."`
+	Open     bool   `toml:"open" doc:"S/MIME and OpenPGP are taken off before; the mail as it came is attached (original.eml). Encrypted mail then travels and lies there readable: only for a server of the same office."`
 }
 
 // Webhook is where an authority's events are posted.

@@ -95,6 +95,7 @@ func (b *builder) authority(id string, a Authority) gateway.Authority {
 	default:
 		b.bad(joinKey(key, "header_protection"), "%q: write off, copy or hide", a.Headers)
 	}
+	out.ForwardOpened = a.Forward.Open
 	out.Tags = b.subjectTags(joinKey(key, "subject_tags"), a.SubjectTags)
 	for _, name := range slices.Sorted(maps.Keys(a.Platforms)) {
 		b.platformAddress(key, name, a.Platforms[name], &out)

@@ -176,9 +176,11 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 		content = sealed
 	}
 	if strings.HasPrefix(item.Decision.Via, forwardPrefix) && env.Direction == message.Inbound {
-		if content, err = g.asItCame(ctx, env, body); err != nil {
+		var done func()
+		if content, done, err = g.forwarded(ctx, env, body); err != nil {
 			return outcome{err: err}
 		}
+		defer done()
 	}
 	result, err := c.Submit(ctx, connectors.Handover{
 		Item: item, Envelope: env, From: from, To: item.Recipient.Address, Body: content,

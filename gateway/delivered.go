@@ -128,10 +128,20 @@ func (p *Programs) Delivered(ctx context.Context, authority string, id message.I
 	io.Closer
 }, error,
 ) {
-	return p.delivered(ctx, authority, id)
+	return p.delivered(ctx, authority, id, false)
 }
 
-func (p *Programs) delivered(ctx context.Context, authority string, id message.ID) (*delivered, error) {
+// DeliveredWithOriginal is Delivered with the message as it came attached to what was taken
+// out of it.
+func (p *Programs) DeliveredWithOriginal(ctx context.Context, authority string, id message.ID) (interface {
+	io.WriterTo
+	io.Closer
+}, error,
+) {
+	return p.delivered(ctx, authority, id, true)
+}
+
+func (p *Programs) delivered(ctx context.Context, authority string, id message.ID, original bool) (*delivered, error) {
 	env, body, err := p.Body(ctx, authority, id)
 	if err != nil {
 		return nil, err
@@ -139,28 +149,46 @@ func (p *Programs) delivered(ctx context.Context, authority string, id message.I
 	if err := body.Close(); err != nil {
 		return nil, err
 	}
-	opening, err := p.g.Open(ctx, env)
+	d, err := p.g.opened(ctx, env, original)
 	if err != nil {
 		return nil, fmt.Errorf("open message %s: %w", id, err)
 	}
-	if env.Direction == message.Inbound && len(opening.Layers) > 0 { // its key may have come after it was scanned
-		switch found, err := p.g.infectedInside(ctx, opening.Opened); {
-		case found != "":
-			return nil, errors.Join(fmt.Errorf("message %s: %w", id, errUnscanned), opening.Close())
-		case err != nil:
-			return nil, errors.Join(fmt.Errorf("message %s: scan for malware: %w", id, err), opening.Close())
-		}
+	return d, nil
+}
+
+// opened makes the opened form of a message ready.
+func (g *Gateway) opened(ctx context.Context, env message.Envelope, original bool) (*delivered, error) {
+	opening, err := g.Open(ctx, env)
+	if err != nil {
+		return nil, err
 	}
 	edit := func(*mail.Header) error { return nil }
 	if env.Direction == message.Inbound {
-		edit = p.g.stamp(env.Authority, opening.Summary())
+		edit = g.stamp(env.Authority, opening.Summary())
+		if len(opening.Layers) > 0 { // its key may have come after it was scanned
+			found, err := g.infectedInside(ctx, opening.Opened)
+			if found != "" {
+				err = errUnscanned
+			}
+			if err != nil {
+				return nil, errors.Join(err, opening.Close())
+			}
+		}
 	}
-	d := &delivered{Opening: opening, write: func(w io.Writer) error {
-		_, err := opening.WriteMessage(w, edit)
-		return err
-	}}
-	if keeps(opening.Opened) {
-		d.write = func(w io.Writer) error { return rewritten(w, opening.body, edit) }
+	d := &delivered{Opening: opening}
+	switch {
+	case keeps(opening.Opened):
+		d.write = func(w io.Writer) error { return rewritten(w, opening.stored(), edit) }
+	case original:
+		d.write = func(w io.Writer) error {
+			_, err := opening.WriteEvidence(w, opening.stored(), edit)
+			return err
+		}
+	default:
+		d.write = func(w io.Writer) error {
+			_, err := opening.WriteMessage(w, edit)
+			return err
+		}
 	}
 	return d, nil
 }
@@ -168,7 +196,7 @@ func (p *Programs) delivered(ctx context.Context, authority string, id message.I
 // Contents tells what lies in a message of an authority as Delivered gives it,
 // also in a winmail.dat, and what its protection is worth.
 func (p *Programs) Contents(ctx context.Context, authority string, id message.ID) (entity.Contents, error) {
-	d, err := p.delivered(ctx, authority, id)
+	d, err := p.delivered(ctx, authority, id, false)
 	if err != nil {
 		return entity.Contents{}, err
 	}
@@ -229,6 +257,32 @@ func (g *Gateway) asItCame(ctx context.Context, env message.Envelope, body io.Re
 		return nil, &connectors.Error{Kind: connectors.Permanent, Step: connectors.StepForm, Code: 554, Enhanced: "5.6.0", Text: "the header cannot be written", Err: err}
 	}
 	return newSpliced(head.Bytes(), body, start)
+}
+
+// forwarded returns what leaves for the authority's own server: as it came, or
+// where the authority wants that opened, with the original attached. done is to
+// be called afterwards.
+func (g *Gateway) forwarded(ctx context.Context, env message.Envelope, body io.ReadSeeker) (content io.ReadSeeker, done func(), err error) {
+	done = func() {}
+	if a := g.byID[env.Authority]; a == nil || !a.ForwardOpened || env.PlainText {
+		content, err = g.asItCame(ctx, env, body)
+		return content, done, err
+	}
+	d, err := g.opened(ctx, env, true)
+	if err != nil {
+		return nil, done, err
+	}
+	defer d.Close()
+	if keeps(d.Opened) {
+		content, err = g.asItCame(ctx, env, body)
+		return content, done, err
+	}
+	s := entity.NewSpool(g.o.Data, maxProtected)
+	size, err := d.WriteTo(s)
+	if err != nil {
+		return nil, done, errors.Join(err, s.Close())
+	}
+	return io.NewSectionReader(s, 0, size), func() { s.Close() }, nil
 }
 
 // spliced reads new octets in the place of the first of a message.

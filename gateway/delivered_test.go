@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"gatewayd/crypto/smime"
 	"gatewayd/gateway"
 	"gatewayd/mail"
+	"gatewayd/mail/parts"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -188,5 +190,54 @@ func TestContents(t *testing.T) {
 	}
 	if _, err := p.Contents(t.Context(), "steuer", id); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("another authority: %v", err)
+	}
+}
+
+// TestOriginalAttached: an authority that wants opened mail at its own server gets
+// the original with it, octet for octet; what cannot be opened goes as it came.
+func TestOriginalAttached(t *testing.T) {
+	t.Parallel()
+	own := &link{name: "forward:bau"}
+	k := newKeyRig(t, func(o *gateway.Options) {
+		o.Connectors[own.name] = port{own, new(atomic.Bool)}
+		o.Authorities[0].ForwardOpened = true
+	})
+	now := k.w.time()
+	us, foreign := k.ca.issue("bau@bl.example", now.AddDate(1, 0, 0)), k.ca.issue("x@partner.example", now.AddDate(1, 0, 0))
+	k.put(t, "own/bau/seal.crt", certPEM(us.Cert))
+	k.put(t, "own/bau/seal.key", keyPEM(us))
+	k.reload(t)
+	const letter = "From: bob@partner.example\r\nSubject: Gesuch\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGrüezi\r\n"
+	for name, to := range map[string]*x509.Certificate{"ours": us.Cert, "not ours": foreign.Cert} {
+		var b bytes.Buffer
+		must(must(smime.Protect(strings.NewReader(letter), int64(len(letter)), smime.Options{Recipients: []*x509.Certificate{to}, Headers: entity.HeadersHidden, Time: now})).WriteTo(&b))
+		id, err := k.inbound("bob@partner.example", b.String(), "bau@bl.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.itemBecomes(key(id, 2), message.Done)
+		k.becomes(id, message.Done)
+		sent := own.seen()
+		got := sent[len(sent)-1].body
+		tree := must(parts.Read(strings.NewReader(got), int64(len(got)), parts.Limits{}))
+		if to != us.Cert {
+			if len(tree.Parts) != 1 || tree.Parts[0].Type != "application/pkcs7-mime" {
+				t.Errorf("%s:\n%s", name, got)
+			}
+			continue
+		}
+		if len(tree.Parts) != 3 || !strings.HasPrefix(got, "X-Gatewayd-Verdict: unsigned; signature=none; encryption=malleable") || tree.Parts[0].Header.Text("Subject") != "Gesuch" {
+			t.Fatalf("%s:\n%s", name, got)
+		}
+		read := func(p parts.Part) string { return string(must(io.ReadAll(p.Decode(strings.NewReader(got))))) }
+		if text := read(tree.Parts[1]); text != "Grüezi\r\n" && text != "Grüezi" || read(tree.Parts[2]) != b.String() || tree.Parts[2].FileName != "original.eml" {
+			t.Errorf("%s: %q\n%s", name, text, got)
+		}
+		d := must(gateway.NewPrograms(k.g).DeliveredWithOriginal(t.Context(), "bau", id))
+		var again bytes.Buffer
+		must(d.WriteTo(&again))
+		if err := d.Close(); err != nil || strings.Count(again.String(), "original.eml") != 2 {
+			t.Errorf("%v\n%s", err, again.String())
+		}
 	}
 }

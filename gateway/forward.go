@@ -19,7 +19,8 @@ func ForwardVia(authority string) string { return forwardPrefix + authority }
 const forwardGiveUp = 5 * 24 * time.Hour
 
 // forward adds the items that bring a mail for an authority to its own mail
-// server, as it came: what S/MIME or OpenPGP protect is never opened for it.
+// server, as it came; what S/MIME or OpenPGP protect is opened for it only where
+// the authority has asked for that.
 // This is no forwarding in the sense of Benutzungsreglement BL § 10: the mail
 // stays with the authority that it was sent to.
 func (g *Gateway) forward(a *queue.Accepted, now time.Time) {

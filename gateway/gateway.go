@@ -37,8 +37,11 @@ type Authority struct {
 	Addresses []message.Address
 	Platforms map[string]message.Address // its address on each platform
 	Accounts  []string
-	Headers   entity.Headers    // what becomes of the header fields of what is encrypted or signed for it
-	Tags      map[string]string // subject tags of verdicts about received mail: a word of entity.Word, or TagEncrypted → "[…]"
+	// ForwardOpened: what goes to its own server was opened before; the original is
+	// attached.
+	ForwardOpened bool
+	Headers       entity.Headers    // what becomes of the header fields of what is encrypted or signed for it
+	Tags          map[string]string // subject tags of verdicts about received mail: a word of entity.Word, or TagEncrypted → "[…]"
 }
 
 // Platform is what the flow must know of a Zustellplattform beside its

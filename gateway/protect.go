@@ -107,6 +107,9 @@ type Opening struct {
 	body *vault.BodyReader // as it is stored
 }
 
+// stored reads the message as it is stored, from its beginning.
+func (o Opening) stored() io.Reader { return io.NewSectionReader(o.body, 0, o.body.Size()) }
+
 // Close forgets what was decrypted.
 func (o Opening) Close() error { return errors.Join(o.Opened.Close(), o.body.Close()) }
 

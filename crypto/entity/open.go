@@ -303,34 +303,70 @@ func (op *Opened) Outer() *mail.Header { return op.outer.head }
 // in the place of those that stood outside, and the content with its own Content- fields, after each edit has changed what it wants in that
 // header. Bare line feeds become CRLF: some encrypt what they have on disk.
 func (op *Opened) WriteMessage(w io.Writer, edits ...func(*mail.Header) error) (int64, error) {
-	if op.Content == nil {
-		return 0, fmt.Errorf("write opened message: no content: %s", op.Detail)
-	}
-	inner, err := Split(op.Content.Reader(), op.Content.Size)
-	if err != nil {
-		return 0, err
-	}
-	outer, err := op.outer.header()
-	if err != nil {
-		return 0, err
-	}
-	head, err := mail.ReadHeader(bufio.NewReader(io.MultiReader(bytes.NewReader(outer), CRLFReader(bytes.NewReader(inner.inside)))), 2*maxHeader)
+	head, inner, err := op.message(edits)
 	if err != nil {
 		return 0, fmt.Errorf("write opened message: %w", err)
-	}
-	if err := op.restore(head); err != nil {
-		return 0, fmt.Errorf("write opened message: %w", err)
-	}
-	for _, edit := range edits {
-		if err := edit(head); err != nil {
-			return 0, fmt.Errorf("write opened message: %w", err)
-		}
 	}
 	p := Protected{head: head.Bytes(), write: func(w io.Writer) error {
 		_, err := io.Copy(CRLF(w), inner.body.Reader())
 		return err
 	}}
 	return p.WriteTo(w)
+}
+
+// WriteEvidence is WriteMessage with the message as it came beside the content: a
+// multipart/mixed of both. The original is in base64, so that no way changes it.
+func (op *Opened) WriteEvidence(w io.Writer, original io.Reader, edits ...func(*mail.Header) error) (int64, error) {
+	head, inner, err := op.message(edits)
+	if err != nil {
+		return 0, fmt.Errorf("write opened message: %w", err)
+	}
+	boundary, err := NewBoundary()
+	if err != nil {
+		return 0, err
+	}
+	var content bytes.Buffer
+	head.Filter(func(f mail.Field) bool {
+		if isContent(f.Name) {
+			content.Write(f.Raw)
+		}
+		return !isContent(f.Name)
+	})
+	head.Exchange("Content-Type", []mail.Field{{Name: "Content-Type", Raw: []byte("Content-Type: multipart/mixed;\r\n boundary=\"" + boundary + "\"\r\n")}})
+	p := Protected{head: head.Bytes(), write: func(w io.Writer) error {
+		_, err := io.Copy(w, io.MultiReader(
+			strings.NewReader("--"+boundary+"\r\n"), bytes.NewReader(content.Bytes()), strings.NewReader("\r\n"), CRLFReader(inner.body.Reader()),
+			strings.NewReader("\r\n--"+boundary+"\r\nContent-Type: application/octet-stream; name=\"original.eml\"\r\n"+
+				"Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"original.eml\"\r\n\r\n"),
+			Base64Reader(original),
+			strings.NewReader("\r\n--"+boundary+"--\r\n"),
+		))
+		return err
+	}}
+	return p.WriteTo(w)
+}
+
+// message forms the header of the opened message, and its content.
+func (op *Opened) message(edits []func(*mail.Header) error) (head *mail.Header, inner *Message, err error) {
+	if op.Content == nil {
+		return nil, nil, fmt.Errorf("no content: %s", op.Detail)
+	}
+	if inner, err = Split(op.Content.Reader(), op.Content.Size); err != nil {
+		return nil, nil, err
+	}
+	outer, err := op.outer.header()
+	if err != nil {
+		return nil, nil, err
+	}
+	if head, err = mail.ReadHeader(bufio.NewReader(io.MultiReader(bytes.NewReader(outer), CRLFReader(bytes.NewReader(inner.inside)))), 2*maxHeader); err != nil {
+		return nil, nil, err
+	}
+	for _, edit := range append([]func(*mail.Header) error{op.restore}, edits...) {
+		if err := edit(head); err != nil {
+			return nil, nil, err
+		}
+	}
+	return head, inner, nil
 }
 
 // Close gives back what decrypted content took.
