@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatewayd/crypto/cms"
 	"gatewayd/evidence"
@@ -159,6 +160,13 @@ func TestForeign(t *testing.T) {
 			}
 		})
 	}
+	t.Run("stamped when the certificates had ended", func(t *testing.T) {
+		late := sealerAt(w.seal, w.tsa, func() time.Time { return time.Date(2101, 1, 1, 0, 0, 0, 0, time.UTC) })
+		r, err := evidence.Verify(w.write(w.input(true), late), evidence.Options{Roots: w.roots()})
+		if err != nil || r.Verdict != evidence.Refused || len(r.Problems) != 2 || r.Problems[0].File != evidence.FileStamp || r.Problems[1].File != evidence.FileSeal {
+			t.Errorf("%v, %s:\n%s", err, r.Verdict, problems(r))
+		}
+	})
 	t.Run("receipt without its anchor", func(t *testing.T) {
 		r, err := evidence.Verify(w.write(w.input(true), w.sealer()), evidence.Options{Roots: w.ca.Pool()})
 		if err != nil || r.Verdict != evidence.Refused || r.Problems[0].File != "receipts/01-abholquittung.pdf" {

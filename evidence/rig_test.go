@@ -95,8 +95,10 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) sealer() evidence.Sealer { return sealer(w.seal, w.tsa) }
 
-func sealer(seal, tsa simulator.Certificate) evidence.Sealer {
-	authority := &simulator.TSA{Cert: tsa, Now: testDay}
+func sealer(seal, tsa simulator.Certificate) evidence.Sealer { return sealerAt(seal, tsa, testDay) }
+
+func sealerAt(seal, tsa simulator.Certificate, now func() time.Time) evidence.Sealer {
+	authority := &simulator.TSA{Cert: tsa, Now: now}
 	return evidence.Sealer{
 		Signer: cms.Signer{Cert: seal.Leaf, Key: seal.Key, Chain: []*x509.Certificate{seal.Issuer}},
 		Stamp: func(_ context.Context, r io.Reader) ([]byte, error) {

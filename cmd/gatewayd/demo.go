@@ -65,6 +65,14 @@ type demo struct {
 
 // Run tells the story.
 func (d demoCmd) Run(c console) error {
+	if d.Evidence != "" {
+		if entries, err := os.ReadDir(d.Evidence); err == nil && len(entries) > 0 {
+			return fmt.Errorf("%s is not empty: choose a new folder", d.Evidence)
+		}
+		if err := os.MkdirAll(d.Evidence, 0o700); err != nil {
+			return err
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	dir := d.Keep
@@ -349,12 +357,6 @@ func (s *demo) allVerified(id message.ID) bool {
 func (s *demo) evidence(ctx context.Context, id message.ID) error {
 	if s.Evidence == "" {
 		return nil
-	}
-	if entries, err := os.ReadDir(s.Evidence); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty: choose a new folder", s.Evidence)
-	}
-	if err := os.MkdirAll(s.Evidence, 0o700); err != nil {
-		return err
 	}
 	cases, err := s.parts.gateway.Cases(ctx, id.String())
 	if err != nil {
