@@ -108,6 +108,8 @@ func lineTable(t reflect.Type) string {
 		switch {
 		case isLine(f.Type):
 			value = lineTable(f.Type)
+		case f.Type.Kind() == reflect.Bool:
+			value = "false"
 		case wanted(f.Type) != "a date":
 			value = fmt.Sprintf("%q", value)
 		case value == "":
