@@ -32,7 +32,7 @@ type cryptoInspectCmd struct {
 	Anchors []string `sep:"none" type:"existingfile" help:"Certificates of the CAs that are trusted (PEM or DER); again for more."`
 	At      string   `help:"Judge as of this time (2006-01-02 or 2006-01-02T15:04:05Z). Empty: now."`
 	Out     string   `help:"Write the opened message to this new file."`
-	File    string   `arg:"" type:"existingfile" help:"The message (.eml), or an S/MIME object (.p7m, DER or PEM)."`
+	File    string   `arg:"" type:"existingfile" help:"The message (.eml), an S/MIME object (.p7m, DER or PEM), or an OpenPGP message (.asc, .gpg)."`
 }
 
 // Help shows examples.
@@ -41,7 +41,8 @@ func (cryptoInspectCmd) Help() string {
 
 Examples:
   gatewayd crypto inspect brief.eml --anchors ca.pem --at 2026-11-23 --json
-  gatewayd crypto inspect brief.eml --key amt.key --cert amt.crt --out offen.eml`
+  gatewayd crypto inspect brief.eml --key amt.key --cert amt.crt --out offen.eml
+  gatewayd crypto inspect brief.eml --pgp-key amt-geheim.asc --pgp-key partner.asc`
 }
 
 // cryptoReport is what inspect prints.
@@ -179,7 +180,8 @@ func recipientsIn(file string, certs []*x509.Certificate) ([]cms.Recipient, erro
 	return found, nil
 }
 
-// openMail opens a message where it lies. A bare S/MIME object is put into one.
+// openMail opens a message where it lies. A bare S/MIME or OpenPGP object is put
+// into one.
 func openMail(file string) (io.ReaderAt, int64, func(), error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -193,7 +195,8 @@ func openMail(file string) (io.ReaderAt, int64, func(), error) {
 	head := make([]byte, 64)
 	n, _ := f.ReadAt(head, 0) // short files are short
 	head = head[:n]
-	if !bytes.HasPrefix(head, []byte{0x30}) && !bytes.HasPrefix(head, []byte("-----BEGIN ")) {
+	text := bytes.HasPrefix(head, []byte("-----BEGIN "))
+	if !bytes.HasPrefix(head, []byte{0x30}) && !text && (n == 0 || head[0] < 0x80) {
 		return f, info.Size(), func() { f.Close() }, nil
 	}
 	defer f.Close()
@@ -201,11 +204,48 @@ func openMail(file string) (io.ReaderAt, int64, func(), error) {
 	if err != nil {
 		return nil, 0, nil, err
 	}
+	if bytes.HasPrefix(head, []byte("-----BEGIN PGP ")) || head[0] >= 0x80 && head[0] != 0xef { // not a byte order mark
+		mail, err := pgpMail(raw)
+		if err != nil {
+			return nil, 0, nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return strings.NewReader(mail), int64(len(mail)), func() {}, nil
+	}
 	if block, _ := pem.Decode(raw); block != nil {
 		raw = block.Bytes
 	}
 	mail := "Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString(raw)
 	return strings.NewReader(mail), int64(len(mail)), func() {}, nil
+}
+
+// pgpMail puts an OpenPGP message, armored or binary, into a mail.
+func pgpMail(raw []byte) (string, error) {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(string(raw[:min(len(raw), 64)]), "-----BEGIN "), "-----")
+	switch {
+	case raw[0] >= 0x80:
+		raw = []byte("-----BEGIN PGP MESSAGE-----\n\n" + base64Lines(raw) + "-----END PGP MESSAGE-----\n")
+	case strings.HasSuffix(kind, " KEY BLOCK"):
+		return "", errors.New("a key, no message: name it with --pgp-key")
+	case kind == "PGP SIGNATURE":
+		return "", errors.New("a signature without what it signs: give the whole message")
+	}
+	if len(raw) > maxInlinePGP {
+		return "", errors.New("over 1 MiB: only whole mails may be so large")
+	}
+	return "Content-Type: text/plain\r\n\r\n" + string(raw), nil
+}
+
+// maxInlinePGP is how long a text may be that is searched for OpenPGP.
+const maxInlinePGP = 1 << 20
+
+func base64Lines(raw []byte) string {
+	var b strings.Builder
+	for text := base64.StdEncoding.EncodeToString(raw); text != ""; {
+		n := min(len(text), 64)
+		b.WriteString(text[:n] + "\n")
+		text = text[n:]
+	}
+	return b.String()
 }
 
 // structure adds what the message and its content are made of.
@@ -243,9 +283,12 @@ func (r cryptoReport) print(c console) error {
 		}
 	}
 	for n, l := range r.Layers {
-		fmt.Fprintf(&b, "layer %d     %s\n", n+1, strings.Join(words(string(l.Technique), l.Kind, l.Form, string(l.Encryption), strings.Join(l.Algorithms, ", "), l.Detail), ", "))
+		fmt.Fprintf(&b, "layer %d     %s\n", n+1, strings.Join(words(string(l.Technique), l.Kind, l.Form, string(l.Encryption), strings.Join(l.Algorithms, ", "), key(l.Key), l.Detail), ", "))
 		for _, s := range l.Signatures {
-			fmt.Fprintf(&b, "  %s\n", strings.Join(words(string(s.Verdict), s.Signer, strings.Join(s.Addresses, " "), s.Algorithm, local(s.Time), s.Detail), "; "))
+			fmt.Fprintf(&b, "  %s\n", strings.Join(words(string(s.Verdict), s.Signer, strings.Join(s.Addresses, " "), s.Algorithm, key(s.Key), local(s.Time), s.Detail), "; "))
+		}
+		if hint := hintFor(l); hint != "" {
+			fmt.Fprintf(&b, "  hint: %s\n", hint)
 		}
 	}
 	for _, f := range r.Fields {
@@ -260,6 +303,35 @@ func (r cryptoReport) print(c console) error {
 	}
 	_, err := io.WriteString(c.out, b.String())
 	return err
+}
+
+// key names a key by its fingerprint.
+func key(fingerprint string) string {
+	if fingerprint == "" {
+		return ""
+	}
+	return "key " + fingerprint
+}
+
+// hintFor says what the reader of the output could give us.
+func hintFor(l entity.LayerReport) string {
+	pgp := l.Technique == entity.OpenPGP
+	missing := l.Encryption == entity.NotForUs
+	for _, s := range l.Signatures {
+		if s.Verdict == entity.UnknownKey {
+			return map[bool]string{true: "give the signer's key with --pgp-key", false: "give the signer's certificate with --cert"}[pgp]
+		}
+		if s.Verdict == entity.Untrusted {
+			return "give the CA that you trust with --anchors"
+		}
+	}
+	switch {
+	case missing && pgp:
+		return "give the recipient's private key with --pgp-key"
+	case missing:
+		return "give the recipient's private key with --key, and its certificate with --cert"
+	}
+	return ""
 }
 
 // yes is the word for what is so.

@@ -5,11 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 
 	"gatewayd/config"
 	"gatewayd/crypto/openpgp"
@@ -134,8 +137,33 @@ func TestCryptoInspectPGP(t *testing.T) {
 	if code != 0 || found.Encryption != "decrypted" || found.Signature != "good" || found.Layers[0].Technique != "openpgp" || found.Content.Text != "hallo\r\n" {
 		t.Errorf("exit %d\n%s", code, text)
 	}
-	if _, text, code := inspect(t, "--at", "2026-11-24", file); code != exitFailed || !strings.Contains(text, "not_for_us") {
+	if _, text, code := inspect(t, "--at", "2026-11-24", file); code != exitFailed || !strings.Contains(text, "not_for_us") || !strings.Contains(text, "hint: give the recipient's private key with --pgp-key") {
 		t.Errorf("without key: exit %d\n%s", code, text)
+	}
+	// What an admin wants to read: which key, whose, by what.
+	if _, text, code := inspect(t, "--pgp-key", private, "--at", "2026-11-24", file); code != 0 || strings.Count(text, "key "+keys[0].Fingerprint) != 2 || !strings.Contains(text, keys[0].UserIDs[0]) || !strings.Contains(text, "AES-128 with MDC, RSA-2048, key ") || !strings.Contains(text, "RSA-2048, SHA-256") {
+		t.Errorf("exit %d\n%s", code, text)
+	}
+	// The object by itself, armored and binary; other armored things say what they are.
+	block, err := armor.Decode(bytes.NewReader(b.Bytes()[bytes.Index(b.Bytes(), []byte("-----BEGIN PGP")):]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := io.ReadAll(block.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, raw := range map[string][]byte{"binary.gpg": binary, "armored.asc": b.Bytes()[bytes.Index(b.Bytes(), []byte("-----BEGIN PGP")):bytes.LastIndex(b.Bytes(), []byte("\r\n--"))]} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if found, text, code := inspect(t, "--pgp-key", private, "--at", "2026-11-24", "--json", file); found.Encryption != "decrypted" || len(found.Layers[0].Signatures) != 1 {
+			t.Errorf("%s: exit %d\n%s", name, code, text)
+		}
+	}
+	if _, text, code := inspect(t, private); code == 0 || !strings.Contains(text, "a key, no message: name it with --pgp-key") {
+		t.Errorf("a key: exit %d\n%s", code, text)
 	}
 }
 

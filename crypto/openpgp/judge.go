@@ -1,7 +1,9 @@
 package openpgp
 
 import (
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +48,7 @@ const maxAhead = time.Hour
 func verdictOf(c *pgp.SignatureCandidate, at time.Time) (entity.Signing, string) {
 	sig := c.CorrespondingSig
 	if c.SignedByEntity == nil && (c.SignatureError == nil || errors.Is(c.SignatureError, pgperrors.ErrUnknownIssuer)) {
-		return entity.UnknownKey, "the signer's key is not known"
+		return entity.UnknownKey, "the signer's key is not known: " + issuerOf(c)
 	}
 	if v, why := arithmetic(c); v != entity.Good {
 		return v, why
@@ -64,6 +66,14 @@ func verdictOf(c *pgp.SignatureCandidate, at time.Time) (entity.Signing, string)
 		return entity.Expired, "the signature has expired"
 	}
 	return entity.Good, ""
+}
+
+// issuerOf names the key that a signature claims to be from.
+func issuerOf(c *pgp.SignatureCandidate) string {
+	if len(c.IssuerFingerprint) > 0 {
+		return hex.EncodeToString(c.IssuerFingerprint)
+	}
+	return fmt.Sprintf("%016x", c.IssuerKeyId)
 }
 
 func later(a, b time.Time) time.Time {

@@ -350,6 +350,7 @@ type ring struct {
 	parsed   map[string]*pgp.Entity
 	sessions sessions
 	asked    int
+	unknown  []uint64 // key IDs that were asked for, and that nobody has; the first few
 }
 
 // These bound the work that one message makes: every signer has the whole content
@@ -357,6 +358,7 @@ type ring struct {
 const (
 	maxSigners = 16
 	maxAsked   = 4000 // recipients and signers that a message names
+	maxNamed   = 8    // key IDs that a verdict names
 )
 
 // flood is what a ring panics with: go-crypto asks it about each recipient and each
@@ -400,6 +402,9 @@ func (r *ring) EntitiesById(id uint64) []*pgp.Entity {
 			r.parsed[k.Fingerprint] = e
 		}
 		list = append(list, e)
+	}
+	if len(list) == 0 && len(r.unknown) < maxNamed && !slices.Contains(r.unknown, id) {
+		r.unknown = append(r.unknown, id)
 	}
 	// Anybody can hang another's subkey on his key: the one to whom it belongs first.
 	slices.SortStableFunc(list, func(a, b *pgp.Entity) int { return owns(b, id) - owns(a, id) })

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -124,7 +125,7 @@ func (o Opener) decrypt(sealed io.Reader, out io.Writer, w entity.Work) *entity.
 	var unsupported pgperrors.UnsupportedError
 	switch {
 	case errors.Is(err, pgperrors.ErrKeyIncorrect):
-		return closed(entity.NotForUs, "encrypted for keys that we do not have")
+		return closed(entity.NotForUs, ring.notForUs())
 	case errors.Is(err, errNoIntegrity):
 		return closed(entity.NoIntegrity, "encrypted without protection against change; not opened")
 	case errors.Is(err, pgperrors.ErrMessageTooLarge):
@@ -151,6 +152,23 @@ func (o Opener) decrypt(sealed io.Reader, out io.Writer, w entity.Work) *entity.
 		}
 	}
 	return l
+}
+
+// notForUs says for whom a message is that none of our keys has opened.
+func (r *ring) notForUs() string {
+	var ids []string
+	for _, id := range r.unknown {
+		if id != 0 {
+			ids = append(ids, fmt.Sprintf("%016x", id))
+		}
+	}
+	switch {
+	case r.asked == 0:
+		return "encrypted for a passphrase, or for keys of a form that we do not know"
+	case len(ids) == 0:
+		return "encrypted for keys that we do not have"
+	}
+	return "encrypted for keys that we do not have: " + strings.Join(ids, ", ")
 }
 
 // opened reports whether decrypt gave out the whole content.
