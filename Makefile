@@ -7,7 +7,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 VULNDB   := $(abspath ../shared/corpora/govulndb)
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test test-packages lint vuln fuzz crash powercut faults year bench bench-peers bench-packages clean
+.PHONY: help build build-pkcs11 demo test test-packages lint vuln fuzz crash powercut faults year bench bench-peers bench-packages clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -15,11 +15,16 @@ help: ## show this list
 build: ## build bin/gatewayd (static, no cgo)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gatewayd ./cmd/gatewayd
 
+build-pkcs11: ## build bin/gatewayd-pkcs11 with PKCS #11, for the key agent (needs a C compiler and glibc)
+	CGO_ENABLED=1 $(GO) build -trimpath -tags pkcs11 -ldflags '$(LDFLAGS)' -o bin/gatewayd-pkcs11 ./cmd/gatewayd
+
 demo: build ## run the whole story on this machine: gateway and both simulated platforms
 	bin/gatewayd demo $(DEMO)
 
 test: test-packages lint ## lint, then every test with the race detector
 	$(GO) test -race -shuffle=on -timeout 14m ./...
+	$(GO) test -race -tags pkcs11 -timeout 5m ./crypto/hsm/
+	$(GO) test -tags pkcs11 -run PKCS11 -timeout 5m ./cmd/gatewayd/
 
 test-packages: ## install the Debian packages that the tests need (when root; else name them)
 	@scripts/test-packages
@@ -28,8 +33,10 @@ lint: ## gofumpt, go vet, staticcheck, and govulncheck where its database lies
 	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags failpoints,faults ./cmd/gatewayd/
+	$(GO) vet -tags pkcs11 ./cmd/gatewayd/ ./crypto/hsm/
 	$(GO) tool staticcheck ./...
 	$(GO) tool staticcheck -tags failpoints,faults ./cmd/gatewayd/
+	$(GO) tool staticcheck -tags pkcs11 ./cmd/gatewayd/ ./crypto/hsm/
 	@$(MAKE) --no-print-directory vuln
 
 vuln:

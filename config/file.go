@@ -12,7 +12,7 @@ type File struct {
 	Directory string `toml:"directory" doc:"Recipients with their platforms and consent; reloaded on SIGHUP." default:"directory.toml"`
 	Accounts  string `toml:"accounts" doc:"Password file: lines name:hash, made by gatewayd account hash." default:"accounts"`
 
-	MasterKey Secret      `toml:"master_key" doc:"32 bytes in hexadecimal that wrap every key in the data folder. Keep a copy away from the backup." default:"{ file = \"master.key\" }"`
+	MasterKey MasterKey   `toml:"master_key" doc:"32 bytes in hexadecimal that wrap every key in the data folder. Keep a copy away from the backup." default:"{ file = \"master.key\" }"`
 	TLS       Certificate `toml:"tls" doc:"Certificate of this gateway for both ports." default:"{ cert = \"gateway.crt\", key = \"gateway.key\" }"`
 	ClientCA  string      `toml:"client_ca" doc:"PEM file: issuers of client certificates accepted at the submission port. Empty: passwords only."`
 
@@ -49,6 +49,8 @@ type KeyAgent struct {
 	Users  []string `toml:"users" doc:"Users that may ask the agent, by name or number: the gateway's. Root and the agent's own may always." default:"[\"gatewayd\"]"`
 	Groups []string `toml:"groups" doc:"Whoever has one of these as primary group may ask as well." example:"[\"gatewayd\"]"`
 	Quota  int      `toml:"quota" doc:"Uses of one key in one minute; what is beyond waits. It bounds what a stolen gateway can do." default:"6000"`
+	Master string   `toml:"master" doc:"PKCS #11 URI of a secret key, from which the gateway's master key is derived: master_key = { agent = true }." example:"pkcs11:token=gatewayd;object=master"`
+	PKCS11 *PKCS11  `toml:"pkcs11" doc:"Token or HSM, for keys that a .p11 file names. Only a program built with it (make build-pkcs11) can use one."`
 	Uses   string   `toml:"uses" doc:"Folder of the log of uses: a line for each use of a key, kept as long as log data." example:"/var/lib/gatewayd-keys/uses" need:"yes"`
 }
 
@@ -57,6 +59,12 @@ type Scan struct {
 	Clamd   string   `toml:"clamd" doc:"clamd of ClamAV: unix:/path or tcp:host:port. While it is away nothing is delivered or sent. Empty: nobody looks." example:"unix:/run/clamav/clamd.ctl"`
 	Timeout Duration `toml:"timeout" doc:"Longest time for one message." default:"\"2m\""`
 	MaxSize Size     `toml:"max_size" doc:"What is larger is held. Set StreamMaxLength of clamd at least so high." default:"\"100 MB\""`
+}
+
+// PKCS11 is the driver of tokens.
+type PKCS11 struct {
+	Module string `toml:"module" doc:"Library of the driver." example:"/usr/lib/softhsm/libsofthsm2.so" need:"yes"`
+	PIN    Secret `toml:"pin" doc:"PIN of the user. It is said once: a wrong one ends the agent." example:"{ file = \"token.pin\" }" need:"yes"`
 }
 
 // API is the HTTP API.
@@ -287,6 +295,13 @@ type Expect struct {
 type Certificate struct {
 	Cert string `toml:"cert" doc:"PEM file: certificate and chain."`
 	Key  string `toml:"key" doc:"PEM file: private key."`
+}
+
+// MasterKey is a Secret, or what the key agent derives.
+type MasterKey struct {
+	File  string `toml:"file" doc:"File that holds the value; mode 0600."`
+	Env   string `toml:"env" doc:"Environment variable that holds the value."`
+	Agent bool   `toml:"agent" doc:"The key agent derives it from a secret key on a token (keyagent.master)."`
 }
 
 // Secret is a value that never stands in the configuration itself.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"regexp"
 	"strings"
+
+	"gatewayd/keyagent"
 )
 
 // maxNamed bounds each file that the configuration names: secrets and PEM.
@@ -76,9 +79,34 @@ func (b *builder) secret(key string, s Secret) string {
 
 // master reads the master key.
 func (b *builder) master() []byte {
-	key, err := hex.DecodeString(b.secret("master_key", b.file.MasterKey))
+	m := b.file.MasterKey
+	if m.Agent {
+		return b.agentMaster()
+	}
+	key, err := hex.DecodeString(b.secret("master_key", Secret{m.File, m.Env}))
 	if err != nil || len(key) != 32 {
 		b.bad("master_key", "must be 32 bytes as 64 hexadecimal digits: openssl rand -hex 32")
+	}
+	return key
+}
+
+// agentMaster asks the key agent for it.
+func (b *builder) agentMaster() []byte {
+	switch m := b.file.MasterKey; {
+	case m.File != "" || m.Env != "":
+		b.bad("master_key", "has both agent and file or env: keep one")
+		return nil
+	case b.file.Keys.Agent == "":
+		b.bad("master_key", "agent: there is no keys.agent")
+		return nil
+	}
+	client := keyagent.NewClient(b.path(b.file.Keys.Agent))
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), agentTime)
+	defer cancel()
+	key, err := client.Master(ctx)
+	if err != nil {
+		b.bad("master_key", "%v (systemctl status gatewayd-keyagent)", err)
 	}
 	return key
 }

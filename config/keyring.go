@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/hsm"
 	"gatewayd/crypto/keys"
 	"gatewayd/keyagent"
 	"gatewayd/retention"
@@ -108,6 +109,8 @@ type Agent struct {
 	Uses          string
 	Users, Groups []int
 	Quota         int
+	Token         *hsm.Options                 // nil: there is none
+	Master        string                       // PKCS #11 URI of the secret key behind the gateway's master key; empty: none
 	Until         func(at time.Time) time.Time // how long a line of the log of uses is kept
 }
 
@@ -128,6 +131,9 @@ func LoadAgent(path string) (Agent, []Problem) {
 		b.add("keyagent", "is missing: the key agent has no configuration")
 	}
 	b.keyAgent(&a)
+	if k := b.file.KeyAgent; k != nil && k.PKCS11 != nil {
+		a.Token = &hsm.Options{Module: k.PKCS11.Module, PIN: b.secret("keyagent.pkcs11.pin", k.PKCS11.PIN)}
+	}
 	return a, sorted(b.problems)
 }
 
@@ -138,11 +144,14 @@ func (b *builder) keyAgent(a *Agent) {
 	}
 	w := retention.Windows{ContentMonths: b.file.Retention.ContentMonths, LogMonths: b.file.Retention.LogMonths}
 	*a = Agent{
-		Socket: b.path(b.file.Keys.Agent), Keyring: b.path(b.file.Keyring), Uses: b.path(k.Uses), Quota: k.Quota,
+		Socket: b.path(b.file.Keys.Agent), Keyring: b.path(b.file.Keyring), Uses: b.path(k.Uses), Quota: k.Quota, Master: k.Master,
 		Until: func(at time.Time) time.Time { return w.LogDay(at).End() },
 	}
 	if a.Socket == "" {
 		b.add("keys.agent", "is missing: the socket where the key agent listens")
+	}
+	if k.Master != "" && k.PKCS11 == nil {
+		b.add("keyagent.master", "stands without keyagent.pkcs11")
 	}
 	if k.Quota < 1 {
 		b.add("keyagent.quota", "%d: write how often a key may be used in a minute", k.Quota)

@@ -57,6 +57,18 @@ func (c *Client) Keys(ctx context.Context) (own []keys.Own, seen uint64, err err
 	return own, seen, err
 }
 
+// Master returns the gateway's master key, 32 octets, where the agent has it.
+func (c *Client) Master(ctx context.Context) ([]byte, error) {
+	a, err := c.ask(ctx, request{Op: opMaster})
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Fault != "" || len(a.Data) != 32:
+		return nil, fmt.Errorf("key agent: not a master key: %s", a.Text)
+	}
+	return a.Data, nil
+}
+
 // Reload lets the agent read its keys again.
 func (c *Client) Reload(ctx context.Context) error {
 	_, err := c.ask(ctx, request{Op: opReload})

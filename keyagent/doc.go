@@ -15,6 +15,9 @@
 // who has taken over the other process can use keys as long as he holds it, and
 // leaves a trace there that he cannot reach; he cannot take them away.
 //
+// The one secret that it hands out is the gateway's master key, where that is derived
+// from a key on a token: the gateway seals by it all the time.
+//
 // A client that gets no answer says so with cms.ErrKeyAway: nothing is decided about
 // the mail, and nothing is sent.
 package keyagent

@@ -244,6 +244,28 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// TestMaster: an agent that has the gateway's master key hands it out, and writes
+// that down; another one says no.
+func TestMaster(t *testing.T) {
+	dir := keyFolder(t)
+	key := bytes.Repeat([]byte{9}, 32)
+	var trouble error
+	r := newRig(t, dir, func(o *Options) { o.Master = func() ([]byte, error) { return key, trouble } })
+	if got, err := r.client.Master(t.Context()); err != nil || !bytes.Equal(got, key) {
+		t.Errorf("%x, %v", got, err)
+	}
+	if len(r.uses) != 1 || r.uses[0].Key != masterName || r.uses[0].Op != "master" {
+		t.Errorf("%+v", r.uses)
+	}
+	trouble = errors.New("the token is lost")
+	if got, err := r.client.Master(t.Context()); !errors.Is(err, cms.ErrKeyAway) || got != nil {
+		t.Errorf("%x, %v", got, err)
+	}
+	if got, err := newRig(t, dir, nil).client.Master(t.Context()); !errors.Is(err, cms.ErrKeyAway) || got != nil {
+		t.Errorf("%x, %v", got, err)
+	}
+}
+
 // TestUnwritten: what cannot be written down does not happen.
 func TestUnwritten(t *testing.T) {
 	r := newRig(t, keyFolder(t), nil)

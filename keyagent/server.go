@@ -32,6 +32,7 @@ type Options struct {
 	Groups []int                               // or primary groups
 	Quota  int                                 // uses of one key in one minute
 	Record func(Use) error                     // writes down a use; an error forbids it
+	Master func() ([]byte, error)              // the gateway's master key; nil: it has it from elsewhere
 	Now    func() time.Time
 	Log    *slog.Logger
 }
@@ -76,7 +77,7 @@ func (s *Server) Reload() (int, error) {
 		s.o.Log.Error("a key cannot be read", "file", p.File, "error", p.Err)
 	}
 	if len(problems) > 0 {
-		return 0, fmt.Errorf("%w: %d files; the log names them", ErrKeys, len(problems))
+		return 0, fmt.Errorf("%w: %d files; the log names them; the first: %w", ErrKeys, len(problems), problems[0].Err)
 	}
 	if len(own) > maxKeys {
 		return 0, fmt.Errorf("%w: more than %d", ErrKeys, maxKeys)
@@ -217,6 +218,9 @@ func (s *Server) converse(c *net.UnixConn, peer unix.Ucred) {
 		}
 		_ = c.SetWriteDeadline(time.Now().Add(max(writeTime, watchTime)))
 		if err := s.reply(c, peer, q); err != nil {
+			if q.Op == opWatch {
+				return // it went while nothing happened
+			}
 			s.o.Log.Warn("an answer was not taken", "uid", peer.Uid, "pid", peer.Pid, "error", err)
 			return
 		}
@@ -274,11 +278,11 @@ func (s *Server) watch(seen uint64) uint64 {
 // use lets a key work: it must be there, within its quota, and the use written
 // down. Of the questions beyond the quota the first of a minute is.
 func (s *Server) use(peer unix.Ucred, q request) answer {
-	if !slices.Contains([]op{opSign, opDecrypt, opAgree, opOpen, opSignature}, q.Op) {
+	if !slices.Contains([]op{opSign, opDecrypt, opAgree, opOpen, opSignature, opMaster}, q.Op) {
 		return answer{Fault: faultBad, Text: "no such question"}
 	}
 	now := s.o.Now()
-	own, n := s.take(q.Key, now)
+	own, n := s.take(&q, now)
 	if n == 0 {
 		return answer{Fault: faultUnknown, Text: "no such key"}
 	}
@@ -298,15 +302,31 @@ func (s *Server) use(peer unix.Ucred, q request) answer {
 	if u.Refused {
 		return answer{Fault: faultBusy, Text: "the quota of the key is used up for this minute"}
 	}
+	if q.Op == opMaster {
+		return s.master()
+	}
 	return work(own, q)
+}
+
+// master hands out the master key of the gateway: it seals by it all the time.
+func (s *Server) master() answer {
+	key, err := s.o.Master()
+	if err != nil {
+		s.o.Log.Error("the master key cannot be had", "error", err)
+		return answer{Fault: faultTrouble, Text: "the master key cannot be had; the agent's log says why"}
+	}
+	return answer{Data: key}
 }
 
 // take finds a key and counts its use: the how manieth of this minute it is; 0: there
 // is no such key.
-func (s *Server) take(name string, now time.Time) (own keys.Own, n int) {
+func (s *Server) take(q *request, now time.Time) (own keys.Own, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	own, ok := s.keys[name]
+	own, ok := s.keys[q.Key]
+	if q.Op == opMaster {
+		q.Key, own, ok = masterName, keys.Own{}, s.o.Master != nil
+	}
 	if !ok {
 		return own, 0
 	}
@@ -314,6 +334,6 @@ func (s *Server) take(name string, now time.Time) (own keys.Own, n int) {
 		s.minute = m
 		clear(s.spent)
 	}
-	s.spent[name]++
-	return own, s.spent[name]
+	s.spent[q.Key]++
+	return own, s.spent[q.Key]
 }

@@ -22,10 +22,10 @@ import (
 // either.
 type Use struct {
 	At        time.Time `json:"at"`
-	Op        string    `json:"op"`
-	Key       string    `json:"key"`            // fingerprint
+	Op        string    `json:"op"`             // start: of the agent
+	Key       string    `json:"key,omitempty"`  // fingerprint; "master" for the gateway's master key
 	Part      string    `json:"part,omitempty"` // of an OpenPGP key
-	Authority string    `json:"authority"`
+	Authority string    `json:"authority,omitempty"`
 	UID       int       `json:"uid"` // of the process that asked
 	PID       int       `json:"pid"`
 	Refused   bool      `json:"refused,omitempty"` // the quota was used up

@@ -32,7 +32,11 @@ const (
 	opAgree     op = "agree"     // a shared secret, by ECDH
 	opOpen      op = "open"      // an OpenPGP session key
 	opSignature op = "signature" // an OpenPGP signature packet over a document
+	opMaster    op = "master"    // the master key of the gateway (crypto/seal)
 )
+
+// masterName is the name of the master key in the log of uses.
+const masterName = "master"
 
 // request is a question to the agent.
 type request struct {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatewayd/config"
+	"gatewayd/crypto/hsm"
 	"gatewayd/crypto/keys"
 	"gatewayd/keyagent"
 	"gatewayd/retention"
@@ -51,12 +52,27 @@ func (k keyAgentRunCmd) Run(c console) error {
 		return err
 	}
 	defer uses.Close()
-	s, err := keyagent.New(keyagent.Options{
+	o := keyagent.Options{
 		Load:  func() ([]keys.Own, []keys.Problem) { return keys.LoadOwn(a.Keyring, nil) },
 		Users: append(a.Users, 0, os.Getuid()), Groups: a.Groups, Quota: a.Quota, Record: uses.Record, Now: time.Now, Log: log,
-	})
+	}
+	if a.Token != nil {
+		tokens, err := hsm.Open(*a.Token)
+		if err != nil {
+			return err
+		}
+		defer tokens.Close()
+		o.Load = func() ([]keys.Own, []keys.Problem) { return keys.LoadOwn(a.Keyring, tokens.Identity) }
+		if a.Master != "" {
+			o.Master = func() ([]byte, error) { return tokens.Derive(a.Master, masterLabel) }
+		}
+	}
+	s, err := keyagent.New(o)
 	if err != nil {
 		return err
+	}
+	if err := uses.Record(keyagent.Use{At: time.Now(), Op: "start", UID: os.Getuid(), PID: os.Getpid()}); err != nil {
+		return err // better now than with the first mail
 	}
 	l, err := listenAgent(a.Socket)
 	if err != nil {
@@ -80,6 +96,9 @@ func (k keyAgentRunCmd) Run(c console) error {
 	log.Info("drained")
 	return err
 }
+
+// masterLabel is of what the master key is the HMAC, under the token's secret key.
+const masterLabel = "gatewayd master key 1"
 
 func loadAgent(path string, c console) (config.Agent, error) {
 	a, problems := config.LoadAgent(path)

@@ -39,9 +39,11 @@ func asUser(uid uint32) *syscall.SysProcAttr {
 // private keys.
 type agentRig struct {
 	*rig
-	socket string
-	agent  *exec.Cmd
-	output *lockedBuffer
+	place   string // the agent's folder
+	socket  string
+	program string // the agent's
+	agent   *exec.Cmd
+	output  *lockedBuffer
 }
 
 func newAgentRig(t *testing.T) *agentRig {
@@ -50,7 +52,7 @@ func newAgentRig(t *testing.T) *agentRig {
 		t.Skip("two users need root")
 	}
 	place := t.TempDir()
-	a := &agentRig{socket: filepath.Join(place, "run", "agent.sock"), output: &lockedBuffer{}}
+	a := &agentRig{place: place, socket: filepath.Join(place, "run", "agent.sock"), program: binary, output: &lockedBuffer{}}
 	a.rig = newRig(t, func(text string) string {
 		return text + fmt.Sprintf("\n[keys]\nagent = %q\n\n[keyagent]\nusers = [\"%d\"]\nuses = %q\n\n[delivery]\nretry_first = \"1s\"\nretry_max = \"1s\"\n", a.socket, gatewayUser, filepath.Join(place, "uses"))
 	})
@@ -92,7 +94,7 @@ func own(t *testing.T, dir string, uid int) {
 
 func (a *agentRig) startAgent() {
 	a.t.Helper()
-	a.agent = exec.Command(binary, "keyagent", "-c", a.file)
+	a.agent = exec.Command(a.program, "keyagent", "-c", a.file)
 	a.agent.Stdout, a.agent.Stderr, a.agent.SysProcAttr = a.output, a.output, asUser(agentUser)
 	if err := a.agent.Start(); err != nil {
 		a.t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"gatewayd/api"
+	"gatewayd/crypto/hsm"
 
 	_ "time/tzdata" // legal days are counted in Europe/Zurich, also where no zone files are
 )
@@ -47,6 +48,7 @@ type commands struct {
 	KeyAgent   keyAgentCmd   `cmd:"" name:"keyagent" help:"Run the process that has the private keys; look at it and at what it did."`
 	Audit      auditCmd      `cmd:"" help:"Verify, read and prove the audit log."`
 	Logging    loggingCmd    `cmd:"" help:"Describe what is logged, what for, and for how long."`
+	MasterKey  masterKeyCmd  `cmd:"" name:"masterkey" help:"The key that wraps every key in the data folder."`
 	Retention  retentionCmd  `cmd:"" help:"What is erased when."`
 	Account    accountCmd    `cmd:"" help:"Make entries for the password file."`
 	Token      tokenCmd      `cmd:"" help:"Make tokens for the HTTP API."`
@@ -97,6 +99,9 @@ func run(args []string, c console) int {
 	if err := ctx.Run(); err != nil {
 		if !errors.Is(err, errNo) {
 			fmt.Fprintln(c.err, "gatewayd: error:", err)
+		}
+		if errors.Is(err, hsm.ErrPIN) {
+			return exitUsage // not to be repeated: a service manager would lock the token
 		}
 		return exitFailed
 	}

@@ -196,7 +196,7 @@ func (r *rig) answers() {
 	}
 }
 
-// reachable reports whether both ports answer.
+// reachable reports whether both ports and the operator's door answer.
 func (r *rig) reachable() bool {
 	for _, port := range []string{r.ports.Submission, r.ports.Inbound} {
 		c, err := net.DialTimeout("tcp", port, time.Second)
@@ -205,6 +205,11 @@ func (r *rig) reachable() bool {
 		}
 		c.Close()
 	}
+	c, err := net.DialTimeout("unix", socketPath(r.cfg.Data), time.Second)
+	if err != nil {
+		return false // commands would open the folder themselves
+	}
+	c.Close()
 	return true
 }
 

@@ -18,14 +18,14 @@ var verbs = map[string]string{
 	"serve": "operator", "init": "operator", "config check": "operator", "config describe": "operator", "route explain": "operator", "route facts": "operator",
 	"queue list": "operator", "queue show": "operator", "queue release": "operator", "queue hold": "operator", "queue drop": "operator", "queue retry": "operator", "queue check": "operator",
 	"keys list": "operator", "keys show": "operator", "keys find": "operator", "keys import": "operator", "keys export": "operator", "keys approve": "operator", "keys revoke": "operator", "keys csr": "operator",
-	"keyagent run": "operator", "keyagent status": "operator", "keyagent verify": "operator",
+	"masterkey rotate": "operator", "keyagent run": "operator", "keyagent status": "operator", "keyagent verify": "operator",
 	"queue pause": "operator", "queue resume": "operator", "queue destinations": "operator",
 	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "crypto inspect": "file", "receipts unmatched": "operator", "audit verify": "operator", "audit list": "operator", "logging describe": "operator", "audit export": "operator", "audit prove": "operator",
 	"retention report": "operator", "retention verify": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",
 	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "completion": "operator", "complete": "operator", "version": "operator",
 	"evidence verify": "file", "evidence export": "operator",
 	"case show": "operator", "case close": "operator", "case expects": "operator",
-	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority",
+	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority", "mailbox parts": "authority",
 	"archive export": "authority", "handover list": "authority", "handover show": "authority", "handover confirm": "authority",
 }
 
