@@ -33,6 +33,8 @@ type Operator interface {
 	ReadAudit(ctx context.Context, r message.Reading, f audit.Filter, fn func(audit.Entry) error) error
 	// Prove proves that one line stands in the log of a sealed day.
 	Prove(ctx context.Context, r message.Reading, seq uint64) (audit.Proof, error)
+	// Person returns everything held about one person, as JSON, others redacted.
+	Person(ctx context.Context, r message.Reading, a message.Address, authority string) ([]byte, error)
 	VerifyAudit(ctx context.Context, marks []audit.Mark) (audit.Report, error)
 	Release(ctx context.Context, key message.ItemKey, reason string) error
 	Hold(ctx context.Context, key message.ItemKey, reason string) error

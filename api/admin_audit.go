@@ -32,6 +32,14 @@ func adminAudit(mux *http.ServeMux, op Operator) {
 		reply(w, report, err)
 	})
 	mux.HandleFunc("GET /v1/audit/lines", func(w http.ResponseWriter, r *http.Request) { serveLines(w, r, op) })
+	mux.HandleFunc("GET /v1/person", func(w http.ResponseWriter, r *http.Request) {
+		var text []byte
+		a, err := message.ParseAddress(r.FormValue("address"))
+		if err == nil {
+			text, err = op.Person(r.Context(), readingOf(r), a, r.FormValue("authority"))
+		}
+		reply(w, text, err)
+	})
 	mux.HandleFunc("GET /v1/audit/lines/{link}/proof", func(w http.ResponseWriter, r *http.Request) {
 		var p audit.Proof
 		seq, err := strconv.ParseUint(r.PathValue("link"), 10, 64)
@@ -119,6 +127,12 @@ func (c *Client) ReadAudit(ctx context.Context, r message.Reading, f audit.Filte
 			return err
 		}
 	}
+}
+
+// Person implements Operator.
+func (c *Client) Person(ctx context.Context, r message.Reading, a message.Address, authority string) (text []byte, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/person", with(r, url.Values{"address": {a.String()}, "authority": {authority}}), &text)
+	return text, err
 }
 
 // Prove implements Operator.

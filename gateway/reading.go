@@ -16,6 +16,7 @@ type read struct {
 	door      string // the command
 	asked     string // filter or question
 	authority string // whose; empty: of more than one
+	digest    string // of what was given out, if it was a document
 	count     int    // less than 0: nobody knows
 }
 
@@ -28,6 +29,9 @@ func (g *Gateway) noteRead(ctx context.Context, r message.Reading, what read) er
 	}
 	if what.asked != "" {
 		data["asked"] = bounded(what.asked)
+	}
+	if what.digest != "" {
+		data["sha256"] = what.digest
 	}
 	err := g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventRead, Authority: what.authority, Data: data}}})
 	if err != nil {

@@ -156,7 +156,7 @@ var eventRecords = []EventRecord{
 	record(EventResumed, "who let a destination go on, and why", "by destination reason"),
 	record(EventDamaged, "detection of damage to the stored mail", "day file octets offset segment"),
 	record(EventStarted, "start of the program", ""),
-	record(EventRead, "who has read log data, and for which purpose (Benutzungsreglement BL § 22)", "asked by count door purpose"),
+	record(EventRead, "who has read log data, and for which purpose (Benutzungsreglement BL § 22)", "asked by count door purpose sha256"),
 }
 
 // protection are the fields that say what S/MIME and OpenPGP around a received

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/gateway"
 	"gatewayd/message"
 )
 
@@ -115,5 +116,33 @@ func (s *stage) proves(e audit.Entry, dir string) {
 	}
 	if out, code := verify(path, "--public-key", report.PublicKey); code != exitFailed || !strings.Contains(out, "not proven: the event") {
 		s.t.Errorf("a forged proof: exit %d\n%s", code, out)
+	}
+}
+
+// TestPersonShow: the file of one person, readable and as JSON.
+func TestPersonShow(t *testing.T) {
+	s := newStage(t, nil)
+	id := s.decide("[einschreiben] Entscheid", "nachbar@example.ch", "buerger@example.ch")
+	s.until(id, "the Abgabequittung", inCase(message.CaseSubmitted))
+	for lang, want := range map[string]string{"de": "Auskunft über nachbar@example.ch", "en": "What is held about nachbar@example.ch"} {
+		out, code := s.command("person", "show", "nachbar@example.ch", "--lang", lang, "--purpose", "access")
+		if code != 0 || !strings.Contains(out, want) || !strings.Contains(out, id.String()) || !strings.Contains(out, "abgabequittung") || strings.Contains(out, "buerger@") {
+			t.Errorf("person show: exit %d\n%s", code, out)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "auskunft.json")
+	if out, code := s.command("person", "show", "nachbar@example.ch", "--authority", "bauinspektorat", "-o", path, "--purpose", "access"); code != 0 {
+		t.Fatalf("person show: exit %d\n%s", code, out)
+	}
+	var file gateway.PersonFile
+	text, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(text, &file) != nil || len(file.Messages) != 1 || len(file.Messages[0].Cases) != 1 || len(file.Events) == 0 {
+		t.Errorf("%v\n%s", err, text)
+	}
+	if out, code := s.command("person", "show", "niemand", "--purpose", "access"); code != exitFailed || !strings.Contains(out, "not a mail address") {
+		t.Errorf("no address: exit %d\n%s", code, out)
+	}
+	if out, code := s.command("person", "show", "nachbar@example.ch"); code != exitUsage || !strings.Contains(out, "--purpose") {
+		t.Errorf("without a purpose: exit %d\n%s", code, out)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"gatewayd/config"
+	"gatewayd/gateway"
 	"gatewayd/message"
 	"gatewayd/retention"
 )
@@ -20,6 +21,9 @@ func TestLoggingDescribe(t *testing.T) {
 		if d.Log == "syslog" && (!has(d, "data.by") || has(d, "data.to") || !has(d, "data.class")) || d.Log == "audit" && !strings.HasSuffix(d.Window, "(Spezialgesetz)") || len(d.Fields) < 5 || d.Window == "" || d.Personal == "" || d.Where == "" {
 			t.Errorf("%+v", d)
 		}
+	}
+	for _, en := range gateway.PersonRemarks() {
+		used[en] = true
 	}
 	for en := range used {
 		if words[en] == "" {

@@ -47,6 +47,7 @@ type commands struct {
 	Keys       keysCmd       `cmd:"" help:"Keys and certificates: which there are, which would be used, renewal."`
 	KeyAgent   keyAgentCmd   `cmd:"" name:"keyagent" help:"Run the process that has the private keys; look at it and at what it did."`
 	Audit      auditCmd      `cmd:"" help:"Verify, read and prove the audit log."`
+	Person     personCmd     `cmd:"" help:"What is held about one person."`
 	Logging    loggingCmd    `cmd:"" help:"Describe what is logged, what for, and for how long."`
 	MasterKey  masterKeyCmd  `cmd:"" name:"masterkey" help:"The key that wraps every key in the data folder."`
 	Retention  retentionCmd  `cmd:"" help:"What is erased when."`
