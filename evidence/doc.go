@@ -27,6 +27,7 @@ const (
 
 	folderReceipts   = "receipts/"
 	folderRevocation = "revocation/"
+	folderAudit      = "audit/"
 )
 
 // Schema names the form of evidence.json.

@@ -25,7 +25,7 @@ func formatManifest(digests map[string][32]byte) []byte {
 
 // plainName is what a file in a bundle may be called: no way out of the folder,
 // nothing hidden, nothing that two file systems read differently.
-var plainName = regexp.MustCompile(`^(receipts/|revocation/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+var plainName = regexp.MustCompile(`^(receipts/|revocation/|audit/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 // parseManifest reads what formatManifest wrote, and nothing else.
 func parseManifest(text []byte) (map[string][32]byte, error) {

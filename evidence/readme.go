@@ -25,6 +25,7 @@ evidence.json          Alles, was das Gateway über diese Zustellung weiss, für
 timeline.pdf           Dasselbe als lesbarer Verlauf
 receipts/              Quittungen der Zustellplattform, Oktett für Oktett wie erhalten
 revocation/            Was die Aussteller beim Eintreffen über gesperrte Zertifikate sagten (falls vorhanden)
+audit/                 Beweise, dass die Zeilen im Protokoll des Gateways stehen (falls der Tag abgeschlossen ist)
 message.eml            Die Sendung, wie die Behörde sie übergab. Fehlt sie, wurde der Inhalt
                        fristgerecht gelöscht (Vo E-GovG BL § 11); ihr Hashwert steht in evidence.json
 signature-report.json  Prüfung der Siegel auf den Quittungen beim Erstellen

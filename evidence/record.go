@@ -157,6 +157,7 @@ type AuditEntry struct {
 	At   time.Time         `json:"at"`
 	Kind message.EventKind `json:"kind"`
 	Item int               `json:"recipient_number,omitempty"`
+	File string            `json:"proof,omitempty"` // that the line stands in the log (docs/operate.md, audit prove)
 }
 
 // Seal says who has sealed the bundle, and what that is worth.

@@ -135,7 +135,7 @@ func (s *source) readFolder(dir string) error {
 		}
 		name := filepath.ToSlash(path)
 		if d.IsDir() {
-			if !slices.Contains([]string{folderReceipts, folderRevocation}, name+"/") {
+			if !slices.Contains([]string{folderReceipts, folderRevocation, folderAudit}, name+"/") {
 				s.refuse(name, "no folder of a bundle has this name")
 				return fs.SkipDir
 			}

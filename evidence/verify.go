@@ -231,6 +231,11 @@ func (v *verifier) record(digests map[string][32]byte) {
 		v.result.Content = "only the hash of the message is in the bundle: sha256 " + r.Content.SHA256.String()
 	}
 	named := map[string]bool{}
+	for _, e := range r.Chain {
+		if _, here := digests[e.File]; e.File != "" && !here {
+			v.refuse(e.File, "missing: %s says that it is here", FileEvidence)
+		}
+	}
 	for _, rc := range r.Receipts {
 		if rc.File != "" {
 			named[rc.File] = true
@@ -240,8 +245,11 @@ func (v *verifier) record(digests map[string][32]byte) {
 			v.receipt(rc, digests)
 		}
 	}
+	for _, e := range r.Chain {
+		named[e.File] = true
+	}
 	for _, name := range slices.Sorted(maps.Keys(digests)) {
-		if (strings.HasPrefix(name, folderReceipts) || strings.HasPrefix(name, folderRevocation)) && !named[name] {
+		if strings.Contains(name, "/") && !named[name] {
 			v.refuse(name, "%s does not speak of it", FileEvidence)
 		}
 	}

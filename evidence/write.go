@@ -39,6 +39,9 @@ type Input struct {
 	Document func(message.Receipt) ([]byte, error)
 	// Status returns what an issuer said when a receipt came.
 	Status func(message.Status) ([]byte, error)
+	// Proof proves that a line stands in the audit log; nil octets: it cannot, its
+	// day is not sealed yet or gone. nil: nobody proves.
+	Proof func(seq uint64) ([]byte, error)
 	// Message opens the content as it was accepted; nil: it was erased.
 	Message func() (Body, error)
 	// Roots are the anchors of the platforms' seals, for the signature report.
@@ -87,7 +90,7 @@ func Prepare(ctx context.Context, in Input, s Sealer) (*Bundle, error) {
 		return nil, ErrNoSeal
 	}
 	b := &builder{now: in.Now.UTC().Truncate(time.Second), in: in, record: newRecord(in, s), seen: map[string][32]byte{}}
-	for _, step := range []func() error{b.readme, b.receipts, b.message, b.documents, func() error { return b.seal(ctx, s) }} {
+	for _, step := range []func() error{b.readme, b.receipts, b.message, b.proofs, b.documents, func() error { return b.seal(ctx, s) }} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("evidence of %s: %w", in.Item.Key, err)
 		}
@@ -157,7 +160,7 @@ func newRecord(in Input, s Sealer) Record {
 	}
 	for _, e := range in.Events {
 		if e.Seq > 0 && (e.Item == 0 || e.Item == item.Key.N) {
-			r.Chain = append(r.Chain, AuditEntry{e.Seq, e.At, e.Kind, e.Item})
+			r.Chain = append(r.Chain, AuditEntry{Seq: e.Seq, At: e.At, Kind: e.Kind, Item: e.Item})
 		}
 	}
 	return r
@@ -306,6 +309,35 @@ func (b *builder) message() error {
 	b.record.Content.Form = FileMessage
 	b.record.Content.Parts, err = Parts(body, body.Size())
 	return err
+}
+
+// maxProofs bounds the proofs of one bundle: each reads a day of the log.
+const maxProofs = 40
+
+// proofs adds what proves the lines of the log that count.
+func (b *builder) proofs() error {
+	n := 0
+	for i := range b.record.Chain {
+		e := &b.record.Chain[i]
+		switch e.Kind {
+		case message.EventAccepted, message.EventDecided, message.EventHanded, message.EventReceipt, message.EventErased, message.EventHandedOver:
+		default:
+			continue
+		}
+		if b.in.Proof == nil || n == maxProofs {
+			break
+		}
+		text, err := b.in.Proof(e.Seq)
+		if err != nil {
+			return fmt.Errorf("proof of line %d of the log: %w", e.Seq, err)
+		}
+		if text != nil {
+			n++
+			e.File = fmt.Sprintf("%s%d.json", folderAudit, e.Seq)
+			b.add(e.File, text)
+		}
+	}
+	return nil
 }
 
 // maxParts bounds the list of parts.

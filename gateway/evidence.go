@@ -3,12 +3,14 @@ package gateway
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 
+	"gatewayd/audit"
 	"gatewayd/crypto/cms"
 	"gatewayd/evidence"
 	"gatewayd/legal"
@@ -65,7 +67,7 @@ func (g *Gateway) evidence(ctx context.Context, authority string, key message.It
 		return nil, err
 	}
 	if authority != "" {
-		in.Events = nil
+		in.Events, in.Proof = nil, nil
 		for i := range in.Case.Trail {
 			in.Case.Trail[i].Seq = 0
 		}
@@ -101,6 +103,7 @@ func (g *Gateway) evidenceInput(ctx context.Context, key message.ItemKey) (evide
 		Now: c.Now, Maker: evidence.Maker{Host: g.o.Hostname, Software: g.o.Evidence.Software}, Envelope: env, Item: items[i], Events: c.Events, Case: legal.Open(c),
 		Receipts: slices.DeleteFunc(c.Receipts, func(r message.Receipt) bool { return r.Item != key }),
 		Document: func(r message.Receipt) ([]byte, error) { return g.Document(context.WithoutCancel(ctx), r) },
+		Proof:    func(seq uint64) ([]byte, error) { return g.proof(ctx, seq) },
 		Status:   func(s message.Status) ([]byte, error) { return g.blob(s.Document, s.Digest) },
 		Roots:    slices.Collect(maps.Values(g.roots())),
 	}
@@ -113,6 +116,19 @@ func (g *Gateway) evidenceInput(ctx context.Context, key message.ItemKey) (evide
 		in.Message = func() (evidence.Body, error) { return g.o.Vault.OpenBody(env.Body) }
 	}
 	return in, err
+}
+
+// proof is the proof of one line of the audit log (audit.Proof), as JSON; nil
+// while its day is not sealed, and when it is gone.
+func (g *Gateway) proof(ctx context.Context, seq uint64) ([]byte, error) {
+	p, err := g.o.Audit.Prove(ctx, seq)
+	switch {
+	case errors.Is(err, audit.ErrNotSealed), errors.Is(err, audit.ErrErased), errors.Is(err, audit.ErrNoLink):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return json.MarshalIndent(p, "", "  ")
 }
 
 // contentHere reports whether a message's content can still be read.

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"gatewayd/audit"
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/tsp"
 	"gatewayd/evidence"
@@ -65,7 +67,39 @@ func (r *rig) verified(k message.ItemKey, roots *x509.CertPool) evidence.Result 
 	if err != nil || res.Verdict != evidence.Accepted {
 		r.t.Fatalf("%v, %s: %+v", err, res.Verdict, res.Problems)
 	}
+	r.proofs = proofsIn(r.t, b.Bytes())
 	return res
+}
+
+// proofsIn reads the proofs of a bundle: each must hold.
+func proofsIn(t testing.TB, bundle []byte) (kinds []message.EventKind) {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(bundle), int64(len(bundle)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range z.File {
+		if !strings.HasPrefix(f.Name, "audit/") {
+			continue
+		}
+		in, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := audit.ParseProof(text)
+		if err == nil {
+			err = p.Verify(nil)
+		}
+		if err != nil || p.Event == nil {
+			t.Fatalf("%s: %v", f.Name, err)
+		}
+		kinds = append(kinds, p.Event.Kind)
+	}
+	return kinds
 }
 
 // TestEvidence: the bundle of a collected item holds message and receipts; after
@@ -89,6 +123,9 @@ func TestEvidence(t *testing.T) {
 	if rec.Content.Form != evidence.FileMessage || len(rec.Receipts) != 2 || rec.Case.Service.Date.String() != "2026-11-23" || rec.Event != "COLLECTED" || len(rec.Chain) < 3 {
 		t.Errorf("%+v", rec)
 	}
+	if len(r.proofs) != 0 {
+		t.Errorf("proofs of a day that is not sealed: %v", r.proofs)
+	}
 	if n := r.events(id, message.EventEvidence); n != 1 {
 		t.Errorf("%d events, want one", n)
 	}
@@ -96,8 +133,19 @@ func TestEvidence(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.pass(70 * 24 * time.Hour) // the window of the content is over; that of the log is not
+	if _, err := r.audit.Drain(context.Background(), r.store); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.audit.Rotate(r.w.time()); err != nil || n == 0 {
+		t.Fatalf("%d days sealed, %v", n, err)
+	}
 	if rec := r.verified(k, roots).Record; rec.Content.Form != "hash only" || rec.Content.SHA256 == (message.Digest{}) || len(rec.Receipts) != 2 || len(rec.Content.Parts) != 0 {
 		t.Errorf("after erasure: %+v", rec.Content)
+	}
+	for _, kind := range []message.EventKind{message.EventAccepted, message.EventDecided, message.EventHanded, message.EventReceipt} {
+		if !slices.Contains(r.proofs, kind) {
+			t.Errorf("no proof of %s: %v", kind, r.proofs)
+		}
 	}
 }
 

@@ -48,6 +48,8 @@ type rig struct {
 	torn bool
 	// damaged means that a test has changed the vault: Check must say so.
 	damaged bool
+	// proofs are the kinds of events that the last evidence bundle proves.
+	proofs []message.EventKind
 }
 
 type rigOptions struct {
