@@ -43,7 +43,7 @@ type Operator interface {
 	Pause(ctx context.Context, destination, reason string) error
 	Resume(ctx context.Context, destination, reason string) error
 	Destinations(ctx context.Context) ([]message.Destination, error)
-	Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
+	Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int, subjects bool) (page []message.Story, next string, err error)
 	Fetch(ctx context.Context, r message.Reading, authority string, id message.ID, open bool, w io.Writer) error
 	Contents(ctx context.Context, r message.Reading, authority string, id message.ID) (entity.Contents, error)
 	Receipt(ctx context.Context, r message.Reading, authority string, id message.ID, which string) (message.Receipt, []byte, error)
@@ -188,7 +188,7 @@ type original struct {
 func adminMailbox(mux *http.ServeMux, op Operator) {
 	mux.HandleFunc("GET /v1/mailbox/{authority}", func(w http.ResponseWriter, r *http.Request) {
 		limit, _ := strconv.Atoi(r.FormValue("limit"))
-		page, next, err := op.Mailbox(r.Context(), readingOf(r), r.PathValue("authority"), message.Direction(r.FormValue("direction")), r.FormValue("after"), limit)
+		page, next, err := op.Mailbox(r.Context(), readingOf(r), r.PathValue("authority"), message.Direction(r.FormValue("direction")), r.FormValue("after"), limit, r.FormValue("subjects") != "")
 		reply(w, stories{page, next}, err)
 	})
 	mux.HandleFunc("GET /v1/mailbox/{authority}/{message}/receipts/{which}", func(w http.ResponseWriter, r *http.Request) {

@@ -154,9 +154,13 @@ func (c *Client) SayExpected(ctx context.Context, key message.ItemKey, a legal.A
 }
 
 // Mailbox implements Operator.
-func (c *Client) Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int) ([]message.Story, string, error) {
+func (c *Client) Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int, subjects bool) ([]message.Story, string, error) {
 	var p stories
-	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority), with(r, url.Values{"direction": {string(d)}, "after": {after}, "limit": {strconv.Itoa(limit)}}), &p)
+	query := with(r, url.Values{"direction": {string(d)}, "after": {after}, "limit": {strconv.Itoa(limit)}})
+	if subjects {
+		query.Set("subjects", "1")
+	}
+	err := c.ask(ctx, http.MethodGet, "/v1/mailbox/"+url.PathEscape(authority), query, &p)
 	return p.Messages, p.Next, err
 }
 

@@ -39,6 +39,8 @@ type Service interface {
 	// Mailbox returns a page of messages without their events, the oldest first;
 	// an empty direction means all. next is "" behind the last one.
 	Mailbox(ctx context.Context, authority string, d message.Direction, after string, limit int) (page []message.Story, next string, err error)
+	// Subjects adds the subjects to a page of Mailbox.
+	Subjects(ctx context.Context, page []message.Story)
 	// Body opens a message as it was accepted; vault.ErrGone.
 	Body(ctx context.Context, authority string, id message.ID) (message.Envelope, io.ReadCloser, error)
 	// Delivered is Body in the form for reading: without S/MIME and OpenPGP as far

@@ -29,6 +29,7 @@ type mailboxInput struct {
 	Direction string `query:"direction" enum:"in,out,notice" doc:"Missing: all"`
 	After     string `query:"after" maxLength:"128" doc:"next of an earlier page with the same direction"`
 	Limit     int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+	Subjects  bool   `query:"subjects" doc:"With subjects, also those that stand inside of the encryption only; takes longer"`
 }
 
 type mailboxOutput struct{ Body Messages }
@@ -131,6 +132,9 @@ func (h *HTTP) mailbox(ctx context.Context, in *mailboxInput) (*mailboxOutput, e
 	stories, next, err := h.service.Mailbox(ctx, authority, message.Direction(in.Direction), in.After, pageSize(in.Limit))
 	if err != nil {
 		return nil, h.failed(err)
+	}
+	if in.Subjects {
+		h.service.Subjects(ctx, stories)
 	}
 	page := Messages{Messages: []Message{}, Next: next}
 	for _, s := range stories {

@@ -30,6 +30,7 @@ type Message struct {
 	About      string       `json:"about,omitempty" doc:"A notice: the message it tells about"`
 	Recipients []Recipient  `json:"recipients"`
 	Receipts   []Receipt    `json:"receipts"`
+	Subject    string       `json:"subject,omitempty" doc:"In a list that was asked for with subjects"`
 	Protection *Protection  `json:"protection,omitempty" doc:"Received: what S/MIME or OpenPGP around it are worth; missing until it lies in the mailbox"`
 	Cases      []legal.Case `json:"cases,omitempty" doc:"Registered: the delivery case of each recipient, computed and not binding; only for a single message"`
 	Events     []Event      `json:"events,omitempty" doc:"In order; only for a single message"`
@@ -115,7 +116,7 @@ func (h *HTTP) message(s message.Story, c *cursors) Message {
 	env := s.Envelope
 	m := Message{
 		ID: env.ID.String(), Direction: string(env.Direction), From: env.From.String(), Accepted: env.Received,
-		Size: env.Content.Size, SHA256: env.Content.Digest.String(), MessageID: env.MessageID, Receipts: []Receipt{},
+		Size: env.Content.Size, SHA256: env.Content.Digest.String(), MessageID: env.MessageID, Subject: s.Subject, Receipts: []Receipt{},
 	}
 	if !env.About.Message.IsZero() {
 		m.About = env.About.Message.String()

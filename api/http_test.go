@@ -99,6 +99,8 @@ func (f *flow) DeliveredWithOriginal(ctx context.Context, authority string, id m
 	return f.Delivered(ctx, authority, id)
 }
 
+func (f *flow) Subjects(context.Context, []message.Story) {}
+
 func (f *flow) Contents(context.Context, string, message.ID) (entity.Contents, error) {
 	return entity.Contents{}, f.err
 }

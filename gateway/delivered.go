@@ -15,6 +15,7 @@ import (
 	"gatewayd/mail"
 	"gatewayd/mail/border"
 	"gatewayd/message"
+	"gatewayd/vault"
 )
 
 // VerdictField is the header field in which the gateway says what the
@@ -349,4 +350,56 @@ func protectionOf(events []message.Event) map[string]string {
 		}
 	}
 	return found
+}
+
+// maxForSubject is the largest message that is opened for its subject in a list, in
+// octets; of a larger one the outer subject is shown.
+const maxForSubject = 4 << 20
+
+// Subjects adds the subject to each message of a page: as its author wrote it, also
+// where it is hidden outside of the encryption. What was erased, and what the
+// scanner has not seen, has none.
+func (p *Programs) Subjects(ctx context.Context, page []message.Story) {
+	for i, s := range page {
+		if ctx.Err() != nil {
+			return
+		}
+		if !p.g.readable(s) || !slices.ContainsFunc(s.Items, func(i message.Item) bool { return i.EraseBy.After(p.g.now()) }) {
+			continue
+		}
+		subject, err := p.g.subject(ctx, s.Envelope)
+		if err != nil {
+			p.g.o.Log.Warn("a subject cannot be read", "message", s.Envelope.ID.String(), "error", err)
+		}
+		page[i].Subject = subject
+	}
+}
+
+func (g *Gateway) subject(ctx context.Context, env message.Envelope) (string, error) {
+	if env.PlainText || env.Direction != message.Inbound || env.Content.Size > maxForSubject {
+		head, err := g.header(env)
+		if err != nil || head == nil {
+			return "", err
+		}
+		return g.cleanSubject(env, head.Text("Subject")), nil
+	}
+	opening, err := g.Open(ctx, env)
+	if errors.Is(err, vault.ErrGone) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer opening.Close()
+	return g.cleanSubject(env, opening.Subject()), nil
+}
+
+// cleanSubject takes from the subject of a received mail what looks like our tags.
+func (g *Gateway) cleanSubject(env message.Envelope, text string) string {
+	a := g.byID[env.Authority]
+	if a == nil || env.Direction != message.Inbound {
+		return text
+	}
+	clean, _ := border.Border{Tags: slices.Sorted(maps.Values(a.Tags))}.Subject(text)
+	return clean
 }

@@ -99,9 +99,9 @@ func TestDelivered(t *testing.T) {
 				t.Errorf("%s, %s: not 7-bit: %q", c.name, form, h.Bytes())
 			}
 		}
-		page, _, err := k.g.Mailbox(t.Context(), reading(), "bau", message.Inbound, "", 100)
+		page, _, err := k.g.Mailbox(t.Context(), reading(), "bau", message.Inbound, "", 100, true)
 		i := slices.IndexFunc(page, func(s message.Story) bool { return s.Envelope.ID == id })
-		if err != nil || i < 0 || page[i].Protection["verdict"]+" "+page[i].Protection["encryption"] != c.list {
+		if err != nil || i < 0 || page[i].Protection["verdict"]+" "+page[i].Protection["encryption"] != c.list || page[i].Subject != strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(c.subject, "[signiert] "), "[Signatur ungültig] "), "[verschlüsselt] ") {
 			t.Errorf("%s: list %v %v", c.name, err, page)
 		}
 	}
@@ -136,6 +136,10 @@ func TestSubjectHidden(t *testing.T) {
 	k.becomes(in, message.Done)
 	if d := k.data(in, message.EventMailbox); d["hidden"] != "subject" || d["differs"] != "" || d["verdict"] != "valid" {
 		t.Errorf("%v", d)
+	}
+	page, _, err := k.g.Mailbox(t.Context(), reading(), "bau", message.Inbound, "", 100, true)
+	if err != nil || len(page) != 1 || page[0].Subject != "Antwort" {
+		t.Errorf("list: %v %+v", err, page)
 	}
 	var out bytes.Buffer
 	if err := k.g.Fetch(t.Context(), reading(), "bau", in, true, &out); err != nil || !strings.Contains(out.String(), "\r\nSubject: Antwort\r\n") || strings.Contains(out.String(), "[...]") {

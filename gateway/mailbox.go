@@ -10,8 +10,8 @@ import (
 
 // Mailbox returns a page of an authority's messages with their receipts, the
 // oldest first: of one direction, or all. That an administrator has read them is
-// noted, as by every method here.
-func (g *Gateway) Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int) ([]message.Story, string, error) {
+// noted, as by every method here. subjects: each with its subject.
+func (g *Gateway) Mailbox(ctx context.Context, r message.Reading, authority string, d message.Direction, after string, limit int, subjects bool) ([]message.Story, string, error) {
 	if err := r.Check(); err != nil {
 		return nil, "", err
 	}
@@ -21,6 +21,9 @@ func (g *Gateway) Mailbox(ctx context.Context, r message.Reading, authority stri
 	}
 	if err := g.noteRead(ctx, r, read{door: "mailbox list", asked: string(d), authority: authority, count: len(page)}); err != nil {
 		return nil, "", err
+	}
+	if subjects {
+		NewPrograms(g).Subjects(ctx, page)
 	}
 	return page, next, nil
 }

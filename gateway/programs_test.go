@@ -14,6 +14,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -392,6 +393,9 @@ func TestMailbox(t *testing.T) {
 					t.Errorf("direction %q: %s %s behind %s", direction, m.Direction, m.ID, last)
 				}
 				last = m.ID
+				if m.Subject != "" {
+					t.Errorf("a subject that nobody asked for: %q", m.Subject)
+				}
 				if m.Direction == "in" {
 					status, _, opened := d.get("bau", "/v1/mailboxes/bau/messages/"+m.ID+"?form=opened")
 					if status != http.StatusOK || m.Protection == nil || m.Protection.Verdict != "unsigned" || !strings.HasPrefix(opened, "X-Gatewayd-Verdict: unsigned; ") {
@@ -410,6 +414,11 @@ func TestMailbox(t *testing.T) {
 	}
 	if count["in"] != 1 || count["out"] != 2 || count["notice"] != 1 || count[""] != 4 {
 		t.Errorf("messages: %v", count)
+	}
+	var subjects api.Messages
+	d.fetch("bau", "/v1/mailboxes/bau/messages?subjects=true", &subjects)
+	if !slices.ContainsFunc(subjects.Messages, func(m api.Message) bool { return m.Subject == "Baugesuch Müller" }) {
+		t.Errorf("subjects: %+v", subjects)
 	}
 	path := "/v1/mailboxes/bau/messages/" + own["bau"]
 	status, header, text := d.get("bau", path)

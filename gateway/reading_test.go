@@ -70,7 +70,7 @@ func TestReadingStatesItsPurpose(t *testing.T) {
 			return len(s), err
 		},
 		"mailbox list": func(w message.Reading) (int, error) {
-			s, _, err := r.g.Mailbox(ctx, w, "bau", "", "", 10)
+			s, _, err := r.g.Mailbox(ctx, w, "bau", "", "", 10, false)
 			return len(s), err
 		},
 		"mailbox show": func(w message.Reading) (int, error) {

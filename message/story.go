@@ -9,6 +9,7 @@ type Story struct {
 	Items    []Item    `json:"items"`
 	Receipts []Receipt `json:"receipts"`
 	Events   []Event   `json:"events"`
+	Subject  string    `json:"subject,omitempty"` // only where it was asked for
 
 	// Protection says what S/MIME or OpenPGP around a received message were worth
 	// when they were last looked at, by the fields of EventMailbox; nil: not yet.

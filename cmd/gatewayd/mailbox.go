@@ -33,6 +33,7 @@ type mailboxListCmd struct {
 	Direction string `enum:",in,out,notice" default:"" help:"in: received, out: sent, notice: written by the gateway. Empty: all."`
 	After     string `help:"Continue after this cursor."`
 	Limit     int    `default:"100" help:"Messages on a page."`
+	Subjects  bool   `help:"With subjects, also those that stand inside of the encryption only."`
 }
 
 // Help shows examples.
@@ -43,7 +44,7 @@ func (mailboxListCmd) Help() string {
 // Run lists a page.
 func (m mailboxListCmd) Run(c console) error {
 	return m.operate(c, func(ctx context.Context, op api.Operator) error {
-		page, next, err := op.Mailbox(ctx, m.reading(), m.Authority, message.Direction(m.Direction), m.After, m.Limit)
+		page, next, err := op.Mailbox(ctx, m.reading(), m.Authority, message.Direction(m.Direction), m.After, m.Limit, m.Subjects)
 		if err != nil {
 			return err
 		}
@@ -51,11 +52,15 @@ func (m mailboxListCmd) Run(c console) error {
 			return printJSON(c.out, map[string]any{"messages": append([]message.Story{}, page...), "next": next})
 		}
 		t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "MESSAGE\tDIRECTION\tTIME\tFROM\tRECIPIENTS\tSTATE\tRECEIPTS\tVERDICT\tERASE BY")
+		last := ""
+		if m.Subjects {
+			last = "\tSUBJECT"
+		}
+		fmt.Fprintln(t, "MESSAGE\tDIRECTION\tTIME\tFROM\tRECIPIENTS\tSTATE\tRECEIPTS\tVERDICT\tERASE BY"+last)
 		for _, s := range page {
 			first := s.Items[0]
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.Envelope.ID, s.Envelope.Direction, local(s.Envelope.Received), dash(s.Envelope.From.String()),
-				recipients(s.Items), states(s.Items), len(s.Receipts), verdict(s.Protection), local(first.EraseBy))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", s.Envelope.ID, s.Envelope.Direction, local(s.Envelope.Received), dash(s.Envelope.From.String()),
+				recipients(s.Items), states(s.Items), len(s.Receipts), verdict(s.Protection), local(first.EraseBy), s.Subject)
 		}
 		if next != "" {
 			defer fmt.Fprintln(c.out, "more: --after", next)

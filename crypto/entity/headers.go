@@ -284,3 +284,14 @@ func (op *Opened) restore(h *mail.Header) error {
 	}
 	return nil
 }
+
+// Subject returns the subject that is shown, decoded: the protected one, where
+// there is one.
+func (op *Opened) Subject() string {
+	for _, f := range op.Fields {
+		if f.Name == "Subject" && f.Shown {
+			return op.inner.Text("Subject")
+		}
+	}
+	return op.outer.head.Text("Subject")
+}
