@@ -1,8 +1,11 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/config"
 	"gatewayd/gateway"
 	"gatewayd/message"
 )
@@ -144,5 +148,48 @@ func TestPersonShow(t *testing.T) {
 	}
 	if out, code := s.command("person", "show", "nachbar@example.ch"); code != exitUsage || !strings.Contains(out, "--purpose") {
 		t.Errorf("without a purpose: exit %d\n%s", code, out)
+	}
+}
+
+// TestSyslogSent: the running program sends its log to the configured collector,
+// names nobody there, and keeps its place over a restart.
+func TestSyslogSent(t *testing.T) {
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(text string) string {
+		return text + fmt.Sprintf("\n[audit]\nsyslog = { to = \"tls://%s\", ca = %q, server_name = \"gateway.bl.example\" }\n", plain.Addr(), config.SimulatorCA)
+	})
+	pair, err := tls.LoadX509KeyPair(filepath.Join(r.dir, "gateway.crt"), filepath.Join(r.dir, "gateway.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := &lockedBuffer{}
+	l := tls.NewListener(plain, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				io.Copy(got, conn)
+			}()
+		}
+	}()
+	r.start()
+	if err := r.stranger("Subject: fremd\r\n\r\ngeheim\r\n", "bauinspektorat@bl.example"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the line of the mailbox", func() bool { return strings.Contains(got.String(), "gatewayd - mailbox [gatewayd@32473 link=") })
+	if text := got.String(); strings.Contains(text, "wer@example.org") || strings.Contains(text, "bauinspektorat@") || strings.Contains(text, "geheim") {
+		t.Errorf("a person is named:\n%s", text)
+	}
+	r.stop()
+	if _, err := os.Stat(filepath.Join(r.cfg.Data, "syslog.json")); err != nil {
+		t.Errorf("no position: %v", err)
 	}
 }
