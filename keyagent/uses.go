@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"gatewayd/message"
 )
 
 // Use is one use of a private key: who, which, for what. Nothing in it is about a
@@ -30,6 +32,21 @@ type Use struct {
 	PID       int       `json:"pid"`
 	Refused   bool      `json:"refused,omitempty"` // the quota was used up
 	Prev      string    `json:"prev"`              // SHA-256 of the line before; empty: there was none
+}
+
+// UseFields declares every field of a line of the log of uses.
+func UseFields() []message.Field {
+	return []message.Field{
+		{Name: "at", Purpose: "when it happened"},
+		{Name: "op", Purpose: "what a private key was used for, or that the key agent started"},
+		{Name: "key", Purpose: "fingerprint of a key", Personal: true},
+		{Name: "part", Purpose: "part of an OpenPGP key"},
+		{Name: "authority", Purpose: "whose it is"},
+		{Name: "uid", Purpose: "user of a process that asks the key agent"},
+		{Name: "pid", Purpose: "process that asks the key agent"},
+		{Name: "refused", Purpose: "whether the quota of the key was used up"},
+		{Name: "prev", Purpose: "hash of the line before: order"},
+	}
 }
 
 // maxLine bounds a line of the log of uses, in octets.

@@ -5,12 +5,28 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 )
 
 func sixMonths(at time.Time) time.Time { return at.AddDate(0, 6, 0) }
+
+// TestUseFields: every field of a line is declared.
+func TestUseFields(t *testing.T) {
+	var names []string
+	for _, f := range UseFields() {
+		names = append(names, f.Name)
+	}
+	u := reflect.TypeFor[Use]()
+	for i := range u.NumField() {
+		name, _, _ := strings.Cut(u.Field(i).Tag.Get("json"), ",")
+		if i >= len(names) || names[i] != name {
+			t.Errorf("%s is not declared in its place: %v", name, names)
+		}
+	}
+}
 
 // TestUses: lines follow from each other over days and restarts; old days go; what was
 // changed shows.

@@ -10,6 +10,7 @@ import (
 
 	"gatewayd/audit"
 	"gatewayd/config"
+	"gatewayd/keyagent"
 	"gatewayd/message"
 	"gatewayd/retention"
 )
@@ -110,6 +111,10 @@ func describeLogs(say func(string) string, w retention.Windows, l config.Log, se
 			Log: "operational", Name: say("operational log"), Where: firstOf(l.File, say("standard error; who collects it answers for its window")),
 			Window:   fmt.Sprintf(say("a file is closed and a closed one removed after %s"), time.Duration(l.MaxAge)),
 			Personal: say("no subject, body or mail address; what looks like an address is masked"), Fields: retention.LogFields(),
+		},
+		{
+			Log: "uses", Name: say("log of uses of private keys"), Where: say("with the key agent, out of the gateway's reach (keyagent.uses)"),
+			Window: fmt.Sprintf(say("at least %d calendar months from the event; then the file of the day goes"), w.LogMonths), Personal: say("no message, no mail address"), Fields: keyagent.UseFields(),
 		},
 		{
 			Log: "destruction", Name: say("protocols of destruction"), Where: "protocols/", Window: say("kept: they prove the erasure and name nobody"),
