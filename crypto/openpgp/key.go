@@ -278,6 +278,10 @@ func (k Key) CheckSigner(from message.Address, at time.Time) error {
 	if err != nil {
 		return err
 	}
+	return k.canSign(e, from, at)
+}
+
+func (k Key) canSign(e *pgp.Entity, from message.Address, at time.Time) error {
 	if _, err := e.VerifyPrimaryKey(at, config(at)); err != nil {
 		return reason(err, e.PrimaryKey.CreationTime, at)
 	}

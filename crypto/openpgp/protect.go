@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	pgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
@@ -65,14 +64,15 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 		if eightBit, err = m.Inspect(); err != nil {
 			return nil, err
 		}
-		if err := o.Signer.CheckSigner(message.Address{}, o.Time); err != nil {
-			return nil, fmt.Errorf("sign message: key: %w", err)
-		}
+	}
+	parsed, err := parse(o)
+	if err != nil {
+		return nil, err
 	}
 	if len(o.Recipients) > 0 {
-		return encrypted(m, o)
+		return encrypted(m, o, parsed)
 	}
-	signed, err := sign(m, o)
+	signed, err := sign(m, o, parsed)
 	if err != nil {
 		return nil, err
 	}
@@ -84,17 +84,44 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	return p, nil
 }
 
+// parsed are the keys of one message, each parsed once: what their signatures about
+// themselves are worth is computed for each anew. Nobody else may use them.
+type parsed struct {
+	signer *pgp.Entity // nil: no signature
+	to     []*pgp.Entity
+}
+
+// parse parses the keys, and looks whether they can do what they are for.
+func parse(o Options) (p parsed, err error) {
+	if o.Signer != nil {
+		if p.signer, err = o.Signer.entity(); err == nil {
+			err = o.Signer.canSign(p.signer, message.Address{}, o.Time)
+		}
+		if err != nil {
+			return p, fmt.Errorf("sign message: key: %w", err)
+		}
+	}
+	for i, k := range o.Recipients {
+		e, err := k.entity()
+		if err != nil {
+			return p, err
+		}
+		if _, err := e.EncryptionKeyWithError(o.Time, config(o.Time)); err != nil {
+			return p, fmt.Errorf("encrypt message: key %d: %w", i+1, reason(err, e.PrimaryKey.CreationTime, o.Time))
+		}
+		p.to = append(p.to, e)
+	}
+	return p, nil
+}
+
 // sign makes a multipart/signed (RFC 3156 section 5).
-func sign(m *entity.Message, o Options) (*entity.Signed, error) {
-	raw, hash, err := signature(m, o)
+func sign(m *entity.Message, o Options, p parsed) (*entity.Signed, error) {
+	raw, hash, err := signature(m, o, p)
 	if err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
 	var text bytes.Buffer
-	w, err := armor.Encode(entity.CRLF(&text), pgp.SignatureType, nil)
-	if err != nil {
-		return nil, fmt.Errorf("sign message: %w", err)
-	}
+	w := newArmor(&text, pgp.SignatureType, !bytes.HasPrefix(raw[bodyOf(raw):], []byte{6}))
 	if _, err := w.Write(raw); err != nil {
 		return nil, fmt.Errorf("sign message: %w", err)
 	}
@@ -110,24 +137,22 @@ func sign(m *entity.Message, o Options) (*entity.Signed, error) {
 	}, text.Bytes())
 }
 
+// bodyOf tells where the body of a packet begins.
+func bodyOf(packet []byte) int {
+	_, body, _ := header(packet[:min(len(packet), 6)])
+	return body
+}
+
 // signature returns the signature packet over the message's entity, made by the
 // keeper of the signer's key.
-func signature(m *entity.Message, o Options) ([]byte, stdcrypto.Hash, error) {
-	e, err := o.Signer.entity()
-	if err != nil {
-		return nil, 0, err
-	}
-	key, ok := e.SigningKey(o.Time, config(o.Time))
+func signature(m *entity.Message, o Options, p parsed) ([]byte, stdcrypto.Hash, error) {
+	key, ok := p.signer.SigningKey(o.Time, config(o.Time))
 	if !ok {
 		return nil, 0, entity.ErrWrongUse
 	}
 	preferences := [][]uint8{key.PrimarySelfSignature.PreferredHash}
 	u := Unsigned{Time: o.Time}
-	for _, k := range o.Recipients {
-		r, err := k.entity()
-		if err != nil {
-			return nil, 0, err
-		}
+	for _, r := range p.to {
 		self, err := r.PrimarySelfSignature(o.Time, config(o.Time))
 		if err != nil {
 			return nil, 0, err
@@ -135,6 +160,7 @@ func signature(m *entity.Message, o Options) ([]byte, stdcrypto.Hash, error) {
 		preferences = append(preferences, self.PreferredHash)
 		u.Recipients = append(u.Recipients, Recipient{r.PrimaryKey.Version, r.PrimaryKey.Fingerprint})
 	}
+	var err error
 	u.Hash = digestFor(key.PublicKey, preferences)
 	if key.PublicKey.Version == 6 {
 		if u.Salt, err = packet.SignatureSaltForHash(u.Hash, rand.Reader); err != nil {
@@ -175,20 +201,11 @@ func digestFor(signer *packet.PublicKey, preferences [][]uint8) stdcrypto.Hash {
 
 // encrypted makes a multipart/encrypted with one object that is signed and
 // encrypted (RFC 3156 sections 4 and 6.2).
-func encrypted(m *entity.Message, o Options) (*entity.Protected, error) {
-	for i, k := range o.Recipients {
-		e, err := k.entity()
-		if err != nil {
-			return nil, err
-		}
-		if _, err := e.EncryptionKeyWithError(o.Time, config(o.Time)); err != nil {
-			return nil, fmt.Errorf("encrypt message: key %d: %w", i+1, reason(err, e.PrimaryKey.CreationTime, o.Time))
-		}
-	}
+func encrypted(m *entity.Message, o Options, p parsed) (*entity.Protected, error) {
 	var signed []byte
 	if o.Signer != nil {
 		var err error
-		if signed, _, err = signature(m, o); err != nil {
+		if signed, _, err = signature(m, o, p); err != nil {
 			return nil, fmt.Errorf("sign message: %w", err)
 		}
 	}
@@ -221,17 +238,19 @@ func encrypted(m *entity.Message, o Options) (*entity.Protected, error) {
 func encrypt(w io.Writer, m *entity.Message, o Options, signed []byte) error {
 	params := &pgp.EncryptParams{Config: config(o.Time), OutsideSig: signed}
 	var to []*pgp.Entity
+	aead := true
 	for _, k := range o.Recipients {
 		e, err := k.entity()
 		if err != nil {
 			return err
 		}
-		to = append(to, e)
+		self, err := e.PrimarySelfSignature(o.Time, config(o.Time))
+		if err != nil {
+			return fmt.Errorf("encrypt message: %w", err)
+		}
+		to, aead = append(to, e), aead && self.SEIPDv2
 	}
-	text, err := armor.Encode(entity.CRLF(w), pgp.MessageType, nil)
-	if err != nil {
-		return fmt.Errorf("encrypt message: %w", err)
-	}
+	text := newArmor(w, pgp.MessageType, !aead)
 	plain, err := pgp.EncryptWithParams(text, to, nil, params)
 	if err != nil {
 		return fmt.Errorf("encrypt message: %w", err)
