@@ -121,7 +121,8 @@ func TestEveryOctetOfSealAndStamp(t *testing.T) {
 			if err := os.WriteFile(path, flip(e.text, i), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if r, err := evidence.Verify(dir, evidence.Options{Roots: w.roots()}); err != nil || r.Verdict != evidence.Refused {
+			r, err := evidence.Verify(dir, evidence.Options{Roots: w.roots()})
+			if err != nil || r.Verdict != evidence.Refused || !slices.ContainsFunc(r.Problems, func(p evidence.Problem) bool { return p.File == e.name }) {
 				t.Errorf("octet %d of %s: %v, %s", i, e.name, err, r.Verdict)
 			}
 		}

@@ -169,6 +169,7 @@ func (v *verifier) stamp(signature, response []byte) (time.Time, error) {
 	}
 	s, err := tsp.Verify(token, bytes.NewReader(signature), tsp.Options{Trust: cms.TrustPool(v.o.Roots)})
 	if errors.Is(err, tsp.ErrImprint) {
+		v.refuse(FileSeal, "was changed: it is not what %s was made for", FileStamp)
 		return time.Time{}, fmt.Errorf("it is about something else than %s", FileSeal)
 	}
 	if err != nil {
