@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,6 +82,9 @@ func (g *Gateway) harvestCertificates(ctx context.Context, env message.Envelope,
 		if s.Verdict == entity.Untrusted && bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil {
 			g.harvestRoot(ctx, env, c)
 		}
+	}
+	if i := slices.IndexFunc(ends, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, s.Preferred) }); i >= 0 {
+		ends = ends[i : i+1] // he has said by which one to answer him
 	}
 	for _, c := range ends {
 		e := keybook.Entry{Source: keys.Mail, Trust: keys.Anchored, Cert: c.Raw, Chain: chain, Announced: s.Announced}

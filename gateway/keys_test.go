@@ -510,3 +510,28 @@ func TestWarnings(t *testing.T) {
 		k.until("warnings "+c.want, func() bool { return strings.Join(warned(), " ") == c.want })
 	}
 }
+
+// TestHarvestPreferred: of several certificates in a mail the one counts by which
+// its author wants to be answered.
+func TestHarvestPreferred(t *testing.T) {
+	t.Parallel()
+	k := newKeyRig(t)
+	now := k.w.time()
+	k.put(t, "roots/ca.crt", certPEM(k.ca.cert))
+	k.reload(t)
+	sign, open := k.ca.issue("dora@partner.example", now.AddDate(1, 0, 0)), k.ca.issue("dora@partner.example", now.AddDate(0, 6, 0))
+	signer := sign.Signer()
+	signer.Encryption = open.Cert
+	raw := "From: dora@partner.example\r\nContent-Type: text/plain\r\n\r\nGuten Tag\r\n"
+	var b bytes.Buffer
+	must(must(smime.Protect(strings.NewReader(raw), int64(len(raw)), smime.Options{Signer: signer, Time: now})).WriteTo(&b))
+	id, err := k.inbound("dora@partner.example", b.String(), "bau@bl.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.becomes(id, message.Done)
+	list := must(k.book.Partners(addr("dora@partner.example")))
+	if len(list) != 1 || !list[0].Cert.Equal(open.Cert) || !list[0].Method.GCM {
+		t.Errorf("learned %+v", list)
+	}
+}

@@ -264,3 +264,12 @@ func digestAlgorithm(h stdcrypto.Hash) []byte {
 }
 
 func null() []byte { return []byte{ber.Null, 0} }
+
+// Prefers reports whether the signer names that certificate as the one by which he
+// wants to be answered (RFC 8551 section 2.5.3), by issuer and serial number or by
+// its key's identifier.
+func (s Signature) Prefers(c *x509.Certificate) bool {
+	byKey := ber.Wrap(0x82, c.SubjectKeyId) // [2], primitive
+	return len(s.preference) > 0 && (bytes.Equal(s.preference, ber.Wrap(ber.Context0, c.RawIssuer, serial(c))) ||
+		len(c.SubjectKeyId) > 0 && bytes.Equal(s.preference, byKey))
+}

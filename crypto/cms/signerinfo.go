@@ -123,6 +123,7 @@ type signedValues struct {
 	digest       []byte
 	signingTime  time.Time
 	capabilities []byte // DER
+	preference   []byte // DER: by which certificate to answer
 	certificate  []byte // hash of the signer's certificate (RFC 5035); nil: not named
 	certHash     stdcrypto.Hash
 	seen         []string
@@ -169,6 +170,11 @@ func (v *signedValues) take(a attributeValue) error {
 	case a.Type.Equal(oidCapabilities):
 		if len(a.Values) > 0 && v.capabilities == nil {
 			v.capabilities = a.Values[0].FullBytes
+		}
+		return nil
+	case a.Type.Equal(oidKeyPreference):
+		if len(a.Values) > 0 && v.preference == nil {
+			v.preference = a.Values[0].FullBytes
 		}
 		return nil
 	case a.Type.Equal(oidSigningCert), a.Type.Equal(oidSigningCertV2):
@@ -269,6 +275,7 @@ func (v *verifier) check(info signerInfo) Signature {
 		return s
 	}
 	s.SigningTime, s.ESS, s.Capabilities = values.signingTime, values.certificate != nil, values.capabilities
+	s.preference = values.preference
 	s.Value, s.Stamps = info.signature, info.stamps()
 	if s.SigningTime.IsZero() {
 		s.SigningTime = v.o.Claimed

@@ -71,6 +71,7 @@ type Signature struct {
 	Weak        bool                // SHA-1, or RSA with fewer than 2048 bits
 
 	Capabilities []byte // what the signer's program reads, for ParseCapabilities; nil: not said
+	preference   []byte // DER: by which certificate he wants to be answered
 	ESS          bool   // the signed attributes name the certificate (RFC 5035)
 
 	Value  []byte   // the signature itself: what a signature time stamp is over

@@ -80,6 +80,7 @@ type Signature struct {
 	Announced []byte            // S/MIME capabilities of the signer's program, for smime.MethodFor; nil: not said
 	// Certificates came with an S/MIME signature, DER: the signer's first.
 	Certificates [][]byte
+	Preferred    []byte // of these the one by which he wants to be answered, DER; nil: not said
 	Anchor       string // fingerprint of the trust anchor above a certificate, or of itself where it is trusted alone; "" if none
 	LineEnds     bool   // fits only after bare line feeds were read as CRLF (RFC 8551 section 3.1.1)
 }

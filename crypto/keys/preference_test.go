@@ -55,8 +55,8 @@ func TestKeyPreference(t *testing.T) {
 		var b bytes.Buffer
 		must(p.WriteTo(&b))
 		op := must(entity.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), entity.Options{At: now, Openers: r.Openers(Reader{Authority: "amt", At: now, Learned: []Partner{{Cert: s.Cert, Trust: Direct}}})}))
-		certs := op.Layers[0].Signatures[0].Certificates
-		if op.Signature != entity.Good || (len(certs) == 2) != named {
+		certs, preferred := op.Layers[0].Signatures[0].Certificates, op.Layers[0].Signatures[0].Preferred
+		if op.Signature != entity.Good || (len(certs) == 2) != named || named != bytes.Equal(preferred, encryption.Raw) {
 			t.Errorf("%s: %s, %d certificates", authority, op.Signature, len(certs))
 		}
 		op.Close()

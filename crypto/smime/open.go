@@ -178,6 +178,11 @@ func (o Opener) judge(result *cms.Result, err error, at time.Time) ([]entity.Sig
 		}
 		v.Verdict, v.Detail = verdictOf(s, at)
 		v.Certificates = bag(s, result.Certificates)
+		for _, c := range result.Certificates {
+			if s.Prefers(c) {
+				v.Preferred = c.Raw
+			}
+		}
 		if n := len(s.Chain); n > 0 && s.ChainErr == nil {
 			v.Anchor = Fingerprint(s.Chain[n-1])
 		}
