@@ -217,6 +217,7 @@ type Archive struct {
 
 // Retention holds the windows.
 type Retention struct {
+	Profile       string      `toml:"profile" doc:"bl-egov (Vo E-GovG BL § 11), or bs-bwpv: runs on 1 January and 1 July, 180 days after the end, three years at most (BWPV BS, binding in Basel-Stadt only; the months below do not count)." default:"bl-egov"`
 	ContentMonths int         `toml:"content_months" doc:"Content is gone after at most this many calendar months: 1 or 2." default:"2"`
 	LogMonths     int         `toml:"log_months" doc:"Log data are kept exactly this many calendar months; another number than 6 needs log_legal_basis." default:"6"`
 	LogLegalBasis string      `toml:"log_legal_basis" doc:"Special law that allows another log_months; stands in every protocol of destruction. Content has no such exception." example:"\"§ 8 Abs. 2 Musterverordnung\""`

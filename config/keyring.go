@@ -142,7 +142,7 @@ func (b *builder) keyAgent(a *Agent) {
 	if k == nil {
 		return
 	}
-	w := retention.Windows{ContentMonths: b.file.Retention.ContentMonths, LogMonths: b.file.Retention.LogMonths}
+	w := retention.Windows{Profile: b.file.Retention.Profile, ContentMonths: b.file.Retention.ContentMonths, LogMonths: b.file.Retention.LogMonths}
 	*a = Agent{
 		Socket: b.path(b.file.Keys.Agent), Keyring: b.path(b.file.Keyring), Uses: b.path(k.Uses), Quota: k.Quota, Master: k.Master,
 		Until: func(at time.Time) time.Time { return w.LogDay(at).End() },

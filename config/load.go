@@ -104,7 +104,7 @@ func (b *builder) build() *Config {
 	f.Archive.Schemas = b.path(f.Archive.Schemas)
 	f.Data, f.Directory, f.Accounts, f.Keyring, f.API.Tokens, f.Keys.Agent = b.path(f.Data), b.path(f.Directory), b.path(f.Accounts), b.path(f.Keyring), b.path(f.API.Tokens), b.path(f.Keys.Agent)
 	c := &Config{File: *f}
-	c.Windows = retention.Windows{ContentMonths: f.Retention.ContentMonths, LogMonths: f.Retention.LogMonths, LegalBasis: f.Retention.LogLegalBasis}
+	c.Windows = retention.Windows{Profile: f.Retention.Profile, ContentMonths: f.Retention.ContentMonths, LogMonths: f.Retention.LogMonths, LegalBasis: f.Retention.LogLegalBasis}
 	b.note(b.retentionKey, c.Windows.Validate())
 	b.doors(c)
 	b.people(c)

@@ -43,7 +43,7 @@ func (m sweepMessages) Release(ctx context.Context, now time.Time) (int, error) 
 		if err != nil {
 			return released, err
 		}
-		n, err := m.release(ctx, ids, now)
+		n, err := m.release(ctx, ids, now, message.Item.LetsGo)
 		released += n
 		if err != nil || next.IsZero() {
 			return released, err
@@ -52,7 +52,7 @@ func (m sweepMessages) Release(ctx context.Context, now time.Time) (int, error) 
 	}
 }
 
-func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.Time) (int, error) {
+func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.Time, may func(message.Item) bool) (int, error) {
 	var refs []message.Ref
 	var change queue.Change
 	for _, id := range ids {
@@ -60,7 +60,7 @@ func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.T
 		if err != nil {
 			return 0, err
 		}
-		if slices.ContainsFunc(items, func(i message.Item) bool { return !i.LetsGo() }) {
+		if slices.ContainsFunc(items, func(i message.Item) bool { return !may(i) }) {
 			continue
 		}
 		if !env.Body.IsZero() {
@@ -86,6 +86,63 @@ func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.T
 		return 0, nil // a receipt came in between; the next sweep notes it
 	}
 	return len(change.Events), err
+}
+
+// LetGo implements retention.Messages.
+func (m sweepMessages) LetGo(ctx context.Context, list []retention.Object, now time.Time) (int, error) {
+	released := 0
+	for batch := range slices.Chunk(list, releaseBatch) {
+		ids := make([]message.ID, len(batch))
+		for i, o := range batch {
+			var err error
+			if ids[i], err = message.ParseID(o.ID); err != nil {
+				return released, err
+			}
+		}
+		n, err := m.release(ctx, ids, now, func(i message.Item) bool { return i.State.Final() && i.Erased.IsZero() })
+		if released += n; err != nil {
+			return released, err
+		}
+	}
+	return released, nil
+}
+
+// Ended implements retention.Messages: the events tell when each item came into
+// its last state. What they do not tell counts from the last of them.
+func (m sweepMessages) Ended(ctx context.Context, o retention.Object) (time.Time, error) {
+	id, err := message.ParseID(o.ID)
+	if err != nil {
+		return time.Time{}, err
+	}
+	_, items, err := m.r.g.o.Store.Message(ctx, id)
+	if err != nil {
+		return time.Time{}, err
+	}
+	events, err := m.r.g.o.Store.Events(ctx, id)
+	if err != nil {
+		return time.Time{}, err
+	}
+	ended := o.Start
+	for _, i := range items {
+		at := time.Time{}
+		for _, e := range events {
+			if e.Item != i.Key.N && e.Item != 0 {
+				continue
+			}
+			ends := e.Kind == message.EventMailbox || e.Kind == message.EventExpired || message.State(e.Data["state"]).Final()
+			if ends && e.Kind != message.EventAlarm && e.Kind != message.EventOverdue && e.Kind != message.EventTaskClosed && e.Kind != message.EventStated {
+				at = e.At
+				break
+			}
+		}
+		if at.IsZero() && len(events) > 0 {
+			at = events[len(events)-1].At
+		}
+		if at.After(ended) {
+			ended = at
+		}
+	}
+	return ended, nil
 }
 
 // Due implements retention.Messages.

@@ -43,8 +43,10 @@ type office struct {
 	over  bool
 	terms []retention.Agreement
 	edit  func(*gateway.Options)
-	cert  *x509.Certificate
-	key   *ecdsa.PrivateKey
+	// windows are those of Vo E-GovG BL where none stand here.
+	windows retention.Windows
+	cert    *x509.Certificate
+	key     *ecdsa.PrivateKey
 }
 
 // fastDir is a folder in memory, where there is one: a year has many syncs.
@@ -105,7 +107,10 @@ func (f *office) open(t testing.TB, w *world, dir string) {
 	if r.vault, err = vault.Open(vo); err != nil {
 		t.Fatal(err)
 	}
-	windows := retention.Default()
+	windows := f.windows
+	if windows == (retention.Windows{}) {
+		windows = retention.Default()
+	}
 	if f.bolt, err = bolt.Open(bolt.Options{
 		Path: filepath.Join(dir, "ledger.db"), Keys: f.keys, Now: w.time,
 		LogDay: func(at time.Time) string { return windows.LogDay(at).String() },

@@ -496,7 +496,8 @@ func (y *year) checkFiles() {
 
 // checkProtocols verifies the protocols that are new, and that they continue the
 // chain. A key that restarts have kept alive, because they moved the clock, goes at
-// its limit; reads have refused for days then.
+// its limit, and a protocol that was cut off is ended later; reads have refused for
+// days then.
 func (y *year) checkProtocols(step time.Duration) {
 	dir := filepath.Join(y.dir, "protocols")
 	for {
@@ -509,7 +510,7 @@ func (y *year) checkProtocols(step time.Duration) {
 			y.t.Fatal(err)
 		}
 		h, list, tail, err := retention.ReadProtocol(bytes.NewReader(text), y.public)
-		if err != nil || tail.Previous != y.prevName || tail.PrevHash != y.prevHash || h.Family == retention.Content && tail.Finished.After(h.CutOff.Add(step)) {
+		if err != nil || tail.Previous != y.prevName || tail.PrevHash != y.prevHash || h.Family == retention.Content && (tail.Key.DoomedAt.After(h.CutOff) || y.steady() && tail.Finished.After(h.CutOff.Add(step))) {
 			y.t.Errorf("protocol %s: %v, follows %q, before it stands %q; finished %s, limit %s", found[0], err, tail.Previous, y.prevName, tail.Finished, h.CutOff)
 		}
 		for _, d := range list {

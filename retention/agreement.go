@@ -54,7 +54,11 @@ const agreedAfter = 14
 // at, the earliest first: once for what an agreement covers, then at each reminder,
 // where that is done again for what had not ended before.
 func (s *Sweeper) looks() []int {
-	all := append([]int{s.o.Windows.ContentMonths*30 - agreedAfter}, s.o.Remind...)
+	months := s.o.Windows.ContentMonths
+	if s.o.Windows.BS() {
+		months = staleMonths
+	}
+	all := append([]int{months*30 - agreedAfter}, s.o.Remind...)
 	slices.SortFunc(all, func(a, b int) int { return cmp.Compare(b, a) })
 	return all
 }

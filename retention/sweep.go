@@ -61,6 +61,11 @@ type Messages interface {
 	File(ctx context.Context, o Object, now time.Time) error
 	// Remind tells an authority, by mail and event, what it has not filed yet.
 	Remind(ctx context.Context, authority string, about Reminder, now time.Time) error
+	// Ended tells when the last item of a message that is not open ended.
+	Ended(ctx context.Context, o Object) (time.Time, error)
+	// LetGo overwrites the keys of these messages, whatever their routes keep, and
+	// notes it. It returns how many.
+	LetGo(ctx context.Context, list []Object, now time.Time) (int, error)
 	// Expire ends the items of a message that are not final, tells their
 	// senders, and notes it.
 	Expire(ctx context.Context, o Object, now time.Time) error
@@ -113,6 +118,7 @@ type Sweeper struct {
 	o        Options
 	exported map[string]time.Time // content day → when its exports may be looked at again
 	looked   map[string]int       // content day → days before its limit at which it was last looked at; nil: not read yet
+	ran      calendar.Day         // profile bs-bwpv: the last run that this process has done or found done
 	purged   string               // log day up to which the ledger was purged by this process
 }
 
@@ -161,6 +167,9 @@ func (s *Sweeper) Sweep(ctx context.Context, wall time.Time, steady time.Duratio
 		return r, errors.Join(errs...)
 	}
 	errs = append(errs, s.finishParts(ctx, &r))
+	if s.o.Windows.BS() {
+		errs = append(errs, s.halfYear(ctx, &r))
+	}
 	for _, day := range s.o.Keys.Days(Log) {
 		errs = append(errs, s.each(ctx, Log, day, &r, s.log))
 	}
@@ -370,7 +379,7 @@ func destroyed(o Object) Destroyed {
 func (s *Sweeper) begin(plan Schedule, now time.Time, rows Rows) (*protocol, error) {
 	key := newRunKey()
 	h := Head{
-		Run: partName(plan.Family, plan.Day) + "@" + now.UTC().Format(time.RFC3339), Profile: "bl-egov", Family: plan.Family, Day: plan.Day,
+		Run: partName(plan.Family, plan.Day) + "@" + now.UTC().Format(time.RFC3339), Profile: s.o.Windows.name(), Family: plan.Family, Day: plan.Day,
 		Rule: "content of messages first stored two calendar months before goes before the end of the day", LegalBasis: "Vo E-GovG BL § 11 Abs. 1 lit. a",
 		CutOff: plan.Limit, Started: now.UTC(), Local: now.In(calendar.Zone()).Format(time.RFC3339),
 		Software: s.o.Software, Config: s.o.Config, Rows: rows, Residual: residualRisks(),
@@ -387,6 +396,9 @@ func (s *Sweeper) begin(plan Schedule, now time.Time, rows Rows) (*protocol, err
 		if s.o.Windows.LegalBasis != "" {
 			h.LegalBasis = s.o.Windows.LegalBasis
 		}
+	}
+	if s.o.Windows.BS() {
+		h.Rule, h.LegalBasis = bwpvRule, bwpvBasis
 	}
 	return createProtocol(s.o.Protocols, h, key)
 }
@@ -429,6 +441,9 @@ func (s *Sweeper) finishParts(ctx context.Context, r *Result) error {
 	}
 	var errs []error
 	for _, name := range names {
+		if isRun(name) {
+			continue
+		}
 		f, day := Content, ""
 		if n := len(name) - len("2006-01-02"); n > 1 {
 			f, day = Family(name[:n-1]), name[n:]

@@ -34,6 +34,7 @@ const maxLogMonths = 120
 
 // Windows says how long data may stay.
 type Windows struct {
+	Profile       string // ProfileBL or ProfileBS; empty: ProfileBL. With ProfileBS the months below do not count
 	ContentMonths int    // bodies, subjects, file names: a ceiling
 	LogMonths     int    // addresses, states, receipts, audit lines: a fixed span
 	LegalBasis    string // the special law that allows another LogMonths than 6; else empty
@@ -48,6 +49,13 @@ func Default() Windows {
 // content may be shortened to one month, never lengthened; log data has exactly
 // six months unless a legal basis is named.
 func (w Windows) Validate() error {
+	switch w.Profile {
+	case "", ProfileBL:
+	case ProfileBS:
+		return nil // its windows are fixed
+	default:
+		return fmt.Errorf("profile = %q: use %s or %s", w.Profile, ProfileBL, ProfileBS)
+	}
 	var errs []error
 	if w.ContentMonths < 1 || w.ContentMonths > DefaultContentMonths {
 		errs = append(errs, fmt.Errorf("content_months = %d: use 1 or 2 (Vo E-GovG BL § 11 para. 1 lit. a)", w.ContentMonths))
@@ -64,12 +72,18 @@ func (w Windows) Validate() error {
 // ContentDay returns the erase-by day of content first stored at start: it must
 // be gone before that day's End.
 func (w Windows) ContentDay(start time.Time) calendar.Day {
+	if w.BS() {
+		return bwpvDay(start)
+	}
 	return calendar.DayOf(start).AddMonths(w.ContentMonths)
 }
 
 // LogDay returns the last day of log data about something that happened at that
 // instant: it is kept until that day's End and then goes.
 func (w Windows) LogDay(at time.Time) calendar.Day {
+	if w.BS() {
+		return bwpvDay(at)
+	}
 	return calendar.DayOf(at).AddMonths(w.LogMonths)
 }
 
@@ -87,7 +101,7 @@ func (w Windows) MaxGiveUp(start time.Time) time.Duration {
 // configured give-up time must not exceed it.
 func (w Windows) GiveUpLimit() time.Duration {
 	days := 28 // 28 February to 28 March
-	if w.ContentMonths == 2 {
+	if w.ContentMonths == 2 || w.BS() {
 		days = 59 // 31 December to 28 February
 	}
 	return time.Duration(days)*24*time.Hour - time.Hour - registeredTail // the night of 23 hours may lie between

@@ -101,6 +101,9 @@ func germanWords() map[string]string {
 // describeLogs describes every log that the program writes.
 func describeLogs(say func(string) string, w retention.Windows, l config.Log, sent config.Syslog) []logDescription {
 	months := fmt.Sprintf(say("exactly %d calendar months from the event, line by line"), w.LogMonths)
+	if w.BS() {
+		months = say("to the eve of the first 1 January or 1 July three years later (profile bs-bwpv)")
+	}
 	logs := []logDescription{
 		{
 			Log: "audit", Name: say("audit log"), Where: "audit/", Window: months,

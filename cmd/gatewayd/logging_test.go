@@ -49,6 +49,7 @@ func TestLoggingDescribe(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
+	describeLogs(func(en string) string { used[en] = true; return en }, retention.Windows{Profile: retention.ProfileBS}, config.Log{}, config.Syslog{})
 	for en := range words {
 		used[en] = used[en] || strings.Contains("window protection FIELD PERSONAL PURPOSE EVENT FIELDS yes no", en)
 		if !used[en] {

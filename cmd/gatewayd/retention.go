@@ -91,7 +91,11 @@ func report(c console, f configFlag, asJSON bool, at time.Time) error {
 		if err := json.Unmarshal(raw, &report); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.out, "at %s: content at most %d months, log data exactly %d\n", local(report.At), report.Windows.ContentMonths, report.Windows.LogMonths)
+		if report.Windows.BS() {
+			fmt.Fprintf(c.out, "at %s: profile bs-bwpv: on 1 January and 1 July goes what was closed more than 180 days before; the days below are those of the keys\n", local(report.At))
+		} else {
+			fmt.Fprintf(c.out, "at %s: content at most %d months, log data exactly %d\n", local(report.At), report.Windows.ContentMonths, report.Windows.LogMonths)
+		}
 		t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "DAY\tFAMILY\tSTAGE\tMESSAGES\tOPEN\tUNCONFIRMED\tLET GO\tREFUSES FROM\tGONE FROM\tLIMIT")
 		for _, d := range report.Days {
