@@ -58,6 +58,7 @@ func (b *builder) stamper(c *Config, f Evidence) {
 		response, _, err := client.Stamp(ctx, content)
 		return response, err
 	}
+	c.Evidence.Stamped = func(response []byte, content io.Reader) error { return tsp.Check(response, content, client.Trust) }
 }
 
 // signer is a pair of files as a seal.

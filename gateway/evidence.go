@@ -24,7 +24,8 @@ type Evidence struct {
 	Seal     cms.Signer            // the gateway's; without a certificate no bundle is made
 	Seals    map[string]cms.Signer // authority → its own, used instead
 	Stamp    func(ctx context.Context, content io.Reader) ([]byte, error)
-	Software string // name and version, for the record
+	Stamped  func(response []byte, content io.Reader) error // checks what Stamp has returned
+	Software string                                         // name and version, for the record
 }
 
 // sealer returns what seals the bundles of an authority.

@@ -113,6 +113,11 @@ func (r *Retention) Sweep(ctx context.Context) (retention.Result, error) {
 	if did.Expired+did.Reminded > 0 {
 		r.g.Wake() // notices want delivery
 	}
+	if stamp := r.g.o.Evidence.Stamp; stamp != nil && ctx.Err() == nil {
+		if _, stampErr := retention.StampProtocols(ctx, filepath.Join(r.g.o.Data, "protocols"), stamp); stampErr != nil {
+			r.g.o.Log.Warn("a protocol of destruction has no time stamp yet; the next sweep asks again", "error", stampErr)
+		}
+	}
 	return did, err
 }
 
@@ -142,7 +147,7 @@ func (r *Retention) ResetClock(ctx context.Context, reason string) error {
 }
 
 // VerifyProtocols verifies the protocols of destruction: signed by this gateway,
-// chained, and one for every destroyed key.
+// chained, and one for every destroyed key; the time stamps beside them fit.
 func (r *Retention) VerifyProtocols() (retention.ChainReport, error) {
 	key, err := r.o.Keys.SigningKey()
 	if err != nil {
@@ -154,7 +159,12 @@ func (r *Retention) VerifyProtocols() (retention.ChainReport, error) {
 			return retention.ChainReport{}, err
 		}
 	}
-	return retention.VerifyProtocols(filepath.Join(r.g.o.Data, "protocols"), key.Public().(ed25519.PublicKey), destroyed)
+	dir := filepath.Join(r.g.o.Data, "protocols")
+	report, err := retention.VerifyProtocols(dir, key.Public().(ed25519.PublicKey), destroyed)
+	if err != nil {
+		return report, err
+	}
+	return report, report.CheckStamps(dir, r.g.o.Evidence.Stamped)
 }
 
 // Over reports whether bodies of that family and day may no longer be read,

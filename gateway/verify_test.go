@@ -2,15 +2,21 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"gatewayd/crypto/cms"
+	"gatewayd/crypto/tsp"
 	"gatewayd/retention"
+	"gatewayd/simulator"
 )
 
 // TestVerifyProtocols: the chain of the protocols of destruction verifies, and
@@ -81,6 +87,7 @@ func TestVerifyProtocols(t *testing.T) {
 			}
 		})
 	}
+	f.stamped(dir, public, names)
 	// The gateway itself knows which keys it destroyed: a cut-off end is found.
 	if err := os.Remove(last); err != nil {
 		t.Fatal(err)
@@ -115,5 +122,73 @@ func rename(t *testing.T, dir, from, to string) {
 	t.Helper()
 	if err := os.Rename(filepath.Join(dir, filepath.Base(from)), filepath.Join(dir, to)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// stamped: protocols are stamped in order, later when nobody answers; a stamp of
+// another protocol, of a stranger, or one that is cut, is named.
+func (f *office) stamped(dir string, public ed25519.PublicKey, names []string) {
+	f.t.Helper()
+	ca, err := simulator.NewCA("Zeit AG")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	cert, err := ca.TSA("stamps")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	authority, answers := &simulator.TSA{Cert: cert, Now: time.Now}, 2
+	ask := func(_ context.Context, r io.Reader) ([]byte, error) {
+		if answers--; answers < 0 {
+			return nil, errors.New("nobody answers")
+		}
+		q, err := tsp.NewRequest(r)
+		if err != nil {
+			return nil, err
+		}
+		return authority.Stamp(q)
+	}
+	ctx := context.Background()
+	if n, err := retention.StampProtocols(ctx, dir, ask); n != 2 || err == nil || !strings.Contains(err.Error(), filepath.Base(names[2])[:8]) {
+		f.t.Errorf("%d stamps, %v", n, err)
+	}
+	answers = 1000
+	if n, err := retention.StampProtocols(ctx, dir, ask); n != len(names)-2 || err != nil {
+		f.t.Errorf("%d stamps, %v", n, err)
+	}
+	verify := func(trusted *simulator.CA) retention.ChainReport {
+		r, err := retention.VerifyProtocols(dir, public, nil)
+		if err == nil {
+			err = r.CheckStamps(dir, func(response []byte, content io.Reader) error {
+				return tsp.Check(response, content, cms.TrustPool(trusted.Pool()))
+			})
+		}
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return r
+	}
+	if r := verify(ca); !r.OK() || r.Stamped != len(names) {
+		f.t.Errorf("%+v", r)
+	}
+	other, err := simulator.NewCA("Zeit AG")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if r := verify(other); r.OK() || !strings.Contains(r.Bad, "00000001") {
+		f.t.Errorf("a stranger's stamps: %+v", r)
+	}
+	stamp := func(n int) string { return strings.TrimSuffix(names[n], ".jsonl") + ".tsr" }
+	first, err := os.ReadFile(stamp(0))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for what, text := range map[string][]byte{"of another protocol": first, "cut": first[:len(first)/2], "empty": nil} {
+		if err := os.WriteFile(stamp(1), text, 0o600); err != nil {
+			f.t.Fatal(err)
+		}
+		if r := verify(ca); r.OK() || !strings.Contains(r.Bad, "00000002") || !strings.Contains(r.Bad, "time stamp") {
+			f.t.Errorf("a stamp that is %s: %+v", what, r)
+		}
 	}
 }

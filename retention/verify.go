@@ -69,6 +69,8 @@ type ChainReport struct {
 	Last      string `json:"last,omitempty"`
 	SHA256    string `json:"sha256,omitempty"`     // of the last one
 	PublicKey string `json:"public_key,omitempty"` // hexadecimal; it signed all of them
+	Stamps    int    `json:"stamps"`               // protocols with a time stamp beside them
+	Stamped   int    `json:"stamped"`              // whose time stamp was checked, and proves the time
 	Bad       string `json:"bad,omitempty"`        // the first that does not verify, and why; empty: all do
 }
 

@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"text/tabwriter"
 	"time"
 
 	"gatewayd/api"
 	"gatewayd/calendar"
+	"gatewayd/crypto/cms"
+	"gatewayd/crypto/tsp"
 	"gatewayd/gateway"
 	"gatewayd/retention"
 )
@@ -110,6 +115,7 @@ type retentionVerifyCmd struct {
 	jsonFlag
 	Folder    string `help:"Verify this copy of the protocols folder instead; no configuration, key or gateway is needed."`
 	PublicKey string `help:"With --folder: the gateway's public key in hexadecimal (retention verify shows it). Left out: that of the first protocol, which only proves that the folder agrees with itself."`
+	TSARoots  string `name:"tsa-roots" type:"existingfile" help:"With --folder: PEM file with the issuers of the time-stamping authority. Left out: time stamps are only counted."`
 }
 
 // Help shows examples.
@@ -128,7 +134,7 @@ func (v retentionVerifyCmd) Run(c console) error {
 		if _, err := os.Stat(v.Folder); err != nil {
 			return err
 		}
-		report, err := retention.VerifyProtocols(v.Folder, public, nil)
+		report, err := v.folder(public)
 		if err != nil {
 			return err
 		}
@@ -143,6 +149,29 @@ func (v retentionVerifyCmd) Run(c console) error {
 	})
 }
 
+// folder verifies a copy.
+func (v retentionVerifyCmd) folder(public ed25519.PublicKey) (retention.ChainReport, error) {
+	var check func([]byte, io.Reader) error
+	if v.TSARoots != "" {
+		text, err := os.ReadFile(v.TSARoots)
+		if err != nil {
+			return retention.ChainReport{}, err
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(text) {
+			return retention.ChainReport{}, fmt.Errorf("%s: no certificate in it", v.TSARoots)
+		}
+		check = func(response []byte, content io.Reader) error {
+			return tsp.Check(response, content, cms.TrustPool(roots))
+		}
+	}
+	report, err := retention.VerifyProtocols(v.Folder, public, nil)
+	if err != nil {
+		return report, err
+	}
+	return report, report.CheckStamps(v.Folder, check)
+}
+
 func (v retentionVerifyCmd) tell(c console, r retention.ChainReport) error {
 	switch {
 	case v.JSON:
@@ -155,6 +184,7 @@ func (v retentionVerifyCmd) tell(c console, r retention.ChainReport) error {
 		fmt.Fprintln(c.out, "nothing was destroyed yet: there is no protocol")
 	default:
 		fmt.Fprintf(c.out, "the chain is whole: %d protocols name %d messages; the last is %s, SHA-256 %s\npublic key %s\n", r.Protocols, r.Objects, r.Last, r.SHA256, r.PublicKey)
+		fmt.Fprintf(c.out, "%d of them bear a time stamp, %d of these were checked\n", r.Stamps, r.Stamped)
 	}
 	if !r.OK() {
 		return errNo

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -137,4 +138,18 @@ func critical(der []byte) bool {
 		}
 	}
 	return false
+}
+
+// Check verifies a whole answer (a TimeStampResp) over content, by an authority
+// that must be trusted.
+func Check(response []byte, content io.Reader, trust cms.Trust) error {
+	token, err := Token(response)
+	if err != nil {
+		return err
+	}
+	s, err := Verify(token, content, Options{Trust: trust})
+	if err == nil && !s.Trusted() {
+		err = errors.Join(ErrUntrusted, s.ChainErr)
+	}
+	return err
 }
