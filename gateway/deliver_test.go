@@ -297,8 +297,11 @@ func TestManyTargets(t *testing.T) {
 func TestAuditCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, rigOptions{})
+	smtp := r.w.links["smtp"]
+	smtp.fails(errLater)
+	id := r.send("Auskunft", "a@example.net")
+	r.until("an attempt", func() bool { i := r.item(key(id, 1)); return i.State == message.Waiting && i.Attempts == 1 })
 	breakAudit(t, r.dir)
-	id := r.send("Auskunft", "a@example.net") // not noticed yet
 	accept := func() error {
 		_, err := r.g.Accept(context.Background(), submission("b@example.net"), strings.NewReader(letter("x", "x")))
 		return err
@@ -306,12 +309,16 @@ func TestAuditCannotBeWritten(t *testing.T) {
 	r.until("nothing is accepted", func() bool { return accept() != nil })
 	refused(t, accept(), 451)
 	r.until("what was under way has ended", func() bool {
+		before := len(smtp.seen())
+		r.stays()
 		n, err := r.g.Counts(context.Background())
-		return err == nil && n[message.Sending] == 0
+		return err == nil && n[message.Sending] == 0 && len(smtp.seen()) == before
 	})
-	before := len(r.w.links["smtp"].seen())
+	smtp.on(nil)
+	before := len(smtp.seen())
+	r.pass(time.Hour) // everything is due
 	r.stays()
-	if n := len(r.w.links["smtp"].seen()); n != before {
+	if n := len(smtp.seen()); n != before {
 		t.Errorf("%d mails left meanwhile", n-before)
 	}
 	mendAudit(t, r.dir)
