@@ -50,6 +50,7 @@ func (id identifier) names(c *x509.Certificate) bool {
 
 // signerInfo is SignerInfo of RFC 5652 section 5.3.
 type signerInfo struct {
+	version    int
 	who        identifier
 	digest     algorithm
 	attributes []byte // signedAttrs as SET OF; nil: none
@@ -87,7 +88,7 @@ func readSigner(r *ber.Reader) (s signerInfo, err error) {
 	if err = r.Enter(ber.Sequence); err != nil {
 		return s, err
 	}
-	if _, err = next[int](r, "version", maxSmall); err != nil {
+	if s.version, err = next[int](r, "version", maxSmall); err != nil {
 		return s, err
 	}
 	if s.who, err = readIdentifier(r); err != nil {
@@ -266,7 +267,7 @@ const (
 
 // check verifies one signature and its certificate chain.
 func (v *verifier) check(info signerInfo) Signature {
-	var s Signature
+	s := Signature{Version: info.version}
 	var values signedValues
 	if s.Hash, s.Err = hashOf(info.digest.Algorithm); s.Err != nil {
 		return s

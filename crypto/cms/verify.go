@@ -55,12 +55,14 @@ func TrustPool(anchors *x509.CertPool) Trust {
 // Result is what Verify found.
 type Result struct {
 	Attached     bool
+	Version      int                 // as the object says; nothing rests on it
 	Signatures   []Signature         // at least one if Verify returned no error
 	Certificates []*x509.Certificate // all X.509 certificates in the object, of whatever worth
 }
 
 // Signature is one SignerInfo.
 type Signature struct {
+	Version     int                 // as its SignerInfo says; nothing rests on it
 	Err         error               // nil: the signature fits content and certificate
 	Cert        *x509.Certificate   // of the signer; nil if it was not found
 	Chain       []*x509.Certificate // from Cert to the anchor; nil if ChainErr is set
@@ -134,7 +136,7 @@ func (v *verifier) read(content io.Reader) ([]signerInfo, error) {
 	if err := r.Enter(ber.Sequence); err != nil {
 		return nil, err
 	}
-	if _, err := next[int](r, "version", maxSmall); err != nil {
+	if v.result.Version, err = next[int](r, "version", maxSmall); err != nil {
 		return nil, err
 	}
 	if err := v.readDigests(); err != nil {

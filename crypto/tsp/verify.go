@@ -74,6 +74,8 @@ func Verify(token []byte, content io.Reader, o Options) (Stamp, error) {
 	switch {
 	case len(result.Signatures) != 1:
 		return s, fmt.Errorf("%w: %d signers", ErrToken, len(result.Signatures))
+	case result.Version < 3 || result.Version > 5 || signer.Version != 1 && signer.Version != 3: // RFC 5652 sections 5.1 and 5.3
+		return s, fmt.Errorf("%w: versions %d and %d", ErrToken, result.Version, signer.Version)
 	case !signer.ESS:
 		return s, fmt.Errorf("%w: it does not name the certificate of its signer", ErrToken)
 	}
