@@ -32,7 +32,8 @@ func (g *Gateway) keyLoop(ctx context.Context) {
 		if full || all || len(of) > 0 {
 			err := errors.Join(g.releaseKeyed(ctx, full || all, of), g.openWaiting(ctx, full || all, of))
 			if err != nil && ctx.Err() == nil {
-				g.o.Log.Error("mail that waits for a key could not be looked at; will be tried again", "error", err)
+				g.o.Log.Error("mail that waits for a key could not be looked at; will be tried again in a minute", "error", err)
+				g.arrivals.note(message.Address{})
 			}
 		}
 		g.pause(ctx, g.keysMoved, time.Minute)
@@ -56,7 +57,7 @@ func (g *Gateway) releaseKeyed(ctx context.Context, all bool, of map[string]bool
 			}
 			return nil
 		}
-		err := g.once(context.WithoutCancel(ctx), item.Key, g.keyCame)
+		err := g.insist(context.WithoutCancel(ctx), item.Key, g.keyCame)
 		switch {
 		case err == nil:
 			g.Wake()
@@ -65,6 +66,16 @@ func (g *Gateway) releaseKeyed(ctx context.Context, all bool, of map[string]bool
 		}
 		return err
 	})
+}
+
+// insist makes an edit of an item also when somebody else changes it at the same
+// time: a key that is there is not told again.
+func (g *Gateway) insist(ctx context.Context, key message.ItemKey, e edit) error {
+	for conflicts := 0; ; conflicts++ {
+		if err := g.once(ctx, key, e); !errors.Is(err, queue.ErrConflict) || conflicts == maxConflicts {
+			return err
+		}
+	}
 }
 
 // waitsForKey reports whether nothing but a key keeps an item: neither a person
@@ -160,7 +171,7 @@ func (g *Gateway) openAgain(ctx context.Context, u keybook.Unopened) error {
 		return forget()
 	}
 	key := message.ItemKey{Message: u.Message, N: u.Item}
-	err := g.once(context.WithoutCancel(ctx), key, func(ctx context.Context, item *message.Item) (queue.Change, error) {
+	err := g.insist(context.WithoutCancel(ctx), key, func(ctx context.Context, item *message.Item) (queue.Change, error) {
 		env, _, err := g.o.Store.Message(ctx, u.Message)
 		if err != nil {
 			return queue.Change{}, err
