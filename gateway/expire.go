@@ -22,6 +22,7 @@ import (
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
+	"gatewayd/queue/bolt"
 	"gatewayd/retention"
 )
 
@@ -151,21 +152,51 @@ func (m sweepMessages) Due(ctx context.Context, day calendar.Day, left bool, fn 
 	if err != nil {
 		return err
 	}
-	for after := ""; ; {
-		due, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), left, after, dueBatch)
-		if err != nil {
-			return err
+	ctx, stop := context.WithCancel(ctx)
+	pages := m.duePages(ctx, day, left)
+	defer func() {
+		stop()
+		for range pages { // the reader ends before we do
 		}
-		for _, d := range due {
+	}()
+	for p := range pages {
+		if p.err != nil {
+			return p.err
+		}
+		for _, d := range p.due {
 			if err := fn(m.r.g.object(d.Envelope, d.Items, exported[d.Envelope.ID])); err != nil {
 				return err
 			}
 		}
-		if next == "" {
-			return nil
-		}
-		after = next
 	}
+	return ctx.Err()
+}
+
+// duePage is a piece of what is due on a day.
+type duePage struct {
+	due []bolt.Due
+	err error
+}
+
+// duePages reads one piece ahead while the one before is worked on.
+func (m sweepMessages) duePages(ctx context.Context, day calendar.Day, left bool) <-chan duePage {
+	pages := make(chan duePage)
+	go func() {
+		defer close(pages)
+		for after := ""; ; {
+			due, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), left, after, dueBatch)
+			select {
+			case pages <- duePage{due, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil || next == "" {
+				return
+			}
+			after = next
+		}
+	}()
+	return pages
 }
 
 // exportedOn lists what was exported of an erase-by day.

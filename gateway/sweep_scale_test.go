@@ -54,6 +54,7 @@ func TestSweepAtScale(t *testing.T) {
 		f.quiet() // what came in meanwhile has left, and is let go
 		f.sweep()
 		f.to(step.at)
+		f.drained()
 		begun := time.Now() // once a day, whatever expires
 		if _, err := f.audit.Rotate(w.time()); err != nil {
 			t.Fatal(err)
