@@ -56,6 +56,18 @@ func stampProtocol(ctx context.Context, path string, stamp func(ctx context.Cont
 	return os.Rename(out.Name(), path+stampExt)
 }
 
+// maxStamp bounds what is read of a stamp: the folder may be a stranger's copy.
+const maxStamp = 1 << 20
+
+func readStamp(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxStamp)) // longer than that it is cut, and refused
+}
+
 // CheckStamps holds the stamps beside the protocols of a folder, which must be
 // verified already, against check, and adds them to the report. A protocol
 // without one is no fault: its authority may have been out of reach. Without
@@ -70,7 +82,7 @@ func (r *ChainReport) CheckStamps(dir string, check func(response []byte, conten
 	}
 	for _, name := range all {
 		path := filepath.Join(dir, name)
-		response, err := os.ReadFile(path + stampExt)
+		response, err := readStamp(path + stampExt)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}

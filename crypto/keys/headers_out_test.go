@@ -240,7 +240,10 @@ func TestHeadersForOthers(t *testing.T) {
 		inside("OpenSSL", out, err)
 	}
 	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Skip("no gpg here")
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs gpg: apt-get install gnupg")
+		}
+		t.Skip("needs gpg: apt-get install gnupg")
 	}
 	sent := c.protect(t, entity.OpenPGP, letterText, entity.HeadersHidden, true)
 	put(t, dir, "bob.asc", c.bobPrivate, 0o600)
