@@ -90,6 +90,9 @@ func (g *Gateway) scanAll(ctx context.Context, r io.ReaderAt, size int64) (found
 	if err != nil {
 		return "", err
 	}
+	if tree.Limited { // a winmail.dat may lie behind the last part that was cut out
+		return "", fmt.Errorf("%w: %s", scan.ErrTooLarge, tree.Limit)
+	}
 	spool := func(limit int64) entity.Spool { return entity.NewSpool(g.o.Data, limit) }
 	for _, p := range tree.Parts {
 		if !tnef.Is(p.Type, p.FileName) {

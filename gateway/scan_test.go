@@ -107,6 +107,12 @@ func TestScan(t *testing.T) {
 			}
 		}
 	}
+	// A file behind more parts than are cut out is not passed unseen.
+	crowded := "From: wer@example.org\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\n.\r\n", 1000) +
+		"--b\r\n" + packed[strings.Index(packed, "Content-Type"):] + "--b--\r\n"
+	if id := in(crowded); !strings.Contains(k.becomes(id, message.Held).Reply, "too large") || passed(id) {
+		t.Errorf("crowded: %+v", k.item(key(id, 1)))
+	}
 	// What leaves.
 	bad := k.submit(submission("x@example.org"), letter("x", "1")+virus)
 	if item := k.becomes(bad, message.Held); !strings.Contains(item.Reply, "Test.Evil") || len(k.w.links["smtp"].seen()) > 0 {
