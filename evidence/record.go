@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"gatewayd/crypto/path"
 	"gatewayd/legal"
 	"gatewayd/message"
 )
@@ -183,7 +184,7 @@ func qualityOf(c *x509.Certificate) string {
 func describe(c *x509.Certificate) Certificate {
 	sum := sha256.Sum256(c.Raw)
 	return Certificate{
-		Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: c.SerialNumber.Text(16), KeyID: hex.EncodeToString(c.SubjectKeyId),
+		Subject: path.Show(c.Subject), Issuer: path.Show(c.Issuer), Serial: c.SerialNumber.Text(16), KeyID: hex.EncodeToString(c.SubjectKeyId),
 		SHA256: hex.EncodeToString(sum[:]), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 	}
 }

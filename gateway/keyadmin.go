@@ -15,6 +15,7 @@ import (
 
 	"gatewayd/crypto/keys"
 	"gatewayd/crypto/openpgp"
+	"gatewayd/crypto/path"
 	"gatewayd/crypto/smime"
 	"gatewayd/keybook"
 	"gatewayd/message"
@@ -106,7 +107,7 @@ func stateOf(err error, k message.KeyInfo, now time.Time) string {
 func fill(k *message.KeyInfo, c *x509.Certificate, p *openpgp.Key) {
 	k.Names = keys.AddressesOf(c, p)
 	if c != nil {
-		k.Technique, k.Fingerprint, k.Subject, k.Issuer = "smime", smime.Fingerprint(c), c.Subject.String(), c.Issuer.String()
+		k.Technique, k.Fingerprint, k.Subject, k.Issuer = "smime", smime.Fingerprint(c), path.Show(c.Subject), path.Show(c.Issuer)
 		k.From, k.Until, k.Algorithm = c.NotBefore, c.NotAfter, keyAlgorithm(c)
 		return
 	}

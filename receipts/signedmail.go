@@ -10,6 +10,7 @@ import (
 
 	"gatewayd/crypto/ber"
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/path"
 	"gatewayd/crypto/smime"
 	"gatewayd/mail/parts"
 	"gatewayd/message"
@@ -34,7 +35,7 @@ func (r *Recogniser) signedMail(m *carrier) (Finding, bool) {
 		f.Verdict, f.Detail = message.Unsigned, "the mail is signed, but too large to be kept as proof"
 	default:
 		s := signed.Signature
-		f.Signer, f.Chain = s.Cert.Subject.String(), s.Chain
+		f.Signer, f.Chain = path.Show(s.Cert.Subject), s.Chain
 		f.Verdict, f.Detail = issuer.mailVerdict(s)
 		doc = r.read(issuer, r.signedText(signed))
 		if doc.at.IsZero() {
@@ -85,7 +86,7 @@ func (r *Recogniser) checkMail(m *carrier) (smime.SignedMail, platform, error) {
 }
 
 func (p platform) mailVerdict(s cms.Signature) (message.Authenticity, string) {
-	fits := func(re *regexp.Regexp) bool { return re.MatchString(s.Cert.Subject.String()) }
+	fits := func(re *regexp.Regexp) bool { return re.MatchString(path.Show(s.Cert.Subject)) }
 	switch {
 	case s.ChainErr != nil:
 		return message.Untrusted, "signed mail: " + s.ChainErr.Error()

@@ -251,9 +251,13 @@ func TestSeverity(t *testing.T) {
 			t.Errorf("%q has no place", v)
 		}
 	}
-	two := Layer{Signatures: []Signature{{Verdict: Unchecked}, {Verdict: Good}, {Verdict: Broken}}}
+	two := Layer{Signatures: []Signature{{Verdict: Unchecked}, {Verdict: Good}, {Verdict: Weak}}}
 	if got := two.signing(); got != Good {
 		t.Errorf("several signers: %q", got)
+	}
+	two.Signatures = append(two.Signatures, Signature{Verdict: Broken})
+	if got := two.signing(); got != Broken {
+		t.Errorf("several signers, one of another content: %q", got)
 	}
 }
 

@@ -99,10 +99,14 @@ type Layer struct {
 }
 
 // signing returns the verdict about the layer's signatures: several signers
-// stand for the same content, so the best counts.
+// stand for the same content, so the best counts. But one that does not fit the
+// content that another has signed was put there to be seen: the layer is broken.
 func (l Layer) signing() Signing {
 	best := NotSigned
 	for _, s := range l.Signatures {
+		if s.Verdict == Broken {
+			return Broken
+		}
 		if best == NotSigned || severity(s.Verdict) < severity(best) {
 			best = s.Verdict
 		}

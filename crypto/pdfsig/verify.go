@@ -13,6 +13,7 @@ import (
 
 	"gatewayd/crypto/ber"
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/path"
 	"gatewayd/crypto/tsp"
 	"gatewayd/message"
 )
@@ -271,7 +272,7 @@ func (r *Report) judge() {
 }
 
 func (r *Report) trust(s *Signature) {
-	r.Certificate, r.Signer, r.SigningTime = s.Cert, s.Cert.Subject.String(), s.SigningTime
+	r.Certificate, r.Signer, r.SigningTime = s.Cert, path.Show(s.Cert.Subject), s.SigningTime
 	switch {
 	case s.ChainErr != nil:
 		r.Verdict, r.Detail = message.Untrusted, s.ChainErr.Error()

@@ -174,7 +174,7 @@ func (o Opener) judge(result *cms.Result, err error, at time.Time) ([]entity.Sig
 	for _, s := range result.Signatures {
 		v := entity.Signature{Time: s.SigningTime, Algorithm: s.Algorithm, Announced: s.Capabilities}
 		if s.Cert != nil {
-			v.Signer, v.KeyID, v.Addresses = s.Cert.Subject.String(), Fingerprint(s.Cert), Addresses(s.Cert)
+			v.Signer, v.KeyID, v.Addresses = path.Show(s.Cert.Subject), Fingerprint(s.Cert), Addresses(s.Cert)
 		}
 		v.Verdict, v.Detail = verdictOf(s, at)
 		v.Certificates = bag(s, result.Certificates)
