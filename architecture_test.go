@@ -103,6 +103,11 @@ func checkImport(t *testing.T, path, from, to string, row int) {
 		if rank, ok := connectorOrder[toRest]; !ok || rank >= connectorRank(fromRest) {
 			t.Errorf("%s imports %s: inside connectors the order is contract < smtpclient < each platform, connectortest", path, to)
 		}
+	case fromTop == toTop && fromTop == "gateway":
+		// The flow stands on its parts; they know neither it nor each other.
+		if fromRest != "" {
+			t.Errorf("%s imports %s: parts of the gateway know neither it nor each other", path, to)
+		}
 	case fromTop == toTop:
 		// An implementation imports its interface;
 		// never the other way round, and no sibling.

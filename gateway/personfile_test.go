@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatewayd/gateway"
+	"gatewayd/gateway/personfile"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -17,14 +17,14 @@ const someone, somebodyElse = "kunde@example.org", "nachbar.geheim@example.org"
 
 // person asks for a file, and checks that it was noted with the digest of what
 // was given out.
-func (r *rig) person(authority string) (gateway.PersonFile, string) {
+func (r *rig) person(authority string) (personfile.File, string) {
 	r.t.Helper()
 	before := len(r.readsOf())
 	text, err := r.g.Person(context.Background(), message.Reading{By: "administrator muster", Purpose: message.ForAccess}, addr(someone), authority)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var f gateway.PersonFile
+	var f personfile.File
 	if err := json.Unmarshal(text, &f); err != nil {
 		r.t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"gatewayd/audit"
 	"gatewayd/config"
-	"gatewayd/gateway"
+	"gatewayd/gateway/personfile"
 	"gatewayd/message"
 )
 
@@ -138,7 +138,7 @@ func TestPersonShow(t *testing.T) {
 	if out, code := s.command("person", "show", "nachbar@example.ch", "--authority", "bauinspektorat", "-o", path, "--purpose", "access"); code != 0 {
 		t.Fatalf("person show: exit %d\n%s", code, out)
 	}
-	var file gateway.PersonFile
+	var file personfile.File
 	text, err := os.ReadFile(path)
 	if err != nil || json.Unmarshal(text, &file) != nil || len(file.Messages) != 1 || len(file.Messages[0].Cases) != 1 || len(file.Events) == 0 {
 		t.Errorf("%v\n%s", err, text)

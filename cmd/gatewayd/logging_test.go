@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"gatewayd/config"
-	"gatewayd/gateway"
+	"gatewayd/gateway/personfile"
 	"gatewayd/message"
 	"gatewayd/retention"
 )
@@ -22,7 +22,7 @@ func TestLoggingDescribe(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
-	for _, en := range gateway.PersonRemarks() {
+	for _, en := range personfile.Remarks() {
 		used[en] = true
 	}
 	for en := range used {

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"gatewayd/api"
-	"gatewayd/gateway"
+	"gatewayd/gateway/personfile"
 	"gatewayd/message"
 )
 
@@ -59,7 +59,7 @@ func (p personShowCmd) Run(c console) error {
 			_, err = c.out.Write(text)
 			return err
 		}
-		var file gateway.PersonFile
+		var file personfile.File
 		if err := json.Unmarshal(text, &file); err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (p personShowCmd) Run(c console) error {
 }
 
 // printPerson shows a file to the person, in German or English.
-func printPerson(w io.Writer, f gateway.PersonFile, lang string) {
+func printPerson(w io.Writer, f personfile.File, lang string) {
 	say := func(de, en string) string {
 		if lang == "en" {
 			return en
