@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatewayd/gateway"
+	"gatewayd/gateway/keydesk"
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -27,7 +28,7 @@ type Question struct {
 func (c *Config) Explain(q Question) (policy.Explanation, error) {
 	var x policy.Explanation
 	g, err := gateway.New(gateway.Options{
-		Hostname: c.Hostname, Authorities: c.Authorities, Policy: c.Rules, Vocabulary: c.Words, Directory: c.People.Get, Keys: gateway.Keys{Folder: c.Ring.Get},
+		Hostname: c.Hostname, Authorities: c.Authorities, Policy: c.Rules, Vocabulary: c.Words, Directory: c.People.Get, Keys: keydesk.Sources{Folder: c.Ring.Get},
 		Platforms: c.Platforms, Windows: c.Windows, Delivery: c.Delivery, Now: func() time.Time { return q.Now },
 	})
 	if err != nil {

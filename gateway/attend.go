@@ -106,13 +106,13 @@ func (g *Gateway) attended(env message.Envelope, item *message.Item, now time.Ti
 
 func (g *Gateway) attendHeld(item *message.Item, now time.Time, event *message.Event) teller {
 	if item.Decision.Verdict == message.Refuse {
-		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, bounded(because(item.Decision))
+		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, message.Bounded(because(item.Decision))
 		event.Kind, event.Data["reason"] = message.EventRefused, item.Reply
 		return g.dsn
 	}
 	if item.Told.IsZero() {
 		if item.Reply == "" {
-			item.Reply = bounded(because(item.Decision))
+			item.Reply = message.Bounded(because(item.Decision))
 		}
 		item.Told, item.NextTry = now, now.Add(g.o.Delivery.HoldReturn)
 		event.Kind, event.Data["reason"] = message.EventHeld, item.Reply

@@ -96,14 +96,14 @@ func (g *Gateway) fileBounces(ctx context.Context, f filing, c *queue.Change, no
 			return err
 		}
 		if b.by.Action == bounce.Failed {
-			item.Alarm = bounded("a mail system reports that it was not delivered: " + strings.TrimSpace(b.by.Status+" "+string(b.by.Reason)))
+			item.Alarm = message.Bounded("a mail system reports that it was not delivered: " + strings.TrimSpace(b.by.Status+" "+string(b.by.Reason)))
 			c.Items = append(c.Items, item)
 		}
 		c.Events = append(c.Events, message.Event{
 			At: now, Kind: message.EventBounced, Authority: f.env.Authority, Message: b.key.Message, Item: b.key.N,
 			Data: map[string]string{
 				"action": b.by.Action, "status": b.by.Status, "permanent": strconv.FormatBool(b.by.Permanent), "reason": string(b.by.Reason),
-				"diagnostic": bounded(b.by.Diagnostic), "mail": f.env.ID.String(),
+				"diagnostic": message.Bounded(b.by.Diagnostic), "mail": f.env.ID.String(),
 			},
 		})
 	}

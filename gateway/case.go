@@ -88,7 +88,7 @@ func (g *Gateway) attendCase(ctx context.Context, env message.Envelope, item *me
 			change.Events = append(change.Events, alarmEvent(env, *item, c, a, now))
 		}
 	}
-	item.NextTry, item.Alarm = c.Next, message.WithAlarm(item.Alarm, caseOwner, bounded(c.Attention()))
+	item.NextTry, item.Alarm = c.Next, message.WithAlarm(item.Alarm, caseOwner, message.Bounded(c.Attention()))
 	return change, nil
 }
 
@@ -102,7 +102,7 @@ func raised(events []message.Event, n int, a legal.Alarm) bool {
 
 func alarmEvent(env message.Envelope, item message.Item, c legal.Case, a legal.Alarm, now time.Time) message.Event {
 	e := message.Event{At: now, Kind: message.EventAlarm, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{
-		"alarm": string(a.Code), "since": a.At.UTC().Format(time.RFC3339Nano), "text": bounded(a.Text), "case": string(item.Case), "delivery": string(c.State), "state": string(item.State),
+		"alarm": string(a.Code), "since": a.At.UTC().Format(time.RFC3339Nano), "text": message.Bounded(a.Text), "case": string(item.Case), "delivery": string(c.State), "state": string(item.State),
 	}}
 	switch a.Code {
 	case legal.AlarmOverdue:

@@ -57,7 +57,7 @@ func (g *Gateway) facts(env *message.Envelope, to message.Address, now time.Time
 		Platforms: map[string]policy.PlatformState{},
 	}
 	if env.Direction != message.Inbound {
-		f.Recipient.Keys = g.keysFor(bare, now)
+		f.Recipient.Keys = g.Ways(bare, now)
 	}
 	if p, ok := g.o.Directory().Recipient(bare); ok {
 		f.Recipient.Known = true

@@ -342,7 +342,7 @@ func TestErrorsOfPeople(t *testing.T) {
 		"drop":      {r.g.Drop(ctx, k, "x"), gateway.ErrNotHeld},
 		"hold":      {r.g.Hold(ctx, k, "x"), gateway.ErrNotOpen},
 		"retry":     {r.g.Retry(ctx, k), gateway.ErrNotWaiting},
-		"no reason": {r.g.Release(ctx, k, " \n"), gateway.ErrNoReason},
+		"no reason": {r.g.Release(ctx, k, " \n"), message.ErrNoReason},
 		"unknown":   {r.g.Drop(ctx, key(message.NewID(r.w.time()), 1), "x"), queue.ErrNotFound},
 	} {
 		if !errors.Is(tt.got, tt.want) {

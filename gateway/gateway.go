@@ -19,8 +19,8 @@ import (
 	"gatewayd/audit"
 	"gatewayd/connectors"
 	"gatewayd/crypto/entity"
-	"gatewayd/crypto/keys"
 	"gatewayd/directory"
+	"gatewayd/gateway/keydesk"
 	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -75,8 +75,8 @@ type Options struct {
 	Policy          *policy.Policy
 	Vocabulary      policy.Vocabulary
 	Directory       func() *directory.Directory
-	Keys            Keys    // for S/MIME and OpenPGP
-	Scanner         Scanner // for malware; nil: nobody looks
+	Keys            keydesk.Sources // for S/MIME and OpenPGP
+	Scanner         Scanner         // for malware; nil: nobody looks
 	Connectors      map[string]connectors.Connector
 	Platforms       map[string]Platform
 	Recogniser      *receipts.Recogniser
@@ -91,6 +91,8 @@ type Options struct {
 
 // Gateway is the running flow.
 type Gateway struct {
+	*keydesk.Desk // its keys, and the operator's questions about them
+
 	o          Options
 	byAddress  map[string]*Authority // Address.Key → authority
 	byAccount  map[string]*Authority
@@ -107,8 +109,6 @@ type Gateway struct {
 	pauseMu    sync.Mutex  // one change of what is paused at a time
 	workers    sync.WaitGroup
 	auditDown  atomic.Bool // the day files cannot be written: nothing is accepted, nothing leaves
-	noKeys     keys.Ring
-	decided    decided
 	scanned    cleanList
 	arrivals   arrivals
 	answers    answers
@@ -131,6 +131,9 @@ func New(o Options) (*Gateway, error) {
 		byAddress: map[string]*Authority{}, byAccount: map[string]*Authority{}, byID: map[string]*Authority{}, domains: map[string]*Authority{},
 		inFlight: newTargets(max(1, o.Delivery.PerTarget)), retryPause: 200 * time.Millisecond,
 	}
+	g.Desk = keydesk.New(keydesk.Options{
+		Sources: o.Keys, Ledger: o.Store, Local: func(a message.Address) bool { return g.local(a) != nil }, Arrived: g.KeysArrived, Now: o.Now, Log: o.Log,
+	})
 	for i := range o.Authorities {
 		a := &o.Authorities[i]
 		g.byID[a.ID] = a

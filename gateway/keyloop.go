@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"gatewayd/crypto/entity"
@@ -27,7 +26,7 @@ func (g *Gateway) keyLoop(ctx context.Context) {
 		full := rounds.IsZero() || g.now().Sub(rounds) >= keyRound || g.now().Before(rounds)
 		if full {
 			rounds = g.now()
-			g.keyRound(ctx)
+			g.Round(ctx)
 		}
 		if full || all || len(of) > 0 {
 			err := errors.Join(g.releaseKeyed(ctx, full || all, of), g.openWaiting(ctx, full || all, of))
@@ -51,7 +50,7 @@ func (g *Gateway) releaseKeyed(ctx context.Context, all bool, of map[string]bool
 			return ctx.Err()
 		}
 		now := g.now()
-		if len(g.keysFor(item.Recipient.Address, now)) == 0 {
+		if len(g.Ways(item.Recipient.Address, now)) == 0 {
 			if g.o.Keys.Lookup != nil {
 				g.o.Keys.Lookup.Want(item.Recipient.Address)
 			}
@@ -203,42 +202,4 @@ func waits(u keybook.Unopened, found map[string]string) bool {
 		return found["encryption"] == string(entity.NotForUs)
 	}
 	return found["signature"] == string(entity.UnknownKey)
-}
-
-// warnDays before a key ends it is told.
-func warnDays() []int { return []int{30, 14, 7, 1} }
-
-// keyRound does what is due once in a while: warns of keys that end, and forgets
-// those that nobody uses.
-func (g *Gateway) keyRound(ctx context.Context) {
-	book, now := g.o.Keys.Book, g.now()
-	if book == nil {
-		return
-	}
-	for _, l := range g.ring().Expiring(now.AddDate(0, 0, warnDays()[0]+1)) {
-		days := int(l.Until.Sub(now).Hours() / 24)
-		warn, err := book.Warn(l.Fingerprint, days, warnDays())
-		if err != nil {
-			g.o.Log.Error("key book cannot note a warning", "error", err)
-			return
-		}
-		if !warn {
-			continue
-		}
-		g.o.Log.Warn("a key ends soon: renew it (gatewayd keys list)", "days", days, "key", l.Fingerprint, "own", l.Authority != "")
-		err = g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: now, Kind: message.EventKey, Authority: l.Authority, Data: map[string]string{
-			"what": "ends", "key": l.Fingerprint, "days": strconv.Itoa(days), "until": l.Until.UTC().Format(time.RFC3339), "source": string(l.Source),
-		}}}})
-		if err != nil {
-			g.o.Log.Error("ledger does not take a warning about a key", "error", err)
-		}
-	}
-	if g.o.Keys.Keep <= 0 {
-		return
-	}
-	if n, err := book.Forget(now, g.o.Keys.Keep); err != nil {
-		g.o.Log.Error("key book cannot forget", "error", err)
-	} else if n > 0 {
-		g.o.Log.Info("forgot keys that nobody uses", "keys", n)
-	}
 }

@@ -30,6 +30,7 @@ import (
 	"gatewayd/crypto/openpgp"
 	"gatewayd/crypto/smime"
 	"gatewayd/gateway"
+	"gatewayd/gateway/keydesk"
 	"gatewayd/keybook"
 	"gatewayd/keysources"
 	"gatewayd/message"
@@ -140,7 +141,7 @@ func (k *keyRig) wire(t *testing.T, o *gateway.Options) {
 		Sources: []keysources.Asked{{Source: k.web, Vouches: true}}, Book: k.book, Now: o.Now, Log: slog.New(slog.DiscardHandler),
 		Arrived: func(a message.Address, got []keysources.Attempt) { k.g.KeysFound(a, got) },
 	})
-	o.Keys = gateway.Keys{Folder: k.ring.Load, Book: k.book, Harvest: true, Lookup: lookup}
+	o.Keys = keydesk.Sources{Folder: k.ring.Load, Book: k.book, Harvest: true, Lookup: lookup}
 }
 
 // reload reads the key folder again.

@@ -129,7 +129,7 @@ const (
 // the next system answered stays as it is.
 func cause(item message.Item) mail.Text {
 	reply := item.Reply
-	if r, ok := policy.Deciding(item.Decision); ok && item.Decision.Verdict != message.Deliver && reply == bounded(because(item.Decision)) {
+	if r, ok := policy.Deciding(item.Decision); ok && item.Decision.Verdict != message.Deliver && reply == message.Bounded(because(item.Decision)) {
 		return mail.Text{DE: policy.German(r), EN: r.Text}
 	}
 	if name, ok := strings.CutPrefix(reply, atGate+malwareFound); ok {

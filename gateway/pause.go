@@ -10,14 +10,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"gatewayd/message"
 	"gatewayd/queue"
 )
 
-// What a request to pause or resume can fail with, beside ErrNoReason.
+// What a request to pause or resume can fail with, beside message.ErrNoReason.
 var (
 	ErrNoDestination = errors.New("name a platform or way (incamail, privasphere, smtp, smime, openpgp, mailbox, forward:authority), or one domain of it (smtp:example.ch)")
 	ErrNotPaused     = errors.New("it is not paused")
@@ -78,12 +77,12 @@ func (g *Gateway) Resume(ctx context.Context, destination, reason string) error 
 }
 
 func (g *Gateway) setPaused(ctx context.Context, destination, reason string, kind message.EventKind, change func([]paused, paused) ([]paused, error)) error {
-	reason = bounded(strings.TrimSpace(reason))
-	switch {
-	case !destinationName.MatchString(destination):
+	if !destinationName.MatchString(destination) {
 		return ErrNoDestination
-	case reason == "":
-		return ErrNoReason
+	}
+	reason, err := message.CheckReason(reason)
+	if err != nil {
+		return err
 	}
 	g.pauseMu.Lock()
 	defer g.pauseMu.Unlock()

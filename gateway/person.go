@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"gatewayd/mail"
@@ -21,7 +20,6 @@ var (
 	ErrNotWaiting = errors.New("only an item that waits for its next attempt can be tried now: release a held one")
 	ErrStillHeld  = errors.New("the rules still do not let it go")
 	ErrTooLate    = errors.New("the time for the hand-over of this registered decision is over: drop it, and send it anew")
-	ErrNoReason   = errors.New("a reason is needed: it stands in the audit log")
 )
 
 // Release lets a held item go, for a reason that stands in the audit log. An
@@ -153,9 +151,9 @@ type deed func(context.Context, message.Envelope, *message.Item, *message.Event)
 // byHand applies a deed and writes its event, in one commit. The item must be
 // in the ledger; one that was accepted a moment ago may not be there yet.
 func (g *Gateway) byHand(ctx context.Context, key message.ItemKey, reason string, do deed) error {
-	reason = bounded(strings.TrimSpace(reason))
-	if reason == "" {
-		return ErrNoReason
+	reason, err := message.CheckReason(reason)
+	if err != nil {
+		return err
 	}
 	for conflicts := 0; ; conflicts++ {
 		err := g.once(ctx, key, func(ctx context.Context, item *message.Item) (queue.Change, error) {

@@ -65,22 +65,22 @@ func (g *Gateway) protect(ctx context.Context, env message.Envelope, item messag
 
 func (g *Gateway) protected(ctx context.Context, env message.Envelope, item message.Item, body *vault.BodyReader, now time.Time) (*entity.Protected, error) {
 	to := item.Recipient.Address
-	theirs := g.selection(ctx, to, now, true)
+	theirs := g.Selection(ctx, to, now, true)
 	how := entity.HeadersOutside
 	if a := g.byID[env.Authority]; a != nil {
 		how = a.Headers
 	}
-	ours := g.ring().Signers(env.Authority, env.From, now)
+	ours := g.Ring().Signers(env.Authority, env.From, now)
 	switch {
 	case ours.Err != nil && item.Decision.Class != message.Private:
 		return nil, fmt.Errorf("sign message: %w", ours.Err) // temporary: never unsigned because nobody knows the keys now
 	case item.Decision.Via == policy.ViaSMIME && theirs.Certificate != nil:
-		g.keyUsed(to, theirs, entity.SMIME, now)
+		g.Used(to, theirs, entity.SMIME, now)
 		return smime.Protect(body, body.Size(), smime.Options{
 			Class: item.Decision.Class, Signer: ours.SMIME, Recipients: []*x509.Certificate{theirs.Certificate}, Method: theirs.Method, Headers: how, Time: now,
 		})
 	case item.Decision.Via == policy.ViaOpenPGP && theirs.OpenPGP != nil:
-		g.keyUsed(to, theirs, entity.OpenPGP, now)
+		g.Used(to, theirs, entity.OpenPGP, now)
 		return openpgp.Protect(body, body.Size(), openpgp.Options{
 			Class: item.Decision.Class, Signer: ours.OpenPGP, Recipients: []openpgp.Key{*theirs.OpenPGP}, Headers: how, Time: now,
 		})
@@ -126,8 +126,8 @@ func (g *Gateway) open(ctx context.Context, env message.Envelope, now bool) (Ope
 	if err != nil {
 		return Opening{}, err
 	}
-	openers := g.ring().Openers(keys.Reader{
-		Authority: env.Authority, At: g.now(), Learned: g.learned(author(env)), Revoked: g.revoked(ctx, env.Received, now),
+	openers := g.Ring().Openers(keys.Reader{
+		Authority: env.Authority, At: g.now(), Learned: g.Learned(author(env)), Revoked: g.Revoked(ctx, env.Received, now),
 	})
 	opened, err := entity.Open(body, body.Size(), entity.Options{
 		Openers: openers, At: env.Received,
@@ -167,12 +167,12 @@ func (g *Gateway) protection(ctx context.Context, env message.Envelope, item mes
 	}
 	s := opening.Summary()
 	g.waitFor(env, item, s, author(env))
-	g.harvest(ctx, env, opening.Opened, author(env))
+	g.Harvest(ctx, env, opening.Opened, author(env))
 	found := map[string]string{
 		"verdict": string(s.Word), "encryption": string(s.Encryption), "signature": string(s.Signature), "signer_is_from": strconv.FormatBool(s.FromAuthor),
 	}
 	for name, value := range map[string]string{
-		"covers": s.Covers, "signed_by": string(s.SignedBy), "key": s.Key, "anchor": g.ring().AnchorSet(s.Anchor), "encrypted_by": string(s.Sealed), "detail": s.Detail,
+		"covers": s.Covers, "signed_by": string(s.SignedBy), "key": s.Key, "anchor": g.Ring().AnchorSet(s.Anchor), "encrypted_by": string(s.Sealed), "detail": s.Detail,
 		"hidden": strings.Join(s.Hidden, " "), "differs": strings.Join(s.Differs, " "),
 	} {
 		if value != "" {
@@ -181,3 +181,6 @@ func (g *Gateway) protection(ctx context.Context, env message.Envelope, item mes
 	}
 	return found, nil
 }
+
+// askedWithin bounds the questions about one mail that came in.
+const askedWithin = 20 * time.Second

@@ -28,7 +28,7 @@ func (g *Gateway) noteRead(ctx context.Context, r message.Reading, what read) er
 		data["count"] = strconv.Itoa(what.count)
 	}
 	if what.asked != "" {
-		data["asked"] = bounded(what.asked)
+		data["asked"] = message.Bounded(what.asked)
 	}
 	if what.digest != "" {
 		data["sha256"] = what.digest

@@ -141,8 +141,8 @@ func (g *Gateway) recognise(ctx context.Context, env message.Envelope, item mess
 func (g *Gateway) receipt(ctx context.Context, env message.Envelope, f receipts.Finding, n int) (message.Receipt, error) {
 	r := message.Receipt{
 		ID: receiptID(env.ID, n), Authority: env.Authority, Mail: env.ID, Kind: f.Kind, Platform: f.Platform, At: f.At, Received: env.Received,
-		Verdict: f.Verdict, Detail: bounded(f.Detail), Signer: bounded(f.Signer), Code: f.Code,
-		Digest: digestOf(f.Document), FileName: bounded(f.FileName), MediaType: f.MediaType,
+		Verdict: f.Verdict, Detail: message.Bounded(f.Detail), Signer: message.Bounded(f.Signer), Code: f.Code,
+		Digest: digestOf(f.Document), FileName: message.Bounded(f.FileName), MediaType: f.MediaType,
 	}
 	if r.Verdict == message.Verified {
 		if err := g.askStatus(ctx, env, f, &r); err != nil {
@@ -173,7 +173,7 @@ func (g *Gateway) askStatus(ctx context.Context, env message.Envelope, f receipt
 	defer cancel()
 	answers, err := g.o.Keys.Revocation.Answers(asking, f.Chain)
 	if err != nil {
-		r.Detail = bounded(r.Detail + "; whether its certificates are revoked could not be learned of all")
+		r.Detail = message.Bounded(r.Detail + "; whether its certificates are revoked could not be learned of all")
 	}
 	for _, a := range answers {
 		s := message.Status{Kind: a.Kind, Of: digestOf(a.Of.Raw), At: a.At, Revoked: a.Revoked, Digest: digestOf(a.Data)}
@@ -183,7 +183,7 @@ func (g *Gateway) askStatus(ctx context.Context, env message.Envelope, f receipt
 		r.Status = append(r.Status, s)
 		if !a.Revoked.IsZero() && !a.Revoked.After(f.At) {
 			r.Verdict = message.Untrusted
-			r.Detail = bounded("a certificate of its seal was revoked on " + a.Revoked.UTC().Format(time.RFC3339))
+			r.Detail = message.Bounded("a certificate of its seal was revoked on " + a.Revoked.UTC().Format(time.RFC3339))
 		}
 	}
 	return nil
@@ -297,7 +297,7 @@ func (g *Gateway) tellMoved(ctx context.Context, m *moved, c *queue.Change, now 
 	if err != nil {
 		return err
 	}
-	m.item.Reply = bounded("the platform reports: " + string(m.item.Case))
+	m.item.Reply = message.Bounded("the platform reports: " + string(m.item.Case))
 	notice, err := g.dsn(ctx, env, m.item, now)
 	if err != nil || notice == nil {
 		return err
@@ -380,7 +380,7 @@ func (g *Gateway) compare(ctx context.Context, f receipts.Finding, id message.ID
 		}
 	}
 	fits, differs = receipts.Compare(f, env.Content, sent)
-	return bounded(fits), bounded(differs), nil
+	return message.Bounded(fits), message.Bounded(differs), nil
 }
 
 // attachmentsOf lists the named parts of a message with their digests; nil if

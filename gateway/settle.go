@@ -151,13 +151,13 @@ func (g *Gateway) receiptsOf(ctx context.Context, key message.ItemKey) ([]messag
 func (g *Gateway) conclude(env message.Envelope, item *message.Item, o outcome, now time.Time) message.Event {
 	event := message.Event{At: now, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{"via": item.Decision.Via}}
 	last := item.Reply
-	item.Reply = bounded(o.result.Reply)
+	item.Reply = message.Bounded(o.result.Reply)
 	switch {
 	case o.giveUp:
 		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, givenUp(*item, last)
 		event.Kind, event.Data["reply"] = message.EventRefused, item.Reply
 	case o.hold != "":
-		item.State, item.NextTry, item.Told, item.Reply = message.Held, now, time.Time{}, bounded(atGate+o.hold)
+		item.State, item.NextTry, item.Told, item.Reply = message.Held, now, time.Time{}, message.Bounded(atGate+o.hold)
 		event.Kind, event.Data["reason"] = message.EventHeld, o.hold
 	case o.err == nil:
 		item.RemoteID, item.SentAs, item.HandedAt, item.Alarm = o.result.RemoteID, o.result.SentAs, now, ""
@@ -177,7 +177,7 @@ func (g *Gateway) conclude(env message.Envelope, item *message.Item, o outcome, 
 // failed writes a failed attempt into the item: the default is temporary.
 func (g *Gateway) failed(env message.Envelope, item *message.Item, o outcome, now time.Time, event *message.Event) {
 	err := o.err
-	item.Reply = bounded(replyOf(err))
+	item.Reply = message.Bounded(replyOf(err))
 	event.Data["reply"] = item.Reply
 	kind := connectors.KindOf(err)
 	var refusal *message.Refusal
@@ -223,7 +223,7 @@ func givenUp(item message.Item, last string) string {
 	if last == "" {
 		last = "none"
 	}
-	return bounded(gaveUp + item.Decision.GiveUp.String() + lastAnswer + last)
+	return message.Bounded(gaveUp + item.Decision.GiveUp.String() + lastAnswer + last)
 }
 
 // replyOf is what a person may read about a failure: the peer's own words, or
@@ -241,14 +241,6 @@ func replyOf(err error) string {
 		return refusal.Error()
 	}
 	return "trouble on this gateway: " + err.Error()
-}
-
-func bounded(s string) string {
-	s = strings.ToValidUTF8(s, "?")
-	if len(s) <= 500 {
-		return s
-	}
-	return strings.ToValidUTF8(s[:500], "") + "…"
 }
 
 // backoff doubles from the first wait to the longest, with a fifth of jitter.

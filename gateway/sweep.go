@@ -134,7 +134,7 @@ func (r *Retention) Room() error {
 // is noted with the reason.
 func (r *Retention) ResetClock(ctx context.Context, reason string) error {
 	if reason == "" {
-		return ErrNoReason
+		return message.ErrNoReason
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,7 +143,7 @@ func (r *Retention) ResetClock(ctx context.Context, reason string) error {
 		return err
 	}
 	r.high.Store(now.UnixNano())
-	return sweepLogs{r}.Note(ctx, now, string(message.EventClock), map[string]string{"reason": bounded(reason), "by": "administrator"})
+	return sweepLogs{r}.Note(ctx, now, string(message.EventClock), map[string]string{"reason": message.Bounded(reason), "by": "administrator"})
 }
 
 // VerifyProtocols verifies the protocols of destruction: signed by this gateway,

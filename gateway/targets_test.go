@@ -97,7 +97,7 @@ func TestPause(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if err := r.g.Pause(ctx, "incamail", " "); !errors.Is(err, gateway.ErrNoReason) {
+	if err := r.g.Pause(ctx, "incamail", " "); !errors.Is(err, message.ErrNoReason) {
 		t.Errorf("without a reason: %v", err)
 	}
 	if err := r.g.Resume(ctx, "incamail", "weil"); !errors.Is(err, gateway.ErrNotPaused) {

@@ -60,3 +60,27 @@ func (r Reading) Check() error {
 	}
 	return nil
 }
+
+// ErrNoReason is for whoever changes something by hand and does not say why.
+var ErrNoReason = errors.New("a reason is needed: it stands in the audit log")
+
+// CheckReason returns a person's reason as it is kept, or ErrNoReason.
+func CheckReason(text string) (string, error) {
+	if text = Bounded(strings.TrimSpace(text)); text == "" {
+		return "", ErrNoReason
+	}
+	return text, nil
+}
+
+// maxText bounds a text of somebody else's in an event or item, in octets.
+const maxText = 500
+
+// Bounded makes a text of somebody else's fit for an event or item: valid UTF-8,
+// at most 500 octets of it.
+func Bounded(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
+}

@@ -20,6 +20,7 @@ import (
 	"gatewayd/crypto/seal"
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/gateway/keydesk"
 	"gatewayd/keybook"
 	"gatewayd/keysources"
 	"gatewayd/message"
@@ -108,22 +109,22 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 }
 
 // keySources wires where keys come from.
-func (p *parts) keySources(log *slog.Logger, now func() time.Time) (gateway.Keys, error) {
+func (p *parts) keySources(log *slog.Logger, now func() time.Time) (keydesk.Sources, error) {
 	l := p.cfg.Lookups
 	secret, err := p.keys.IndexKey("") // of the gateway itself; the book derives its own from it
 	if err != nil {
-		return gateway.Keys{}, err
+		return keydesk.Sources{}, err
 	}
 	if p.cfg.Ring.Agent() != nil {
 		if err := p.cfg.Ring.Reload(); err != nil {
-			return gateway.Keys{}, err
+			return keydesk.Sources{}, err
 		}
 	}
 	book, err := keybook.Open(filepath.Join(p.cfg.Data, "keybook"), secret)
 	if err != nil {
-		return gateway.Keys{}, err
+		return keydesk.Sources{}, err
 	}
-	k := gateway.Keys{
+	k := keydesk.Sources{
 		Folder: p.cfg.Ring.Get, Reload: p.cfg.Ring.Reload, Book: book, Order: l.Order, Harvest: l.Learn, Keep: l.Keep,
 		Revocation: keysources.NewRevocation(keysources.NewFetcher(l.Status), l.Revocation, now),
 	}

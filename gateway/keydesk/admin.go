@@ -1,4 +1,4 @@
-package gateway
+package keydesk
 
 import (
 	"cmp"
@@ -27,10 +27,10 @@ var ErrNoKeys = errors.New("no keys are configured")
 
 // Keys lists every key: of the folder, learned ones, anchors and issuers that
 // wait for approval.
-func (g *Gateway) Keys(_ context.Context) ([]message.KeyInfo, error) {
-	now := g.now()
+func (d *Desk) Keys(_ context.Context) ([]message.KeyInfo, error) {
+	now := d.now()
 	var all []message.KeyInfo
-	for _, l := range g.ring().List() {
+	for _, l := range d.Ring().List() {
 		k := message.KeyInfo{Kind: "partner", Authority: l.Authority, Address: l.Address, Set: l.Anchor, SignEnd: l.End.Sign, DecryptEnd: l.End.Decrypt}
 		if l.Authority != "" {
 			k.Kind = "own"
@@ -45,9 +45,9 @@ func (g *Gateway) Keys(_ context.Context) ([]message.KeyInfo, error) {
 		all = append(all, k)
 	}
 	var err error
-	if g.o.Keys.Book != nil {
+	if d.o.Sources.Book != nil {
 		var learned []message.KeyInfo
-		learned, err = g.learnedKeys(now)
+		learned, err = d.learnedKeys(now)
 		all = append(all, learned...)
 	}
 	slices.SortStableFunc(all, func(a, b message.KeyInfo) int {
@@ -57,10 +57,10 @@ func (g *Gateway) Keys(_ context.Context) ([]message.KeyInfo, error) {
 }
 
 // learnedKeys lists what the key book has.
-func (g *Gateway) learnedKeys(now time.Time) ([]message.KeyInfo, error) {
+func (d *Desk) learnedKeys(now time.Time) ([]message.KeyInfo, error) {
 	var all []message.KeyInfo
-	revoked := g.o.Keys.Book.Decisions().Revoked
-	err := g.o.Keys.Book.Each(func(address, fp string, e keybook.Entry) bool {
+	revoked := d.o.Sources.Book.Decisions().Revoked
+	err := d.o.Sources.Book.Each(func(address, fp string, e keybook.Entry) bool {
 		p, err := e.Partner()
 		if err != nil {
 			return true
@@ -78,7 +78,7 @@ func (g *Gateway) learnedKeys(now time.Time) ([]message.KeyInfo, error) {
 		all = append(all, k)
 		return true
 	})
-	for fp, r := range g.o.Keys.Book.Roots() {
+	for fp, r := range d.o.Sources.Book.Roots() {
 		c, err := x509.ParseCertificate(r.Cert)
 		if err != nil || !r.Approved.IsZero() { // approved ones stand among the anchors
 			continue
@@ -127,10 +127,10 @@ func keyAlgorithm(c *x509.Certificate) string {
 
 // FindKey says which key would be used for an address and why; with lookUp the
 // sources are asked first.
-func (g *Gateway) FindKey(ctx context.Context, a message.Address, lookUp bool) (message.KeyAnswer, error) {
+func (d *Desk) FindKey(ctx context.Context, a message.Address, lookUp bool) (message.KeyAnswer, error) {
 	answer := message.KeyAnswer{Address: a.String(), Ways: []string{}, Keys: []message.KeyInfo{}}
-	if lookUp && g.o.Keys.Lookup != nil {
-		got := g.o.Keys.Lookup.Find(ctx, a)
+	if lookUp && d.o.Sources.Lookup != nil {
+		got := d.o.Sources.Lookup.Find(ctx, a)
 		for _, attempt := range got {
 			one := message.KeyAttempt{Source: string(attempt.Source), Found: attempt.Found, Error: attempt.Err}
 			for _, o := range attempt.Learned {
@@ -138,9 +138,9 @@ func (g *Gateway) FindKey(ctx context.Context, a message.Address, lookUp bool) (
 			}
 			answer.Asked = append(answer.Asked, one)
 		}
-		g.KeysFound(a, got)
+		d.KeysFound(a, got)
 	}
-	s := g.selection(ctx, a, g.now(), true)
+	s := d.Selection(ctx, a, d.now(), true)
 	if s.Certificate != nil {
 		answer.Ways, answer.Method = append(answer.Ways, "smime"), s.Method.String()
 	}
@@ -161,21 +161,21 @@ func (g *Gateway) FindKey(ctx context.Context, a message.Address, lookUp bool) (
 }
 
 // ExportKey returns the public part of a key: PEM, or armored OpenPGP.
-func (g *Gateway) ExportKey(_ context.Context, fingerprint string) ([]byte, error) {
-	for _, l := range g.ring().List() {
+func (d *Desk) ExportKey(_ context.Context, fingerprint string) ([]byte, error) {
+	for _, l := range d.Ring().List() {
 		if l.Fingerprint == fingerprint {
 			return public(l.Cert, l.OpenPGP)
 		}
 	}
-	if g.o.Keys.Book == nil {
+	if d.o.Sources.Book == nil {
 		return nil, fmt.Errorf("key: %w", queue.ErrNotFound)
 	}
-	if r, ok := g.o.Keys.Book.Roots()[fingerprint]; ok {
+	if r, ok := d.o.Sources.Book.Roots()[fingerprint]; ok {
 		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Cert}), nil
 	}
 	var found []byte
 	var failure error
-	err := g.o.Keys.Book.Each(func(_, fp string, e keybook.Entry) bool {
+	err := d.o.Sources.Book.Each(func(_, fp string, e keybook.Entry) bool {
 		if fp != fingerprint {
 			return true
 		}
@@ -203,9 +203,9 @@ func public(c *x509.Certificate, p *openpgp.Key) ([]byte, error) {
 
 // ApproveKey lets a key, or the certificate of an issuer, be used that waits for
 // approval. The reason stands in the audit log.
-func (g *Gateway) ApproveKey(ctx context.Context, fingerprint, reason string) error {
-	return g.aboutKey(ctx, "approved", fingerprint, reason, func(b *keybook.Book) error {
-		err := b.ApproveRoot(fingerprint, g.now())
+func (d *Desk) ApproveKey(ctx context.Context, fingerprint, reason string) error {
+	return d.aboutKey(ctx, "approved", fingerprint, reason, func(b *keybook.Book) error {
+		err := b.ApproveRoot(fingerprint, d.now())
 		if !errors.Is(err, keybook.ErrUnknown) {
 			return err
 		}
@@ -220,9 +220,9 @@ func (g *Gateway) ApproveKey(ctx context.Context, fingerprint, reason string) er
 // RevokeKey takes a key out of use for good. One of an authority signs no more
 // and opens what comes in until the day given; zero: without end. Every other is
 // not used at all, and its signatures are called revoked.
-func (g *Gateway) RevokeKey(ctx context.Context, fingerprint string, opensUntil time.Time, reason string) error {
-	return g.aboutKey(ctx, "revoked", fingerprint, reason, func(b *keybook.Book) error {
-		all, err := g.Keys(ctx)
+func (d *Desk) RevokeKey(ctx context.Context, fingerprint string, opensUntil time.Time, reason string) error {
+	return d.aboutKey(ctx, "revoked", fingerprint, reason, func(b *keybook.Book) error {
+		all, err := d.Keys(ctx)
 		if err != nil {
 			return err
 		}
@@ -231,38 +231,38 @@ func (g *Gateway) RevokeKey(ctx context.Context, fingerprint string, opensUntil 
 		case i < 0:
 			return fmt.Errorf("key: %w", queue.ErrNotFound)
 		case all[i].Kind == "own":
-			return b.SetEnd(fingerprint, keys.End{Sign: g.now(), Decrypt: opensUntil})
+			return b.SetEnd(fingerprint, keys.End{Sign: d.now(), Decrypt: opensUntil})
 		}
-		return b.Revoke(fingerprint, g.now())
+		return b.Revoke(fingerprint, d.now())
 	})
 }
 
 // ReloadKeys reads the key folder again: somebody has changed it, as what says.
-func (g *Gateway) ReloadKeys(ctx context.Context, what string) error {
-	if g.o.Keys.Reload == nil {
+func (d *Desk) ReloadKeys(ctx context.Context, what string) error {
+	if d.o.Sources.Reload == nil {
 		return ErrNoKeys
 	}
-	if err := g.o.Keys.Reload(); err != nil {
+	if err := d.o.Sources.Reload(); err != nil {
 		return fmt.Errorf("key folder: %w; the old keys stay", err)
 	}
-	return g.aboutKey(ctx, "imported", what, "key folder read again", func(*keybook.Book) error { return nil })
+	return d.aboutKey(ctx, "imported", what, "key folder read again", func(*keybook.Book) error { return nil })
 }
 
 // aboutKey does what a person decided, and writes it down.
-func (g *Gateway) aboutKey(ctx context.Context, what, fingerprint, reason string, do func(*keybook.Book) error) error {
-	reason = bounded(strings.TrimSpace(reason))
-	switch {
-	case reason == "":
-		return ErrNoReason
-	case g.o.Keys.Book == nil:
-		return ErrNoKeys
-	}
-	if err := do(g.o.Keys.Book); err != nil {
+func (d *Desk) aboutKey(ctx context.Context, what, fingerprint, reason string, do func(*keybook.Book) error) error {
+	reason, err := message.CheckReason(reason)
+	if err != nil {
 		return err
 	}
-	err := g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventKey, Data: map[string]string{
+	if d.o.Sources.Book == nil {
+		return ErrNoKeys
+	}
+	if err := do(d.o.Sources.Book); err != nil {
+		return err
+	}
+	err = d.o.Ledger.Apply(ctx, queue.Change{Events: []message.Event{{At: d.now(), Kind: message.EventKey, Data: map[string]string{
 		"what": what, "key": fingerprint, "reason": reason, "by": "administrator",
 	}}}})
-	g.KeysArrived(message.Address{})
+	d.o.Arrived(message.Address{})
 	return err
 }

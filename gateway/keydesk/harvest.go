@@ -1,4 +1,4 @@
-package gateway
+package keydesk
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/keys"
@@ -18,31 +17,30 @@ import (
 	"gatewayd/mail"
 	"gatewayd/mail/parts"
 	"gatewayd/message"
-	"gatewayd/queue"
 )
 
-// harvest learns from mail that came in: certificates of a signature that fits,
+// Harvest learns from mail that came in: certificates of a signature that fits,
 // for the author only; issuers that we do not know, which wait for approval;
 // OpenPGP keys that came with signed mail, which wait as well. A harvested key
 // never takes the place of another (quality.md S26).
-func (g *Gateway) harvest(ctx context.Context, env message.Envelope, op *entity.Opened, from message.Address) {
-	if g.o.Keys.Book == nil || !g.o.Keys.Harvest || from.IsNull() || g.local(from) != nil {
+func (d *Desk) Harvest(ctx context.Context, env message.Envelope, op *entity.Opened, from message.Address) {
+	if d.o.Sources.Book == nil || !d.o.Sources.Harvest || from.IsNull() || d.o.Local(from) {
 		return
 	}
 	for _, l := range op.Layers {
 		for _, s := range l.Signatures {
 			switch {
 			case len(s.Certificates) > 0 && (s.Verdict == entity.Good || s.Verdict == entity.Untrusted) && stands(s, from):
-				g.harvestCertificates(ctx, env, s, from)
+				d.harvestCertificates(ctx, env, s, from)
 			case l.Technique == entity.OpenPGP && s.Verdict == entity.Good:
-				if err := g.o.Keys.Book.Used(from, s.KeyID, g.now()); err != nil {
-					g.o.Log.Error("key book cannot note the use of a key", "error", err)
+				if err := d.o.Sources.Book.Used(from, s.KeyID, d.now()); err != nil {
+					d.o.Log.Error("key book cannot note the use of a key", "error", err)
 				}
 			}
 		}
 	}
 	if op.Content != nil && (op.Signature == entity.UnknownKey || op.Signature == entity.Good) {
-		g.harvestOpenPGP(ctx, env, op, from)
+		d.harvestOpenPGP(ctx, env, op, from)
 	}
 }
 
@@ -64,7 +62,7 @@ const (
 
 // harvestCertificates keeps those that mail to the author can be encrypted by;
 // whether an anchor stands above them is asked whenever one is used.
-func (g *Gateway) harvestCertificates(ctx context.Context, env message.Envelope, s entity.Signature, from message.Address) {
+func (d *Desk) harvestCertificates(ctx context.Context, env message.Envelope, s entity.Signature, from message.Address) {
 	var ends, issuers []*x509.Certificate
 	for _, der := range s.Certificates[:min(len(s.Certificates), maxHarvest)] {
 		c, err := x509.ParseCertificate(der)
@@ -72,7 +70,7 @@ func (g *Gateway) harvestCertificates(ctx context.Context, env message.Envelope,
 		case err != nil:
 		case c.BasicConstraintsValid && c.IsCA:
 			issuers = append(issuers, c)
-		case smime.CheckRecipient(c, from, g.now()) == nil:
+		case smime.CheckRecipient(c, from, d.now()) == nil:
 			ends = append(ends, c)
 		}
 	}
@@ -80,7 +78,7 @@ func (g *Gateway) harvestCertificates(ctx context.Context, env message.Envelope,
 	for _, c := range issuers {
 		chain = append(chain, c.Raw)
 		if s.Verdict == entity.Untrusted && bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil {
-			g.harvestRoot(ctx, env, c)
+			d.harvestRoot(ctx, env, c)
 		}
 	}
 	if i := slices.IndexFunc(ends, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, s.Preferred) }); i >= 0 {
@@ -91,27 +89,27 @@ func (g *Gateway) harvestCertificates(ctx context.Context, env message.Envelope,
 		if bytes.Equal(c.RawIssuer, c.RawSubject) {
 			e.Trust, e.Why = keys.Waiting, "nobody but itself vouches for it"
 		}
-		g.learn(ctx, env, from, e)
-		if err := g.o.Keys.Book.Used(from, smime.Fingerprint(c), g.now()); err != nil {
-			g.o.Log.Error("key book cannot note the use of a key", "error", err)
+		d.learn(ctx, env, from, e)
+		if err := d.o.Sources.Book.Used(from, smime.Fingerprint(c), d.now()); err != nil {
+			d.o.Log.Error("key book cannot note the use of a key", "error", err)
 		}
 	}
 }
 
-func (g *Gateway) harvestRoot(ctx context.Context, env message.Envelope, c *x509.Certificate) {
-	fresh, err := g.o.Keys.Book.LearnRoot(c, g.now())
+func (d *Desk) harvestRoot(ctx context.Context, env message.Envelope, c *x509.Certificate) {
+	fresh, err := d.o.Sources.Book.LearnRoot(c, d.now())
 	if err != nil {
-		g.o.Log.Error("key book cannot note an issuer", "error", err)
+		d.o.Log.Error("key book cannot note an issuer", "error", err)
 	}
 	if fresh {
-		g.keyEvent(ctx, env, map[string]string{"what": "issuer waits", "key": smime.Fingerprint(c), "source": string(keys.Mail)})
+		d.Note(ctx, env, map[string]string{"what": "issuer waits", "key": smime.Fingerprint(c), "source": string(keys.Mail)})
 	}
 }
 
-func (g *Gateway) learn(ctx context.Context, env message.Envelope, from message.Address, e keybook.Entry) {
-	outcome, err := g.o.Keys.Book.Learn(from, e, g.now())
+func (d *Desk) learn(ctx context.Context, env message.Envelope, from message.Address, e keybook.Entry) {
+	outcome, err := d.o.Sources.Book.Learn(from, e, d.now())
 	if err != nil {
-		g.o.Log.Error("key book cannot keep a key", "error", err)
+		d.o.Log.Error("key book cannot keep a key", "error", err)
 		return
 	}
 	if outcome == keybook.Known {
@@ -121,43 +119,35 @@ func (g *Gateway) learn(ctx context.Context, env message.Envelope, from message.
 	if p, err := e.Partner(); err == nil {
 		fp = p.Fingerprint()
 	}
-	g.keyEvent(ctx, env, map[string]string{"what": string(outcome), "key": fp, "source": string(e.Source), "of": from.String()})
+	d.Note(ctx, env, map[string]string{"what": string(outcome), "key": fp, "source": string(e.Source), "of": from.String()})
 	if outcome == keybook.Conflict {
-		g.o.Log.Warn("a second key of an address waits: look at it (gatewayd keys list --waiting)", "key", fp)
+		d.o.Log.Warn("a second key of an address waits: look at it (gatewayd keys list --waiting)", "key", fp)
 	}
-	g.KeysArrived(from)
-}
-
-// keyEvent writes into the audit log; trouble with it delays nothing.
-func (g *Gateway) keyEvent(ctx context.Context, env message.Envelope, data map[string]string) {
-	err := g.o.Store.Apply(ctx, queue.Change{Events: []message.Event{{At: g.now(), Kind: message.EventKey, Authority: env.Authority, Message: env.ID, Data: data}}})
-	if err != nil {
-		g.o.Log.Error("ledger does not take an event about a key", "error", err)
-	}
+	d.o.Arrived(from)
 }
 
 // harvestOpenPGP takes keys that came along with signed mail: attached ones, and
 // the Autocrypt field. Only those that the author's own address stands in count.
-func (g *Gateway) harvestOpenPGP(ctx context.Context, env message.Envelope, op *entity.Opened, from message.Address) {
-	for _, raw := range g.attachedKeys(op) {
+func (d *Desk) harvestOpenPGP(ctx context.Context, env message.Envelope, op *entity.Opened, from message.Address) {
+	for _, raw := range d.attachedKeys(op) {
 		list, err := openpgp.ParsePublic(raw)
 		if err != nil {
 			continue
 		}
 		for _, k := range list[:min(len(list), maxHarvest)] {
-			if k.Private || k.CheckRecipient(from, g.now()) != nil {
+			if k.Private || k.CheckRecipient(from, d.now()) != nil {
 				continue
 			}
 			packets, err := k.Packets()
 			if err != nil {
 				continue
 			}
-			g.learn(ctx, env, from, keybook.Entry{Source: keys.Mail, Trust: keys.Waiting, OpenPGP: packets, Why: "came with a mail"})
+			d.learn(ctx, env, from, keybook.Entry{Source: keys.Mail, Trust: keys.Waiting, OpenPGP: packets, Why: "came with a mail"})
 		}
 	}
 }
 
-func (g *Gateway) attachedKeys(op *entity.Opened) [][]byte {
+func (d *Desk) attachedKeys(op *entity.Opened) [][]byte {
 	var all [][]byte
 	if fields := op.Outer().All("Autocrypt"); len(fields) == 1 {
 		_, params := mail.ParseParams("x; " + fields[0])
@@ -180,6 +170,3 @@ func (g *Gateway) attachedKeys(op *entity.Opened) [][]byte {
 	}
 	return all
 }
-
-// askedWithin bounds the questions about one mail that came in.
-const askedWithin = 20 * time.Second
