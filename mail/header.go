@@ -49,54 +49,62 @@ type Header struct {
 // kept as it came. More than limit octets give ErrHeaderTooLong; other errors
 // are those of r, wrapped. After success the body is next in r.
 func ReadHeader(r *bufio.Reader, limit int) (*Header, error) {
-	h := &Header{}
-	total := 0
+	var raw []byte
 	for {
-		line, err := readLine(r, limit-total)
-		total += len(line)
+		start := len(raw)
+		var err error
+		raw, err = appendLine(raw, r, limit)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read header: %w", err)
 		}
-		if isBlank(line) {
-			h.end = line
-			return h, nil
-		}
-		h.addLine(line)
-		if err != nil { // EOF: a message without body
-			return h, nil
+		if err != nil || isBlank(raw[start:]) { // EOF: a message without body
+			return ParseHeader(raw), nil
 		}
 	}
 }
 
-// readLine returns the next line with its end, at most room octets of it.
-func readLine(r *bufio.Reader, room int) ([]byte, error) {
-	var line []byte
+// ParseHeader takes a header section apart that lies in memory. raw must not be
+// changed afterwards; what stands behind the blank line is no part of the Header.
+func ParseHeader(raw []byte) *Header {
+	h := &Header{}
+	begun := 0 // where the last field does
+	for off := 0; off < len(raw); {
+		end := len(raw)
+		if n := bytes.IndexByte(raw[off:], '\n'); n >= 0 {
+			end = off + n + 1
+		}
+		line := raw[off:end:end]
+		if isBlank(line) {
+			h.end = line
+			return h
+		}
+		if n := len(h.fields); n > 0 && isSpace(line[0]) { // a continuation
+			h.fields[n-1].Raw = raw[begun:end:end]
+		} else {
+			begun = off
+			h.fields = append(h.fields, Field{Name: fieldName(line), Raw: line})
+		}
+		off = end
+	}
+	return h
+}
+
+// appendLine appends the next line with its end; raw has at most limit octets then.
+func appendLine(raw []byte, r *bufio.Reader, limit int) ([]byte, error) {
 	for {
 		piece, err := r.ReadSlice('\n')
-		if len(line)+len(piece) > room {
+		if len(raw)+len(piece) > limit {
 			return nil, ErrHeaderTooLong
 		}
-		line = append(line, piece...)
+		raw = append(raw, piece...)
 		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
+			return raw, err
 		}
 	}
 }
 
 func isBlank(line []byte) bool {
 	return string(line) == "\r\n" || string(line) == "\n"
-}
-
-// addLine appends a continuation to the last field, or starts a new one.
-func (h *Header) addLine(line []byte) {
-	if len(line) == 0 {
-		return
-	}
-	if n := len(h.fields); n > 0 && isSpace(line[0]) {
-		h.fields[n-1].Raw = append(h.fields[n-1].Raw, line...)
-		return
-	}
-	h.fields = append(h.fields, Field{Name: fieldName(line), Raw: line})
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }

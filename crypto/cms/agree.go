@@ -52,18 +52,31 @@ type agreement struct {
 	hkdf bool // RFC 8418 section 2.2; else ANSI X9.63
 }
 
-// agreements returns the schemes by object identifier: RFC 5753 section 7.1.4,
+// agreementOf returns the scheme of an object identifier: RFC 5753 section 7.1.4,
 // RFC 8418 section 7. Standard and cofactor ECDH are the same on the curves
 // that we know.
-func agreements() map[string]agreement {
-	return map[string]agreement{
-		"1.3.133.16.840.63.0.2": {hash: stdcrypto.SHA1}, "1.3.133.16.840.63.0.3": {hash: stdcrypto.SHA1},
-		oidECDHSHA256.String(): {hash: stdcrypto.SHA256}, "1.3.132.1.14.1": {hash: stdcrypto.SHA256},
-		"1.3.132.1.11.2": {hash: stdcrypto.SHA384}, "1.3.132.1.14.2": {hash: stdcrypto.SHA384},
-		"1.3.132.1.11.3": {hash: stdcrypto.SHA512}, "1.3.132.1.14.3": {hash: stdcrypto.SHA512},
-		oidHKDFSHA256.String():       {stdcrypto.SHA256, true},
-		"1.2.840.113549.1.9.16.3.20": {stdcrypto.SHA384, true}, "1.2.840.113549.1.9.16.3.21": {stdcrypto.SHA512, true},
+func agreementOf(id asn1.ObjectIdentifier) (a agreement, ok bool) {
+	switch {
+	case id.Equal(oidECDHSHA256): // what is written, and mostly read
+		return agreement{hash: stdcrypto.SHA256}, true
+	case id.Equal(oidHKDFSHA256):
+		return agreement{hash: stdcrypto.SHA256, hkdf: true}, true
 	}
+	switch id.String() {
+	case "1.3.133.16.840.63.0.2", "1.3.133.16.840.63.0.3":
+		return agreement{hash: stdcrypto.SHA1}, true
+	case "1.3.132.1.14.1":
+		return agreement{hash: stdcrypto.SHA256}, true
+	case "1.3.132.1.11.2", "1.3.132.1.14.2":
+		return agreement{hash: stdcrypto.SHA384}, true
+	case "1.3.132.1.11.3", "1.3.132.1.14.3":
+		return agreement{hash: stdcrypto.SHA512}, true
+	case "1.2.840.113549.1.9.16.3.20":
+		return agreement{hash: stdcrypto.SHA384, hkdf: true}, true
+	case "1.2.840.113549.1.9.16.3.21":
+		return agreement{hash: stdcrypto.SHA512, hkdf: true}, true
+	}
+	return agreement{}, false
 }
 
 // wrapping is a cipher that wraps one key by another.
@@ -73,14 +86,20 @@ type wrapping struct {
 	unwrap func(kek, wrapped []byte) ([]byte, error)
 }
 
-// wrappings returns them by object identifier: RFC 3565, RFC 3370.
-func wrappings() map[string]wrapping {
-	return map[string]wrapping{
-		"2.16.840.1.101.3.4.1.5":    {"AES-128 wrap", 16, keywrap.UnwrapAES},
-		"2.16.840.1.101.3.4.1.25":   {"AES-192 wrap", 24, keywrap.UnwrapAES},
-		oidAES256Wrap.String():      {"AES-256 wrap", 32, keywrap.UnwrapAES},
-		"1.2.840.113549.1.9.16.3.6": {"Triple-DES wrap", 24, keywrap.UnwrapTripleDES},
+// wrappingOf returns the cipher of an object identifier: RFC 3565, RFC 3370.
+func wrappingOf(id asn1.ObjectIdentifier) (w wrapping, ok bool) {
+	if id.Equal(oidAES256Wrap) {
+		return wrapping{"AES-256 wrap", 32, keywrap.UnwrapAES}, true
 	}
+	switch id.String() {
+	case "2.16.840.1.101.3.4.1.5":
+		return wrapping{"AES-128 wrap", 16, keywrap.UnwrapAES}, true
+	case "2.16.840.1.101.3.4.1.25":
+		return wrapping{"AES-192 wrap", 24, keywrap.UnwrapAES}, true
+	case "1.2.840.113549.1.9.16.3.6":
+		return wrapping{"Triple-DES wrap", 24, keywrap.UnwrapTripleDES}, true
+	}
+	return wrapping{}, false
 }
 
 // derive returns a key of that many octets out of the shared secret: by ANSI
@@ -125,7 +144,8 @@ func agreeFor(c *x509.Certificate, static *ecdh.PublicKey, key []byte) ([]byte, 
 		scheme, curve = oidHKDFSHA256, oidX25519
 	}
 	wrapDER := ber.Wrap(ber.Sequence, oid(oidAES256Wrap))
-	kek, err := agreements()[scheme.String()].derive(secret, wrapDER, nil, 32)
+	how, _ := agreementOf(scheme)
+	kek, err := how.derive(secret, wrapDER, nil, 32)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +206,7 @@ func namesRecipient(der []byte, c *x509.Certificate) bool {
 // unwrap returns the content key, and how it was wrapped. Everything that
 // depends on the secret is ErrDecrypt.
 func (a keyAgreement) unwrap(k Recipient, wrapped []byte, size int) (key []byte, how string, err error) {
-	scheme, ok := agreements()[a.Method.Algorithm.String()]
+	scheme, ok := agreementOf(a.Method.Algorithm)
 	if !ok {
 		return nil, "", fmt.Errorf("%w: key agreement %v", ErrUnsupported, a.Method.Algorithm)
 	}
@@ -194,7 +214,7 @@ func (a keyAgreement) unwrap(k Recipient, wrapped []byte, size int) (key []byte,
 	if err := unmarshal(a.Method.Parameters.FullBytes, &id, "key wrap"); err != nil {
 		return nil, "", err
 	}
-	wrap, ok := wrappings()[id.Algorithm.String()]
+	wrap, ok := wrappingOf(id.Algorithm)
 	if !ok {
 		return nil, "", fmt.Errorf("%w: key wrap %v", ErrUnsupported, id.Algorithm)
 	}

@@ -119,17 +119,30 @@ const (
 	maxItems = 256 // signers, recipients, certificates, digests
 )
 
-// digests pairs each digest with its identifier.
-func digests() map[stdcrypto.Hash]asn1.ObjectIdentifier {
-	return map[stdcrypto.Hash]asn1.ObjectIdentifier{
-		stdcrypto.SHA1: oidSHA1, stdcrypto.SHA256: oidSHA256, stdcrypto.SHA384: oidSHA384, stdcrypto.SHA512: oidSHA512,
+// digest is a digest and its identifier.
+type digest struct {
+	hash stdcrypto.Hash
+	id   asn1.ObjectIdentifier
+}
+
+func digests() [4]digest {
+	return [...]digest{{stdcrypto.SHA256, oidSHA256}, {stdcrypto.SHA512, oidSHA512}, {stdcrypto.SHA384, oidSHA384}, {stdcrypto.SHA1, oidSHA1}}
+}
+
+// digestID returns the identifier of a digest; nil for one outside our profile.
+func digestID(h stdcrypto.Hash) asn1.ObjectIdentifier {
+	for _, d := range digests() {
+		if d.hash == h {
+			return d.id
+		}
 	}
+	return nil
 }
 
 func hashOf(oid asn1.ObjectIdentifier) (stdcrypto.Hash, error) {
-	for h, o := range digests() {
-		if o.Equal(oid) {
-			return h, nil
+	for _, d := range digests() {
+		if d.id.Equal(oid) {
+			return d.hash, nil
 		}
 	}
 	return 0, fmt.Errorf("%w: digest %v", ErrUnsupported, oid)

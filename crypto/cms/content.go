@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"crypto/des"
 	"crypto/subtle"
+	"encoding/asn1"
 	"fmt"
 	"io"
 
@@ -21,18 +22,26 @@ type contentCipher struct {
 	weak  bool
 }
 
-// contentCiphers returns them by object identifier: RFC 3565, RFC 5084, RFC
-// 3370 section 5.1.
-func contentCiphers() map[string]contentCipher {
-	return map[string]contentCipher{
-		oidAES128CBC.String(): {name: "AES-128-CBC", size: 16, block: aes.NewCipher},
-		oidAES192CBC.String(): {name: "AES-192-CBC", size: 24, block: aes.NewCipher},
-		oidAES256CBC.String(): {name: "AES-256-CBC", size: 32, block: aes.NewCipher},
-		oidAES128GCM.String(): {name: "AES-128-GCM", size: 16, gcm: true},
-		oidAES192GCM.String(): {name: "AES-192-GCM", size: 24, gcm: true},
-		oidAES256GCM.String(): {name: "AES-256-GCM", size: 32, gcm: true},
-		oidTripleDES.String(): {name: "DES-EDE3-CBC", size: 24, block: des.NewTripleDESCipher, weak: true},
+// contentCipherOf returns the cipher of an object identifier: RFC 3565, RFC 5084,
+// RFC 3370 section 5.1.
+func contentCipherOf(id asn1.ObjectIdentifier) (c contentCipher, ok bool) {
+	switch {
+	case id.Equal(oidAES256CBC):
+		return contentCipher{name: "AES-256-CBC", size: 32, block: aes.NewCipher}, true
+	case id.Equal(oidAES256GCM):
+		return contentCipher{name: "AES-256-GCM", size: 32, gcm: true}, true
+	case id.Equal(oidAES128CBC):
+		return contentCipher{name: "AES-128-CBC", size: 16, block: aes.NewCipher}, true
+	case id.Equal(oidAES128GCM):
+		return contentCipher{name: "AES-128-GCM", size: 16, gcm: true}, true
+	case id.Equal(oidAES192CBC):
+		return contentCipher{name: "AES-192-CBC", size: 24, block: aes.NewCipher}, true
+	case id.Equal(oidAES192GCM):
+		return contentCipher{name: "AES-192-GCM", size: 24, gcm: true}, true
+	case id.Equal(oidTripleDES):
+		return contentCipher{name: "DES-EDE3-CBC", size: 24, block: des.NewTripleDESCipher, weak: true}, true
 	}
+	return contentCipher{}, false
 }
 
 // cipherStart is what a cipher needs beside the key.
@@ -75,7 +84,7 @@ const chunkSize = 32 << 10
 // and append to it up to maxPad octets without a new buffer.
 func eachChunk(r io.Reader, use func(chunk []byte, last bool) error) error {
 	buf := make([]byte, firstChunk, firstChunk+maxPad)
-	for {
+	for used := 1; ; used++ {
 		n, last, err := fill(r, buf)
 		if err != nil {
 			return err
@@ -83,14 +92,17 @@ func eachChunk(r io.Reader, use func(chunk []byte, last bool) error) error {
 		if err := use(buf[:n], last); err != nil || last {
 			return err
 		}
-		if len(buf) < chunkSize {
+		if len(buf) < chunkSize && used%chunksAlike == 0 {
 			buf = make([]byte, 2*len(buf), 2*len(buf)+maxPad)
 		}
 	}
 }
 
-// firstChunk is enough for most letters.
-const firstChunk = 8 << 10
+// Most letters are short: it begins with small chunks, and doubles them after a few.
+const (
+	firstChunk  = 4 << 10
+	chunksAlike = 3
+)
 
 // maxPad is the longest padding of a block cipher that we know.
 const maxPad = aes.BlockSize

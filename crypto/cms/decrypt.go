@@ -215,7 +215,7 @@ func (o *Opened) readContent(dst io.Writer, r *ber.Reader, mine wrappedKey) (goo
 	if err != nil {
 		return false, err
 	}
-	kind, ok := contentCiphers()[method.Algorithm.String()]
+	kind, ok := contentCipherOf(method.Algorithm)
 	if !ok || kind.gcm != o.Authenticated {
 		return false, fmt.Errorf("%w: content cipher %v", ErrUnsupported, method.Algorithm)
 	}

@@ -64,7 +64,7 @@ type pssParameters struct {
 }
 
 func pssIdentifier(h stdcrypto.Hash) []byte {
-	hash := ber.Wrap(ber.Sequence, oid(digests()[h]), null()) // parameters NULL: RFC 4055 section 2.1
+	hash := ber.Wrap(ber.Sequence, oid(digestID(h)), null()) // parameters NULL: RFC 4055 section 2.1
 	return ber.Wrap(ber.Sequence, oid(oidPSS), ber.Wrap(ber.Sequence,
 		ber.Wrap(ber.Context0, hash),
 		ber.Wrap(ber.Context1, ber.Wrap(ber.Sequence, oid(oidMGF1), hash)),

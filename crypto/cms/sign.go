@@ -250,17 +250,24 @@ func certificates(s Signer) []byte {
 	return slices.Concat(set...)
 }
 
-// serial returns the DER of a certificate's serial number.
+// serial returns the DER of a certificate's serial number (X.690 section 8.3).
 func serial(c *x509.Certificate) []byte {
-	der, err := asn1.Marshal(c.SerialNumber)
-	if err != nil {
-		return nil // cannot be: the certificate was parsed
+	if n := c.SerialNumber; n.Sign() <= 0 {
+		der, err := asn1.Marshal(n)
+		if err != nil {
+			return nil // cannot be: the certificate was parsed
+		}
+		return der
 	}
-	return der
+	content := c.SerialNumber.Bytes()
+	if content[0]&0x80 != 0 {
+		return ber.Wrap(ber.Integer, []byte{0}, content)
+	}
+	return ber.Wrap(ber.Integer, content)
 }
 
 func digestAlgorithm(h stdcrypto.Hash) []byte {
-	return ber.Wrap(ber.Sequence, oid(digests()[h])) // no parameters: RFC 5754 section 2
+	return ber.Wrap(ber.Sequence, oid(digestID(h))) // no parameters: RFC 5754 section 2
 }
 
 func null() []byte { return []byte{ber.Null, 0} }

@@ -24,6 +24,8 @@ type VerifyOptions struct {
 	ContentType  asn1.ObjectIdentifier // nil: id-data
 	Out          io.Writer             // gets attached content, which is worth nothing before Verify returns nil
 	Limits       ber.Limits            // of the object, attached content included
+
+	Parse func(der []byte) (*x509.Certificate, error) // of the object's certificates; nil: x509.ParseCertificate
 }
 
 // Trust looks for a chain from a certificate to an anchor, both included, all
@@ -245,6 +247,10 @@ func (v *verifier) readCertificates() error {
 	if err := v.r.Enter(ber.Context0); err != nil {
 		return err
 	}
+	parse := v.o.Parse
+	if parse == nil {
+		parse = x509.ParseCertificate
+	}
 	for n := 0; v.r.More(); n++ {
 		if n == maxItems {
 			return fmt.Errorf("certificates: %w", ber.ErrLimit)
@@ -259,7 +265,7 @@ func (v *verifier) readCertificates() error {
 		if err != nil {
 			return fmt.Errorf("certificates: %w", err)
 		}
-		if c, err := x509.ParseCertificate(der); err == nil && affordable(c.PublicKey) {
+		if c, err := parse(der); err == nil && affordable(c.PublicKey) {
 			v.result.Certificates = append(v.result.Certificates, c)
 		}
 	}

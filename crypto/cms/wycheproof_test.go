@@ -150,7 +150,8 @@ func wycheproofFor(name string) outcome {
 }
 
 func wycheproofHash(name string) (stdcrypto.Hash, error) {
-	for h := range digests() {
+	for _, d := range digests() {
+		h := d.hash
 		if h.String() == name {
 			return h, nil
 		}
@@ -159,7 +160,7 @@ func wycheproofHash(name string) (stdcrypto.Hash, error) {
 }
 
 func hashIdentifier(h stdcrypto.Hash) []byte {
-	return ber.Wrap(ber.Sequence, oid(digests()[h]), null())
+	return ber.Wrap(ber.Sequence, oid(digestID(h)), null())
 }
 
 // wycheproofSignature returns the message if the signature over it fits.
@@ -281,7 +282,7 @@ func pointOf(k *ecdsa.PublicKey) []byte {
 
 func wycheproofCBC(g wycheproofGroup, c wycheproofCase) ([]byte, error) {
 	id := map[int]asn1.ObjectIdentifier{128: oidAES128CBC, 192: oidAES192CBC, 256: oidAES256CBC}[g.KeySize]
-	kind := contentCiphers()[id.String()]
+	kind, _ := contentCipherOf(id)
 	start, err := kind.parameters(ber.Wrap(ber.OctetString, c.IV))
 	if err != nil {
 		return nil, err

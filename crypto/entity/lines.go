@@ -37,6 +37,9 @@ func (b *base64Writer) Write(p []byte) (int, error) {
 		b.encode(b.line)
 		b.line = b.line[:0]
 	}
+	if need := min(len(rest)/lineOctets+1, lineBlock) * (lineLength + 2); cap(b.lines) < need {
+		b.lines = append(make([]byte, 0, need), b.lines...)
+	}
 	for len(rest) >= lineOctets {
 		b.encode(rest[:lineOctets])
 		if rest = rest[lineOctets:]; len(b.lines) >= lineBlock*(lineLength+2) {

@@ -61,21 +61,13 @@ type Entity struct {
 // NewEntity looks at the root of a stretch, and at the parts below it where they
 // are protection: only then is the whole of it read.
 func NewEntity(r Range) (*Entity, error) {
-	section, lim := r.Reader(), parts.Limits{Depth: 2, Parts: 64}
-	root, err := parts.ReadRoot(section, r.Size, lim)
+	tree, err := parts.ReadRoot(r.Reader(), r.Size, parts.Limits{Depth: 2, Parts: 64}, func(root parts.Part) bool {
+		return root.Type == "multipart/signed" || root.Type == "multipart/encrypted"
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read entity: %w", err)
 	}
-	e := &Entity{Range: r, Root: root}
-	if root.Type != "multipart/signed" && root.Type != "multipart/encrypted" {
-		return e, nil
-	}
-	tree, err := parts.Read(section, r.Size, lim)
-	if err != nil {
-		return nil, fmt.Errorf("read entity: %w", err)
-	}
-	e.Root, e.Children = tree.Parts[0], tree.Parts[1:]
-	return e, nil
+	return &Entity{Range: r, Root: tree.Parts[0], Children: tree.Parts[1:]}, nil
 }
 
 // Part returns the stretch of a child with its header: the octets under a
@@ -253,6 +245,14 @@ func (o *Out) Write(p []byte) (int, error) {
 		o.source.err = err
 	}
 	return n, err
+}
+
+// Expect makes room for about so many octets, where that costs memory once instead of
+// several times.
+func (o *Out) Expect(n int64) {
+	if s, ok := o.spool.(*spool); ok {
+		s.grow(n)
+	}
 }
 
 // Whole returns all that was written.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 // Spool takes decrypted content while it comes and gives it back at random. It
@@ -20,6 +21,9 @@ type Spool interface {
 
 // spoolMemory is how much of a spool stays in memory, in octets.
 const spoolMemory = 128 << 10
+
+// spoolPiece is what is written to it at a time at most, as a rule.
+const spoolPiece = 32 << 10
 
 // NewSpool returns a Spool for at most limit octets (ErrTooLarge beyond).
 // Small content stays in memory. What is longer goes to a file in dir that has
@@ -34,6 +38,11 @@ type spool struct {
 	mem   []byte   // what is not in the file: everything, or its end
 	file  *os.File // nil while all is in memory
 	block cipher.Block
+}
+
+// grow makes room for so many octets as are expected.
+func (s *spool) grow(n int64) {
+	s.mem = slices.Grow(s.mem, int(max(0, min(n, spoolMemory+spoolPiece))))
 }
 
 // Write implements io.Writer.

@@ -43,15 +43,16 @@ type Anchors struct {
 	roots   byName // stand above others
 	trusted byName // by themselves only
 	known   byName
+	memory  *memory // shared by what Also returns
 }
 
 // byName finds certificates by the name of their subject.
 type byName map[string][]step
 
-func index(list []*x509.Certificate) byName {
+func index(list []*x509.Certificate, mem *memory) byName {
 	m := byName{}
 	for _, c := range list {
-		s := newStep(c)
+		s := mem.step(c)
 		m[s.name.key()] = append(m[s.name.key()], s)
 	}
 	return m
@@ -61,7 +62,7 @@ func index(list []*x509.Certificate) byName {
 // partner's certificate: it cannot vouch for others. known may hold anything;
 // only CAs among them are kept.
 func New(anchors, trusted, known []*x509.Certificate) *Anchors {
-	return &Anchors{roots: index(anchors), trusted: index(trusted), known: index(issuers(known))}
+	return &Anchors{roots: index(anchors, nil), trusted: index(trusted, nil), known: index(issuers(known), nil), memory: newMemory()}
 }
 
 // Also returns the anchors with further certificates that are trusted by
@@ -75,7 +76,7 @@ func (a *Anchors) Also(trusted, known []*x509.Certificate) *Anchors {
 	}
 	with := func(m byName, list []*x509.Certificate) byName {
 		all := maps.Clone(m)
-		for name, steps := range index(list) {
+		for name, steps := range index(list, a.memory) {
 			if all == nil {
 				all = byName{}
 			}
@@ -83,7 +84,17 @@ func (a *Anchors) Also(trusted, known []*x509.Certificate) *Anchors {
 		}
 		return all
 	}
-	return &Anchors{roots: a.roots, trusted: with(a.trusted, trusted), known: with(a.known, issuers(known))}
+	return &Anchors{roots: a.roots, trusted: with(a.trusted, trusted), known: with(a.known, issuers(known)), memory: a.memory}
+}
+
+// Certificate parses DER. What mail brings is mostly the same certificates: they are
+// remembered, and shared with other callers, who must not change them.
+func (a *Anchors) Certificate(der []byte) (*x509.Certificate, error) {
+	if a == nil {
+		return x509.ParseCertificate(der)
+	}
+	s, err := a.memory.parse(der, nil)
+	return s.cert, err
 }
 
 // issuers leaves out end entities: a partner's certificate is of no help.
@@ -134,8 +145,8 @@ func (a *Anchors) Verify(c *x509.Certificate, o Options) (Path, error) {
 		return Path{}, ErrNoAnchor
 	}
 	came := issuers(o.Others[:min(len(o.Others), maxOthers)])
-	s := search{anchors: a, came: index(came), o: o, err: ErrUnknown}
-	leaf := newStep(c)
+	s := search{anchors: a, came: index(came, a.memory), o: o, err: ErrUnknown}
+	leaf := a.memory.step(c)
 	for _, root := range slices.Concat(a.roots[leaf.name.key()], a.trusted[leaf.name.key()]) {
 		if bytes.Equal(root.cert.Raw, c.Raw) && s.good(chain{leaf}) {
 			return s.found, nil
@@ -183,7 +194,11 @@ func (s *search) issued(by, c step) bool {
 		return false
 	}
 	s.checks++
-	issuer := by.cert
+	return s.anchors.memory.once(by.cert, c.cert, func() bool { return signed(by.cert, c.cert) })
+}
+
+// signed reports whether issuer's key has signed c.
+func signed(issuer, c *x509.Certificate) bool {
 	if issuer.PublicKey == nil { // an id-RSASSA-PSS key, which crypto/x509 leaves out
 		key, err := cms.PublicKey(issuer)
 		if _, ok := key.(*rsa.PublicKey); err != nil || !ok {
@@ -192,7 +207,7 @@ func (s *search) issued(by, c step) bool {
 		known := *issuer
 		known.PublicKey, issuer = key, &known
 	}
-	return issuer.CheckSignature(c.cert.SignatureAlgorithm, c.cert.RawTBSCertificate, c.cert.Signature) == nil
+	return issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
 // affordable bounds the work that a stranger's key can ask for.
@@ -221,10 +236,6 @@ func (s *search) good(c chain) bool {
 type step struct {
 	cert         *x509.Certificate
 	name, issuer name
-}
-
-func newStep(c *x509.Certificate) step {
-	return step{c, parseName(c.RawSubject), parseName(c.RawIssuer)}
 }
 
 // selfIssued certificates are what a CA gives itself when it changes keys.

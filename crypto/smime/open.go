@@ -77,6 +77,7 @@ func (o Opener) limits(w entity.Work) ber.Limits {
 func (o Opener) openSealed(e *entity.Entity, w entity.Work) *entity.Layer {
 	l := &entity.Layer{Technique: entity.SMIME}
 	out := w.Out()
+	out.Expect(e.Root.Body.Len() / 4 * 3) // as base64
 	opened, err := cms.Decrypt(out, e.Decoded(e.Root), o.Keys, o.limits(w))
 	if opened.Cipher != "" {
 		l.Algorithms = []string{opened.Cipher, opened.KeyEncryption}
@@ -151,7 +152,7 @@ func (o Opener) openDetached(e *entity.Entity, w entity.Work) *entity.Layer {
 
 func (o Opener) verifyOptions(w entity.Work, out io.Writer) cms.VerifyOptions {
 	return cms.VerifyOptions{
-		Trust: o.trust, Certificates: o.Certificates, At: w.At, Out: out, Limits: o.limits(w),
+		Trust: o.trust, Certificates: o.Certificates, At: w.At, Out: out, Limits: o.limits(w), Parse: o.Anchors.Certificate,
 	}
 }
 

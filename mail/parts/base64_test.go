@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -88,20 +89,27 @@ func BenchmarkBase64(b *testing.B) {
 	}
 }
 
-// TestReadRoot: the same root as Read finds.
+// TestReadRoot: the same root as Read finds, and where it is asked for the same tree.
 func TestReadRoot(t *testing.T) {
+	long := strings.Repeat("x", 5000)
 	for _, raw := range []string{
 		"", "x", "A: b", "A: b\r\n", "A: b\r\n\r\n", "A: b\r\n\r\nbody\r\n", "\r\nbody", "A: b\n\nbody", "junk\r\nA: b\r\n\r\nbody",
 		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\na\r\n--x--\r\n", "Content-Type: message/rfc822\r\n\r\nA: b\r\n\r\nbody", "A: b\r\n--x\r\nbody\r\n",
+		"To: " + long + "\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n" + strings.Repeat(long+"\r\n", 20) + "--x\r\nTo: " + long + "\r\n\r\nb\r\n--x--\r\n",
+		"To: " + strings.Repeat(long, 10) + "\r\n\r\nbody",
 	} {
 		tree, err := Read(strings.NewReader(raw), int64(len(raw)), Limits{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		root, err := ReadRoot(strings.NewReader(raw), int64(len(raw)), Limits{})
-		want := tree.Parts[0]
-		if err != nil || root.Type != want.Type || root.Body != want.Body || root.Whole != want.Whole || root.Header.Len() != want.Header.Len() {
+		found, err := ReadRoot(strings.NewReader(raw), int64(len(raw)), Limits{}, nil)
+		root, want := found.Parts[0], tree.Parts[0]
+		if err != nil || len(found.Parts) != 1 || root.Type != want.Type || root.Body != want.Body || root.Whole != want.Whole || root.Header.Len() != want.Header.Len() {
 			t.Errorf("%q: %+v, %v; want %+v", raw, root, err, want)
+		}
+		whole, err := ReadRoot(strings.NewReader(raw), int64(len(raw)), Limits{}, func(Part) bool { return true })
+		if err != nil || !reflect.DeepEqual(whole, tree) {
+			t.Errorf("%q: %+v, %v; want %+v", raw, whole, err, tree)
 		}
 	}
 }

@@ -16,13 +16,22 @@ func newBase64Reader(r io.Reader) io.Reader { return &base64Reader{r: r} }
 type base64Reader struct {
 	r     io.Reader
 	raw   []byte // read
+	seen  int    // octets, until enough is known
 	clean []byte // characters, of which fewer than four are left over
 	out   []byte // decoded, not yet given out
 	space []byte // of which out is a part
 	err   error  // what comes behind out
 }
 
-const base64Block = 2 << 10
+// How many octets are read at a time: a little first, for most parts are short.
+const (
+	firstBase64 = 2 << 10
+	base64Block = 16 << 10
+	shortBase64 = 64 << 10 // as long as this is, it counts as short
+)
+
+// fullLine is the longest line of RFC 2045 section 6.8 with its end.
+const fullLine = 76 + 2
 
 // Read implements io.Reader.
 func (b *base64Reader) Read(p []byte) (int, error) {
@@ -30,44 +39,63 @@ func (b *base64Reader) Read(p []byte) (int, error) {
 		if b.err != nil {
 			return 0, b.err
 		}
-		b.block()
+		b.grow()
+		if len(p) < len(b.space) {
+			b.out = b.block(b.space)
+		} else if out := b.block(p); len(out) > 0 {
+			return len(out), nil
+		}
 	}
 	n := copy(p, b.out)
 	b.out = b.out[n:]
 	return n, nil
 }
 
-func (b *base64Reader) block() {
-	if b.raw == nil {
-		b.raw = make([]byte, base64Block)
-		b.clean = make([]byte, 0, base64Block+4)
-		b.space = make([]byte, base64.RawStdEncoding.DecodedLen(base64Block+4))
+// grow makes room for the next block.
+func (b *base64Reader) grow() {
+	size := firstBase64
+	if b.seen > shortBase64 {
+		size = base64Block
 	}
+	if len(b.raw) == size {
+		return
+	}
+	b.raw = make([]byte, size)
+	b.clean = append(make([]byte, 0, size+4), b.clean...)
+	b.space = make([]byte, base64.RawStdEncoding.DecodedLen(size+4))
+}
+
+// block reads and decodes into space.
+func (b *base64Reader) block(space []byte) []byte {
 	n, err := b.r.Read(b.raw)
-	b.err = err
+	b.err, b.seen = err, min(b.seen+n, shortBase64+1)
 	for rest := b.raw[:n]; len(rest) > 0; {
+		if len(rest) >= fullLine && rest[fullLine-2] == '\r' && rest[fullLine-1] == '\n' && bytes.IndexByte(rest[:fullLine-2], '\n') < 0 {
+			b.clean, rest = append(b.clean, rest[:fullLine-2]...), rest[fullLine:] // as nearly all are
+			continue
+		}
 		line, more, _ := bytes.Cut(rest, []byte{'\n'})
 		b.clean = append(b.clean, bytes.TrimSuffix(line, []byte{'\r'})...)
 		rest = more
 	}
-	b.decode()
+	return b.decode(space)
 }
 
 // decode decodes whole groups; at the end of the data all there is.
-func (b *base64Reader) decode() {
+func (b *base64Reader) decode(space []byte) []byte {
 	if end := bytes.IndexByte(b.clean, '='); end >= 0 {
 		b.clean, b.err = b.clean[:end], io.EOF
 	}
-	n, err := base64.RawStdEncoding.Decode(b.space, b.clean[:b.whole()])
+	n, err := base64.RawStdEncoding.Decode(space, b.clean[:b.whole()])
 	if err != nil || n != base64.RawStdEncoding.DecodedLen(b.whole()) { // a CR is read over without a word
 		b.filter()
-		n, err = base64.RawStdEncoding.Decode(b.space, b.clean[:b.whole()])
+		n, err = base64.RawStdEncoding.Decode(space, b.clean[:b.whole()])
 	}
 	if err != nil && b.err == nil {
 		b.err = err // cannot be: only the alphabet is left
 	}
-	b.out = b.space[:n]
 	b.clean = append(b.clean[:0], b.clean[b.whole():]...)
+	return space[:n]
 }
 
 // whole is how many characters can be decoded: at the end also two or three,

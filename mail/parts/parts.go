@@ -72,7 +72,11 @@ type Tree struct {
 // any octets: broken structure gives fewer parts, never an error; only reading
 // fails. The time is linear in size.
 func Read(r io.ReaderAt, size int64, lim Limits) (Tree, error) {
-	s := newScanner(r, size, lim, 32<<10)
+	return newScanner(r, size, lim, largeBuffer).rest()
+}
+
+// rest scans to the end.
+func (s *scanner) rest() (Tree, error) {
 	for {
 		err := s.step()
 		if errors.Is(err, io.EOF) {
@@ -87,22 +91,48 @@ func Read(r io.ReaderAt, size int64, lim Limits) (Tree, error) {
 }
 
 // ReadRoot reads the header of a message only: the first part of the Tree that
-// Read returns, without looking for others in its body.
-func ReadRoot(r io.ReaderAt, size int64, lim Limits) (Part, error) {
-	s := newScanner(r, size, lim, 4<<10)
+// Read returns, without looking for others in its body. Where all says so of it,
+// the whole is read after all, in the same pass. all may be nil: never.
+func ReadRoot(r io.ReaderAt, size int64, lim Limits, all func(root Part) bool) (Tree, error) {
+	s := newScanner(r, size, lim, smallBuffer)
+	err := s.root()
+	if err == nil && s.tree.Limited { // a line may have been too long for the small buffer only
+		s = newScanner(r, size, lim, largeBuffer)
+		err = s.root()
+	}
+	if err != nil {
+		return Tree{}, err
+	}
+	root := s.tree.Parts[0]
+	if all == nil || !all(root) {
+		root.Whole.End, root.Body.End = size, size
+		return Tree{Parts: []Part{root}, Limited: s.tree.Limited, Limit: s.tree.Limit}, nil
+	}
+	if left := size - s.off; left > int64(s.r.Size()) {
+		s.r = bufio.NewReaderSize(io.NewSectionReader(r, s.off, left), int(min(largeBuffer, left)))
+	}
+	return s.rest()
+}
+
+// root scans the header of the message.
+func (s *scanner) root() error {
 	for s.open[0].inHeader {
 		err := s.step()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return Part{}, fmt.Errorf("read message: %w", err)
+			return fmt.Errorf("read message: %w", err)
 		}
 	}
-	root := s.tree.Parts[0]
-	root.Whole.End, root.Body.End = size, size
-	return root, nil
+	return nil
 }
+
+// Octets that a scanner reads at a time.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 32 << 10
+)
 
 // newScanner reads so many octets at a time, or all there are.
 func newScanner(r io.ReaderAt, size int64, lim Limits, buffer int64) *scanner {
@@ -238,7 +268,7 @@ func (s *scanner) endHeader(off int64, cut bool) {
 	top.inHeader = false
 	p := &s.tree.Parts[top.index]
 	p.noBlank = cut && off > p.Whole.Start
-	p.Header = readHeader(s.head)
+	p.Header = mail.ParseHeader(s.head)
 	s.head = nil
 	p.Body = Range{off, off}
 	p.describe()
@@ -325,15 +355,6 @@ func (s *scanner) line() (head []byte, n, eol int64, err error) {
 		}
 	}
 	return head, n, eol, err
-}
-
-// readHeader parses header lines that are in memory; that cannot fail.
-func readHeader(raw []byte) *mail.Header {
-	h, err := mail.ReadHeader(bufio.NewReader(bytes.NewReader(raw)), len(raw))
-	if err != nil {
-		return &mail.Header{}
-	}
-	return h
 }
 
 func isBlank(line []byte) bool { return string(line) == "\r\n" || string(line) == "\n" }
