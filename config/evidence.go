@@ -12,7 +12,7 @@ import (
 
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/tsp"
-	"gatewayd/gateway"
+	"gatewayd/gateway/cases"
 )
 
 // stampWait is how long a time-stamping authority may take.
@@ -22,7 +22,7 @@ const stampWait = 30 * time.Second
 // are made; half of it is a mistake.
 func (b *builder) evidence(c *Config) {
 	f := b.file.Evidence
-	c.Evidence = gateway.Evidence{Seals: map[string]cms.Signer{}}
+	c.Evidence = cases.Sealing{Seals: map[string]cms.Signer{}}
 	own := false
 	for _, a := range c.Authorities {
 		key := joinKey("authority", a.ID) + ".seal"

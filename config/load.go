@@ -16,6 +16,7 @@ import (
 	"gatewayd/connectors/smtprelay"
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/gateway/cases"
 	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -50,7 +51,7 @@ type Config struct {
 	Platforms   map[string]gateway.Platform
 	Delivery    gateway.Delivery
 	Recogniser  *receipts.Recogniser
-	Evidence    gateway.Evidence // without a seal: no bundles
+	Evidence    cases.Sealing // without a seal: no bundles
 	IncaMail    *incamail.Options
 	PrivaSphere *privasphere.Options
 	Relay       smtprelay.Options            // ordinary mail

@@ -247,7 +247,7 @@ func (g *Gateway) decideAll(a *queue.Accepted, s message.Submission, head *mail.
 		}
 		a.Items = append(a.Items, item)
 		decided := decidedEvent(env, item, now)
-		g.noteAddressee(&decided, *env, item)
+		g.cases.NoteAddressee(&decided, *env, item)
 		a.Events = append(a.Events, decided)
 	}
 	if refused == len(a.Items) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatewayd/audit"
+	"gatewayd/gateway/cases"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -71,8 +72,8 @@ func (g *Gateway) attention(ctx context.Context, item *message.Item, now time.Ti
 	if err != nil {
 		return queue.Change{}, err
 	}
-	if hasCase(*item) {
-		return g.attendCase(ctx, env, item, now)
+	if cases.Watched(*item) {
+		return g.cases.Attend(ctx, env, item, now)
 	}
 	event, tell := g.attended(env, item, now)
 	change := queue.Change{Events: []message.Event{event}}

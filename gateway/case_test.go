@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatewayd/gateway"
+	"gatewayd/gateway/cases"
 	"gatewayd/legal"
 	"gatewayd/message"
 )
@@ -155,12 +156,12 @@ func TestCaseAsksAPerson(t *testing.T) {
 	if c.Open() || r.events(id, message.EventTaskClosed) != 1 || r.events(id, message.EventStated) != 1 {
 		t.Errorf("%+v", c.Tasks)
 	}
-	if err := r.g.CloseTask(ctx, k, string(legal.TaskPost), "again"); !errors.Is(err, gateway.ErrNoTask) {
+	if err := r.g.CloseTask(ctx, k, string(legal.TaskPost), "again"); !errors.Is(err, cases.ErrNoTask) {
 		t.Errorf("closed twice: %v", err)
 	}
 	plain := r.send("Auskunft", "a@example.net")
 	r.becomes(plain, message.Done)
-	if err := r.g.SayExpected(ctx, key(plain, 1), legal.Yes, "x"); !errors.Is(err, gateway.ErrNoCase) {
+	if err := r.g.SayExpected(ctx, key(plain, 1), legal.Yes, "x"); !errors.Is(err, cases.ErrNoCase) {
 		t.Errorf("an ordinary mail: %v", err)
 	}
 	if cases, err := r.g.Cases(ctx, plain.String()); err != nil || len(cases) != 0 {

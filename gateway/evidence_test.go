@@ -19,6 +19,7 @@ import (
 	"gatewayd/crypto/tsp"
 	"gatewayd/evidence"
 	"gatewayd/gateway"
+	"gatewayd/gateway/cases"
 	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -42,7 +43,7 @@ func sealing(t testing.TB) (edit func(*gateway.Options), ca *simulator.CA) {
 	}
 	return func(o *gateway.Options) {
 		authority := &simulator.TSA{Cert: tsa, Now: o.Now}
-		o.Evidence = gateway.Evidence{
+		o.Evidence = cases.Sealing{
 			Software: "gatewayd test", Seal: cms.Signer{Cert: seal.Leaf, Key: seal.Key},
 			Stamp: func(_ context.Context, r io.Reader) ([]byte, error) {
 				q, err := tsp.NewRequest(r)
@@ -165,7 +166,7 @@ func TestEvidenceRefused(t *testing.T) {
 		k    message.ItemKey
 		want string
 	}{
-		"no stamp": {key(id, 1), "nobody answers"}, "no case": {key(plain, 1), gateway.ErrNoCase.Error()},
+		"no stamp": {key(id, 1), "nobody answers"}, "no case": {key(plain, 1), cases.ErrNoCase.Error()},
 		"no item": {key(id, 9), queue.ErrNotFound.Error()}, "no message": {key(message.ID{1}, 1), queue.ErrNotFound.Error()},
 	} {
 		var b bytes.Buffer

@@ -19,6 +19,7 @@ import (
 
 	"gatewayd/calendar"
 	"gatewayd/crypto/cms"
+	"gatewayd/gateway/cases"
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -275,7 +276,7 @@ func (m sweepMessages) expire(ctx context.Context, key message.ItemKey, now time
 			}
 			was := item.State
 			item.State, item.NextTry = message.Expired, time.Time{}
-			if hasCase(*item) {
+			if cases.Watched(*item) {
 				item.NextTry = now // the delivery case goes on
 			}
 			change := queue.Change{Events: []message.Event{{

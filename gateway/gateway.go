@@ -20,6 +20,7 @@ import (
 	"gatewayd/connectors"
 	"gatewayd/crypto/entity"
 	"gatewayd/directory"
+	"gatewayd/gateway/cases"
 	"gatewayd/gateway/keydesk"
 	"gatewayd/legal"
 	"gatewayd/message"
@@ -83,7 +84,7 @@ type Options struct {
 	Windows         retention.Windows
 	Agreements      []retention.Agreement // on what needs no word of the authority before it goes
 	Legal           legal.Rules           // zero: legal.DefaultRules
-	Evidence        Evidence              // what seals evidence bundles
+	Evidence        cases.Sealing         // what seals evidence bundles
 	Delivery        Delivery
 	Now             func() time.Time
 	Log             *slog.Logger
@@ -94,6 +95,7 @@ type Gateway struct {
 	*keydesk.Desk // its keys, and the operator's questions about them
 
 	o          Options
+	cases      *cases.Cases
 	byAddress  map[string]*Authority // Address.Key → authority
 	byAccount  map[string]*Authority
 	byID       map[string]*Authority
@@ -134,6 +136,7 @@ func New(o Options) (*Gateway, error) {
 	g.Desk = keydesk.New(keydesk.Options{
 		Sources: o.Keys, Ledger: o.Store, Local: func(a message.Address) bool { return g.local(a) != nil }, Arrived: g.KeysArrived, Now: o.Now, Log: o.Log,
 	})
+	g.cases = cases.New(cases.Options{Ledger: o.Store, Directory: o.Directory, Rules: o.Legal, Wait: g.receiptWait, Now: o.Now})
 	for i := range o.Authorities {
 		a := &o.Authorities[i]
 		g.byID[a.ID] = a

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatewayd/calendar"
+	"gatewayd/gateway/cases"
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -69,7 +70,7 @@ func fileAll(s message.Story, f message.Filing) (queue.Change, error) {
 		}
 		if item.Filed = f; f.Disposition.Settles() {
 			item.HandedOver = f.At
-			if hasCase(item) {
+			if cases.Watched(item) {
 				item.NextTry = f.At // alarms that only inform end with it
 			}
 		}

@@ -40,7 +40,7 @@ func (g *Gateway) Release(ctx context.Context, key message.ItemKey, reason strin
 			}
 			event.Data["class"], event.Data["route"], event.Data["via"] = string(item.Decision.Class), item.Decision.Route, item.Decision.Via
 			event.Data["reference"], event.Data["because"] = item.Reference, because(item.Decision)
-			g.noteAddressee(event, env, *item)
+			g.cases.NoteAddressee(event, env, *item)
 		}
 		if g.tooLate(env, *item) {
 			return nil, ErrTooLate

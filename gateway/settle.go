@@ -10,6 +10,7 @@ import (
 
 	"gatewayd/connectors"
 	"gatewayd/crypto/cms"
+	"gatewayd/gateway/cases"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/receipts"
@@ -127,7 +128,7 @@ func (g *Gateway) apply(ctx context.Context, item message.Item, e edit) error {
 // delivery case is read again at once, and says when it wants attention next.
 func advance(item message.Item, rs []message.Receipt, now time.Time) (message.Item, []string) {
 	next, changes := receipts.Advance(item, rs)
-	if next.NextTry = item.NextTry; len(changes) > 0 && hasCase(next) {
+	if next.NextTry = item.NextTry; len(changes) > 0 && cases.Watched(next) {
 		next.NextTry = now
 	}
 	return next, changes
@@ -166,7 +167,7 @@ func (g *Gateway) conclude(env message.Envelope, item *message.Item, o outcome, 
 			item.State, item.NextTry = message.Handed, now.Add(g.receiptWait(item.Decision.Via))
 		}
 		event.Kind, event.Data["reply"], event.Data["remote_id"] = message.EventHanded, item.Reply, item.RemoteID
-		g.noteAddressee(&event, env, *item)
+		g.cases.NoteAddressee(&event, env, *item)
 	default:
 		g.failed(env, item, o, now, &event)
 	}
@@ -193,7 +194,7 @@ func (g *Gateway) failed(env message.Envelope, item *message.Item, o outcome, no
 			item.NextTry = now.Add(g.backoff(item.Attempts))
 		}
 		event.Kind = message.EventUnclear
-		g.noteAddressee(event, env, *item)
+		g.cases.NoteAddressee(event, env, *item)
 	case kind == connectors.Permanent:
 		item.State, item.NextTry = message.Refused, time.Time{}
 		event.Kind = message.EventRefused
