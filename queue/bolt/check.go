@@ -28,7 +28,7 @@ func (s *Store) Check(ctx context.Context, fn func(problem string)) error {
 			fn("file: " + err.Error())
 		}
 		c := checker{s: s, ctx: ctx, tx: tx, report: fn, counts: map[message.State]int{}, rows: map[string]int{}}
-		for _, step := range []func() error{c.meta, c.days, c.totals, c.outbox, c.feed, c.marks} {
+		for _, step := range []func() error{c.meta, c.days, c.totals, c.outbox, c.stories, c.marks} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ type checker struct {
 	counts map[message.State]int // counts as found
 	rows   map[string]int        // bucket over all days → rows that the items have there
 	day    string                // being checked
-	index  int                   // rows that its items have in its index
+	own    map[string]int        // rows that its items have in its buckets
 	blind  bool                  // not all of its items open: how many rows they have is unknown
 	refs   map[decisionRef]bool  // decisions that its items name
 }
@@ -78,18 +78,20 @@ func (c *checker) meta() error {
 // days: each log day in itself.
 func (c *checker) days() error {
 	for _, c.day = range daysOf(c.tx, "") {
-		c.index, c.blind, c.refs = 0, false, map[decisionRef]bool{}
+		c.own, c.blind, c.refs = map[string]int{}, false, map[decisionRef]bool{}
 		if !seal.ValidDay(c.day) {
 			c.say("%q is no log day", c.day)
 			continue
 		}
-		for _, step := range []func() error{c.messages, c.items, c.decisions, c.receipts} {
+		for _, step := range []func() error{c.messages, c.items, c.decisions, c.receipts, c.feed} {
 			if err := step(); err != nil {
 				return err
 			}
 		}
-		if got := rows(in(c.tx, c.day, ofIndex)); got != c.index && !c.blind {
-			c.say("index of %s: %d rows, its items have %d", c.day, got, c.index)
+		for _, name := range []string{ofIndex, ofErase} {
+			if got := rows(in(c.tx, c.day, name)); got != c.own[name] && (name != ofIndex || !c.blind) {
+				c.say("%s of %s: %d rows, its items have %d", name, c.day, got, c.own[name])
+			}
 		}
 	}
 	return nil
@@ -161,14 +163,14 @@ func (c *checker) item(k, v []byte) error {
 func (c *checker) found(want []row) error {
 	for _, r := range want {
 		bucket := c.tx.Bucket([]byte(r.bucket))
-		if r.bucket == ofIndex {
-			bucket = in(c.tx, c.day, ofIndex)
+		if ofDay(r.bucket) {
+			bucket = in(c.tx, c.day, r.bucket)
 		}
 		if bucket == nil || bucket.Get(r.key) == nil {
 			return fmt.Errorf("a row in %s is missing", r.bucket)
 		}
-		if r.bucket == ofIndex {
-			c.index++
+		if ofDay(r.bucket) {
+			c.own[r.bucket]++
 		} else {
 			c.rows[r.bucket]++
 		}
@@ -218,7 +220,7 @@ func (c *checker) receipts() error {
 
 // totals: no row is left over, and the counts are right.
 func (c *checker) totals() error {
-	for _, name := range []string{inDue, inAttention, inLetGo, inErase} {
+	for _, name := range []string{inDue, inAttention, inLetGo} {
 		if got := rows(c.tx.Bucket([]byte(name))); got != c.rows[name] {
 			c.say("%s: %d rows, the items have %d", name, got, c.rows[name])
 		}
@@ -268,12 +270,11 @@ func (c *checker) event(link message.Link) error {
 	return nil
 }
 
-// feed: every row opens, stands at its place, and is found from its message;
-// every row found from a message is in the feed.
+// feed: every row opens, stands at its place, and is found from its message.
 func (c *checker) feed() error {
-	stories, feed := c.tx.Bucket([]byte(inStories)), c.tx.Bucket([]byte(inFeed))
-	err := c.each(feed, func(k, v []byte) {
-		all, err := c.s.feedRow(k, v)
+	stories := c.tx.Bucket([]byte(inStories))
+	return c.each(in(c.tx, c.day, ofFeed), func(k, v []byte) {
+		all, err := c.s.feedRow(c.day, k, v)
 		if err != nil {
 			c.say("feed %x: %v", k, err)
 		}
@@ -284,18 +285,26 @@ func (c *checker) feed() error {
 		if err != nil || !bytes.HasPrefix(k, whose[:]) {
 			c.say("feed %x: events of another authority stand there", k)
 		}
-		_, _, id, _ := parseFeed(v)
+		_, id, _ := parseFeed(v)
 		if all[0].Message != id {
 			c.say("feed %x: names another message in clear", k)
-		} else if !id.IsZero() && !bytes.Equal(stories.Get(append(id[:idLen:idLen], k[macLen:]...)), whose[:]) {
+		} else if !id.IsZero() && !bytes.Equal(stories.Get(append(id[:idLen:idLen], k[macLen:]...)), append(whose[:], c.day...)) {
 			c.say("feed %x: not found from its message", k)
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return c.each(stories, func(k, whose []byte) {
-		if len(k) != idLen+8 || feed.Get(slices.Concat(whose, k[idLen:])) == nil {
+}
+
+// stories: every row found from a message is in the feed of its day, unless that
+// day is gone: Purge takes the rows away behind it.
+func (c *checker) stories() error {
+	return c.each(c.tx.Bucket([]byte(inStories)), func(k, v []byte) {
+		whose, day, err := parseStory(v)
+		if err == nil && len(k) == idLen+8 {
+			if feed := in(c.tx, day, ofFeed); feed != nil && feed.Get(slices.Concat(whose, k[idLen:])) != nil {
+				return
+			}
+		}
+		if err != nil || c.tx.Bucket([]byte(inGone)).Bucket([]byte(day)) == nil {
 			c.say("events of message %x: a row is missing", k)
 		}
 	})

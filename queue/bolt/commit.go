@@ -9,7 +9,6 @@ import (
 	"runtime"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -41,6 +40,19 @@ func (s *Store) commit(ctx context.Context, plan func(*batch) error) error {
 	case <-s.closing:
 		return queue.ErrClosed
 	case s.ops <- o:
+		return <-o.done
+	}
+}
+
+// onCommitter runs something of its own between two commits.
+func (s *Store) onCommitter(ctx context.Context, alone func() error) error {
+	o := &op{alone: alone, done: make(chan error, 1)}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closing:
+		return queue.ErrClosed
+	case s.alone <- o:
 		return <-o.done
 	}
 }
@@ -142,8 +154,7 @@ type stage struct {
 	counts map[message.State]int
 }
 
-// write is one row to put, or to delete where value is nil. Without a key it
-// drops the whole day.
+// write is one row to put, or to delete where value is nil.
 type write struct {
 	place
 	key, value []byte
@@ -151,7 +162,7 @@ type write struct {
 
 func (s *Store) begin(tx *bbolt.Tx) (*batch, error) {
 	b := &batch{s: s, tx: tx, days: map[string]*bbolt.Bucket{}, nested: map[place]*bbolt.Bucket{}}
-	for _, name := range []string{inOutbox, inFeed, inStories, inErase} {
+	for _, name := range []string{inOutbox, inStories} {
 		tx.Bucket([]byte(name)).FillPercent = growingFill
 	}
 	if err := s.readMeta(tx, "head", &b.head); err != nil {
@@ -177,9 +188,6 @@ func (b *batch) try(plan func(*batch) error) error {
 }
 
 func (b *batch) apply(w write) error {
-	if w.key == nil {
-		return b.drop(w.day)
-	}
 	bucket, err := b.bucket(w.place, w.value != nil)
 	switch {
 	case err != nil:
@@ -193,17 +201,6 @@ func (b *batch) apply(w write) error {
 		return bucket.Delete(w.key)
 	}
 	return nil
-}
-
-// drop removes everything of a day.
-func (b *batch) drop(day string) error {
-	clear(b.nested)
-	delete(b.days, day)
-	err := b.tx.Bucket([]byte(inDays)).DeleteBucket([]byte(day))
-	if errors.Is(err, bolterrors.ErrBucketNotFound) {
-		return nil
-	}
-	return err
 }
 
 // bucket returns a bucket, or nil when it does not exist and create is false.
@@ -308,7 +305,11 @@ func (s *Store) writeMeta(tx *bbolt.Tx, name string, v any) error {
 }
 
 // schema is the version of this file's layout.
-const schema = "gatewayd ledger 6"
+const schema = "gatewayd ledger 7"
+
+func anotherVersion(got string) error {
+	return fmt.Errorf("it is a %q, this program knows %q", got, schema)
+}
 
 // create makes the buckets of a new file and checks whose an old one is.
 func (s *Store) create(tx *bbolt.Tx) error {
@@ -333,7 +334,7 @@ func (s *Store) recognise(tx *bbolt.Tx) error {
 		return fmt.Errorf("not written with these keys, or damaged: %w", err)
 	}
 	if got != schema {
-		return fmt.Errorf("it is a %q, this program knows %q", got, schema)
+		return anotherVersion(got)
 	}
 	for _, name := range buckets() {
 		if tx.Bucket([]byte(name)) == nil {

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
-
-	"gatewayd/queue"
 )
 
 // When compacting is worth it: the file never shrinks by itself.
@@ -37,15 +35,7 @@ func (s *Store) Compact(ctx context.Context) (bool, error) {
 
 // CompactNow is Compact whatever it brings.
 func (s *Store) CompactNow(ctx context.Context) error {
-	o := &op{alone: s.compact, done: make(chan error, 1)}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closing:
-		return queue.ErrClosed
-	case s.alone <- o:
-	}
-	if err := <-o.done; err != nil {
+	if err := s.onCommitter(ctx, s.compact); err != nil {
 		return fmt.Errorf("compact ledger: %w", err)
 	}
 	return nil

@@ -173,9 +173,14 @@ func (s *Store) damage(key message.ItemKey, err error) {
 
 // envelope reads the envelope of a message of a day.
 func (s *Store) envelope(tx *bbolt.Tx, day string, id message.ID) (env message.Envelope, err error) {
+	return s.envelopeIn(in(tx, day, ofMessages), id)
+}
+
+// envelopeIn reads an envelope out of a day's messages; nil: there are none.
+func (s *Store) envelopeIn(messages *bbolt.Bucket, id message.ID) (env message.Envelope, err error) {
 	var value []byte
-	if m := in(tx, day, ofMessages); m != nil {
-		value = m.Get(id[:])
+	if messages != nil {
+		value = messages.Get(id[:])
 	}
 	if value == nil {
 		return env, fmt.Errorf("message %s: %w", id, queue.ErrNotFound)

@@ -14,12 +14,9 @@ import (
 	"gatewayd/queue"
 )
 
-// Bounds of what one call or commit looks at, so that accepting and delivering
-// go on between two.
-const (
-	letGoScan  = 8192 // also of messages that have ended
-	purgeBatch = 4000
-)
+// letGoScan bounds at how many rows one call looks, also of messages that have
+// ended, so that accepting and delivering go on between two.
+const letGoScan = 8192
 
 // LetGo returns messages whose items have all let go of the body while the body
 // is there still, from the ID behind after on, at most max. It looks at a bounded
@@ -59,56 +56,104 @@ type Due struct {
 }
 
 // DueBetween returns messages with an item whose erase-by instant lies behind
-// from and not behind to, in that order, each once; the cursor goes on behind
-// the last one, "" at the end. With left, only those of which something is left to
-// do: an item that has not ended, or a body that is there. What does not open any
-// more, because its log window is over as well, is left out.
+// from and not behind to, log day by log day in that order, each once; the cursor
+// goes on behind the last one, "" at the end. With left, only those of which
+// something is left to do: an item that has not ended, or a body that is there.
+// What does not open any more, because its log window is over as well, is left out.
 func (s *Store) DueBetween(ctx context.Context, from, to time.Time, left bool, after string, max int) (due []Due, next string, err error) {
+	if after != "" && len(after) != dayLen+8+itemLen {
+		return nil, "", fmt.Errorf("cursor: %w", queue.ErrMalformed)
+	}
+	d := dueScan{s: s, limit: stamp(to.Add(1)), left: left, max: max}
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		start, limit := stamp(from.Add(1)), stamp(to.Add(1))
+		first := ""
 		if after != "" {
-			start = []byte(after)
+			first = after[:dayLen]
 		}
-		var last message.ID
-		passed := 0
-		c := tx.Bucket([]byte(inErase)).Cursor()
-		for k, _ := c.Seek(start); len(k) == 8+itemLen && bytes.Compare(k, limit) < 0; k, _ = c.Next() {
-			id := parseItemKey(k).Message
-			if id == last {
-				continue
+		for _, day := range daysOf(tx, first) {
+			start := stamp(from.Add(1))
+			if day == first {
+				start = []byte(after[dayLen:])
 			}
-			if len(due) == max || passed >= letGoScan {
-				next = string(k)
-				return nil
-			}
-			last = id
-			if left && s.ended(tx, id) {
-				passed++
-				continue
-			}
-			d, err := s.due(tx, id)
-			if errors.Is(err, seal.ErrDestroyed) {
-				continue
-			}
-			if err != nil {
+			if full, err := d.scan(tx, day, start); full || err != nil {
 				return err
 			}
-			due = append(due, d)
 		}
 		return nil
 	})
-	return due, next, err
+	return d.due, d.next, err
+}
+
+// dueScan gathers one page of what is due.
+type dueScan struct {
+	s      *Store
+	limit  []byte
+	left   bool
+	max    int
+	due    []Due
+	passed int
+	next   string
+}
+
+// scan goes through a day; true when the page is full and more follow.
+func (d *dueScan) scan(tx *bbolt.Tx, day string, start []byte) (full bool, err error) {
+	erase := in(tx, day, ofErase)
+	if erase == nil {
+		return false, nil
+	}
+	rows := d.s.rowsIn(tx, day)
+	var last message.ID
+	c := erase.Cursor()
+	for k, _ := c.Seek(start); len(k) == 8+itemLen && bytes.Compare(k, d.limit) < 0; k, _ = c.Next() {
+		id := parseItemKey(k).Message
+		if id == last {
+			continue
+		}
+		if len(d.due) == d.max || d.passed >= letGoScan {
+			d.next = day + string(k)
+			return true, nil
+		}
+		last = id
+		if d.left && rows.ended(id) {
+			d.passed++
+			continue
+		}
+		one, err := rows.due(id)
+		if errors.Is(err, seal.ErrDestroyed) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		d.due = append(d.due, one)
+	}
+	return false, nil
+}
+
+// dayRows are messages and items of one day, opened once for many.
+type dayRows struct {
+	s         *Store
+	day       string
+	messages  *bbolt.Bucket // nil: the day has none
+	items     *bbolt.Cursor // likewise
+	decisions func(day string, ref decisionRef) []byte
+}
+
+func (s *Store) rowsIn(tx *bbolt.Tx, day string) dayRows {
+	r := dayRows{s: s, day: day, messages: in(tx, day, ofMessages), decisions: decisionsIn(tx)}
+	if items := in(tx, day, ofItems); items != nil {
+		r.items = items.Cursor()
+	}
+	return r
 }
 
 // ended reports by the clear heads whether every item of a message has ended and
 // the body is gone.
-func (s *Store) ended(tx *bbolt.Tx, id message.ID) bool {
-	items := in(tx, s.dayOf(tx, id), ofItems)
-	if items == nil {
+func (r dayRows) ended(id message.ID) bool {
+	if r.items == nil {
 		return false
 	}
-	c := items.Cursor()
-	for k, v := c.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, v = c.Next() {
+	for k, v := r.items.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, v = r.items.Next() {
 		if h, _, err := parseHead(v); err != nil || !h.erased || !h.state.Final() {
 			return false
 		}
@@ -116,17 +161,17 @@ func (s *Store) ended(tx *bbolt.Tx, id message.ID) bool {
 	return true
 }
 
-func (s *Store) due(tx *bbolt.Tx, id message.ID) (d Due, err error) {
-	day := s.dayOf(tx, id)
-	if d.Envelope, err = s.envelope(tx, day, id); err != nil {
+// due reads a message with its items.
+func (r dayRows) due(id message.ID) (d Due, err error) {
+	if d.Envelope, err = r.s.envelopeIn(r.messages, id); err != nil || r.items == nil {
 		return d, err
 	}
-	for _, key := range itemsOf(tx, day, id) {
-		r, err := s.record(tx, day, key)
+	for k, v := r.items.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, v = r.items.Next() {
+		rec, err := r.s.openRecord(k, v, r.decisions)
 		if err != nil {
-			return d, err
+			return d, fmt.Errorf("item %s: %w", parseItemKey(k), err)
 		}
-		d.Items = append(d.Items, r.Item)
+		d.Items = append(d.Items, rec.Item)
 	}
 	return d, nil
 }
@@ -152,91 +197,4 @@ func rows(b *bbolt.Bucket) int {
 		return 0
 	}
 	return b.Stats().KeyN
-}
-
-// Purge deletes everything that belongs to a log day up to and including that
-// one. It opens nothing, works in many commits and may be repeated.
-func (s *Store) Purge(ctx context.Context, day string) error {
-	if !seal.ValidDay(day) {
-		return fmt.Errorf("purge: %q is not a day: %w", day, queue.ErrMalformed)
-	}
-	for _, step := range []func(*batch, string) (bool, error){purgeItems, purgeFeeds} {
-		for more := true; more; {
-			err := s.commit(ctx, func(b *batch) (err error) {
-				more, err = step(b, day)
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("purge log day %s: %w", day, err)
-			}
-		}
-	}
-	return nil
-}
-
-// purgeItems takes a batch of items out of what is kept over all days, by the
-// clear heads of their rows, and drops a day that has none left.
-func purgeItems(b *batch, upTo string) (more bool, err error) {
-	k, _ := b.tx.Bucket([]byte(inDays)).Cursor().First()
-	if k == nil || string(k) > upTo {
-		return false, nil
-	}
-	day, n := string(k), 0
-	if items := in(b.tx, day, ofItems); items != nil {
-		c := items.Cursor()
-		for k, v := c.First(); k != nil && n < purgeBatch; k, v = c.Next() {
-			n++
-			if err := b.purgeItem(day, clone(k), v); err != nil {
-				return false, err
-			}
-		}
-	}
-	if n < purgeBatch {
-		b.write(write{place: place{day, ""}})
-	}
-	return true, nil
-}
-
-func (b *batch) purgeItem(day string, key, row []byte) error {
-	h, _, err := parseHead(row)
-	if err != nil {
-		return err
-	}
-	for _, r := range headRows(h, key) {
-		if r.bucket != ofIndex {
-			b.del(place{"", r.bucket}, r.key)
-		}
-	}
-	b.count(h.state, -1)
-	b.del(place{day, ofItems}, key)
-	return nil
-}
-
-// purgeFeeds takes a batch of events away. An authority's feed is in the order
-// of the chain, which is that of time but for events that were indexed late:
-// those go when what stands before them is over, and are unreadable until then.
-// What the day files do not have yet stays for the next time.
-func purgeFeeds(b *batch, upTo string) (more bool, err error) {
-	undrained, _ := b.tx.Bucket([]byte(inOutbox)).Cursor().First()
-	c := b.tx.Bucket([]byte(inFeed)).Cursor()
-	k, v := c.First()
-	n := 0
-	for len(k) == macLen+8 && n < purgeBatch {
-		_, day, id, err := parseFeed(v)
-		if err != nil {
-			return false, err
-		}
-		if day > upTo || undrained != nil && bytes.Compare(k[macLen:], undrained) >= 0 { // the rest of this authority is younger
-			k, v = c.Seek(append(clone(k[:macLen]), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff))
-			continue
-		}
-		n++
-		k = clone(k)
-		if !id.IsZero() {
-			b.del(place{"", inStories}, append(id[:idLen:idLen], k[macLen:]...))
-		}
-		b.del(place{"", inFeed}, k)
-		k, v = c.Next()
-	}
-	return n == purgeBatch, nil
 }

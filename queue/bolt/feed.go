@@ -19,8 +19,8 @@ import (
 // maxTogether bounds how many events share one row of the feed.
 const maxTogether = 64
 
-// A row of the feed is: the log day and the message of its events, then for each
-// event its time, the length of what is sealed, and that: the very octets that
+// Each log day has a feed of its own, which is dropped with it. A row is: the
+// message of its events, then for each event its time, the length of what is sealed, and that: the very octets that
 // the chain covers. Its key ends with the number of its last event, so that the
 // first row at or behind a number is the first that has anything new.
 
@@ -79,7 +79,7 @@ func (b *batch) feed(all []message.Event) error {
 	}
 	id, day := all[0].Message, b.s.o.LogDay(all[0].At)
 	key := binary.BigEndian.AppendUint64(whose[:], b.stage.head.Seq+uint64(len(all)))
-	value := append([]byte(day), id[:]...)
+	value := clone(id[:])
 	for i := range all {
 		link, err := b.link(&all[i], day)
 		if err != nil {
@@ -88,12 +88,12 @@ func (b *batch) feed(all []message.Event) error {
 		value = binary.BigEndian.AppendUint64(value, uint64(link.At.UnixNano())) //nolint:gosec // bit pattern only
 		value = binary.BigEndian.AppendUint32(value, uint32(len(link.Sealed)))   //nolint:gosec // bounded by what an event holds
 		value = append(value, link.Sealed...)
-		waiting := slices.Concat(key, link.Prev[:], link.Hash[:])
+		waiting := slices.Concat(key, []byte(day), link.Prev[:], link.Hash[:])
 		b.put(place{"", inOutbox}, number(link.Seq), waiting)
 	}
-	b.put(place{"", inFeed}, key, value)
+	b.put(place{day, ofFeed}, key, value)
 	if !id.IsZero() {
-		b.put(place{"", inStories}, append(id[:idLen:idLen], key[macLen:]...), whose[:])
+		b.put(place{"", inStories}, append(id[:idLen:idLen], key[macLen:]...), append(whose[:], day...))
 	}
 	return nil
 }
@@ -114,35 +114,35 @@ func (b *batch) link(e *message.Event, day string) (message.Link, error) {
 
 // feedOf returns what the keys of an authority's feed begin with.
 func (s *Store) feedOf(authority string) ([macLen]byte, error) {
-	return s.hashes.lookup(authority, inFeed, []byte(authority))
+	return s.hashes.lookup(authority, ofFeed, []byte(authority))
 }
 
 // parseFeed takes a row of the feed apart.
-func parseFeed(value []byte) (entries []entry, day string, id message.ID, err error) {
-	if len(value) < dayLen+idLen {
-		return nil, "", id, errDamaged
+func parseFeed(value []byte) (entries []entry, id message.ID, err error) {
+	if len(value) < idLen {
+		return nil, id, errDamaged
 	}
-	day, id = string(value[:dayLen]), message.ID(value[dayLen:])
-	for rest := value[dayLen+idLen:]; len(rest) > 0; {
+	id = message.ID(value)
+	for rest := value[idLen:]; len(rest) > 0; {
 		if len(rest) < 12 {
-			return nil, "", id, errDamaged
+			return nil, id, errDamaged
 		}
 		n := int(binary.BigEndian.Uint32(rest[8:]))
 		if n > len(rest)-12 {
-			return nil, "", id, errDamaged
+			return nil, id, errDamaged
 		}
 		entries = append(entries, entry{binary.BigEndian.Uint64(rest), clone(rest[12 : 12+n])})
 		rest = rest[12+n:]
 	}
 	if len(entries) == 0 {
-		return nil, "", id, errDamaged
+		return nil, id, errDamaged
 	}
-	return entries, day, id, nil
+	return entries, id, nil
 }
 
-// feedRow opens a row of the feed; nothing when its window is over.
-func (s *Store) feedRow(key, value []byte) ([]message.Event, error) {
-	entries, day, id, err := parseFeed(value)
+// feedRow opens a row of a day's feed; nothing when its window is over.
+func (s *Store) feedRow(day string, key, value []byte) ([]message.Event, error) {
+	entries, id, err := parseFeed(value)
 	if err != nil || len(key) != macLen+8 {
 		return nil, fmt.Errorf("feed row: %w", errDamaged)
 	}
@@ -166,7 +166,8 @@ func (s *Store) feedRow(key, value []byte) ([]message.Event, error) {
 	return all, nil
 }
 
-// Feed implements queue.Store.
+// Feed implements queue.Store. The feeds of the days are read together, in the
+// order of the chain: what was indexed late lies in an earlier day.
 func (s *Store) Feed(ctx context.Context, authority string, after uint64, max int) ([]message.Event, error) {
 	max = min(max, queue.MaxPage)
 	whose, err := s.feedOf(authority)
@@ -175,9 +176,10 @@ func (s *Store) Feed(ctx context.Context, authority string, after uint64, max in
 	}
 	var events []message.Event
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		c := tx.Bucket([]byte(inFeed)).Cursor()
-		for k, v := c.Seek(append(whose[:], number(after+1)...)); bytes.HasPrefix(k, whose[:]) && len(events) < max; k, v = c.Next() {
-			all, err := s.feedRow(k, v)
+		open := s.feedsFrom(tx, whose, after)
+		for len(open) > 0 && len(events) < max {
+			f := slices.MinFunc(open, func(a, b *dayFeed) int { return bytes.Compare(a.key, b.key) })
+			all, err := s.feedRow(f.day, f.key, f.value)
 			if err != nil {
 				return err
 			}
@@ -186,21 +188,53 @@ func (s *Store) Feed(ctx context.Context, authority string, after uint64, max in
 					events = append(events, e)
 				}
 			}
+			if f.key, f.value = f.rows.Next(); !bytes.HasPrefix(f.key, whose[:]) {
+				open = slices.DeleteFunc(open, func(o *dayFeed) bool { return o == f })
+			}
 		}
 		return ctx.Err()
 	})
 	return events, err
 }
 
+// dayFeed is where the reading of a day's feed stands.
+type dayFeed struct {
+	day        string
+	rows       *bbolt.Cursor
+	key, value []byte
+}
+
+// feedsFrom finds the days that have events of an authority behind a number.
+func (s *Store) feedsFrom(tx *bbolt.Tx, whose [macLen]byte, after uint64) (open []*dayFeed) {
+	for _, day := range daysOf(tx, "") {
+		feed := in(tx, day, ofFeed)
+		if feed == nil {
+			continue
+		}
+		f := &dayFeed{day: day, rows: feed.Cursor()}
+		if f.key, f.value = f.rows.Seek(append(whose[:macLen:macLen], number(after+1)...)); bytes.HasPrefix(f.key, whose[:]) {
+			open = append(open, f)
+		}
+	}
+	return open
+}
+
 // Events implements queue.Store.
 func (s *Store) Events(ctx context.Context, id message.ID) ([]message.Event, error) {
 	var events []message.Event
 	err := s.view(ctx, func(tx *bbolt.Tx) error {
-		feed := tx.Bucket([]byte(inFeed))
 		c := tx.Bucket([]byte(inStories)).Cursor()
-		for k, whose := c.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, whose = c.Next() {
+		for k, v := c.Seek(id[:]); bytes.HasPrefix(k, id[:]); k, v = c.Next() {
+			whose, day, err := parseStory(v)
+			if err != nil {
+				return fmt.Errorf("events of message %s: %w", id, err)
+			}
+			feed := in(tx, day, ofFeed)
+			if feed == nil {
+				continue // its window is over, and this row goes next
+			}
 			key := slices.Concat(whose, k[idLen:])
-			all, err := s.feedRow(key, feed.Get(key))
+			all, err := s.feedRow(day, key, feed.Get(key))
 			if err != nil {
 				return fmt.Errorf("events of message %s: %w", id, err)
 			}
@@ -209,4 +243,13 @@ func (s *Store) Events(ctx context.Context, id message.ID) ([]message.Event, err
 		return ctx.Err()
 	})
 	return events, err
+}
+
+// parseStory reads where events of a message stand: under which authority, in the
+// feed of which day.
+func parseStory(value []byte) (whose []byte, day string, err error) {
+	if len(value) != macLen+dayLen {
+		return nil, "", errDamaged
+	}
+	return value[:macLen], string(value[macLen:]), nil
 }

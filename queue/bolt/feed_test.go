@@ -20,21 +20,21 @@ import (
 func TestFeedDamage(t *testing.T) {
 	tests := map[string]func(tx *bbolt.Tx) error{
 		"row changed": func(tx *bbolt.Tx) error {
-			k, v := tx.Bucket([]byte("feed")).Cursor().First()
+			k, v := bucketAt(tx, "days//feed").Cursor().First()
 			v = append([]byte(nil), v...)
 			v[len(v)-1] ^= 1
-			return tx.Bucket([]byte("feed")).Put(append([]byte(nil), k...), v)
+			return bucketAt(tx, "days//feed").Put(append([]byte(nil), k...), v)
 		},
 		"rows exchanged": func(tx *bbolt.Tx) error {
-			c := tx.Bucket([]byte("feed")).Cursor()
+			c := bucketAt(tx, "days//feed").Cursor()
 			k, _ := c.First()
 			k = append([]byte(nil), k...)
 			_, v := c.Next()
-			return tx.Bucket([]byte("feed")).Put(k, append([]byte(nil), v...))
+			return bucketAt(tx, "days//feed").Put(k, append([]byte(nil), v...))
 		},
 		"row lost": func(tx *bbolt.Tx) error {
-			k, _ := tx.Bucket([]byte("feed")).Cursor().First()
-			return tx.Bucket([]byte("feed")).Delete(append([]byte(nil), k...))
+			k, _ := bucketAt(tx, "days//feed").Cursor().First()
+			return bucketAt(tx, "days//feed").Delete(append([]byte(nil), k...))
 		},
 		"way from the message lost": func(tx *bbolt.Tx) error {
 			k, _ := tx.Bucket([]byte("stories")).Cursor().First()

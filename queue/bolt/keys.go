@@ -52,9 +52,13 @@ func wordsOf(env message.Envelope, item message.Item, dup bool) words {
 
 // row is a row of some bucket.
 type row struct {
-	bucket string // ofIndex lies in the item's day, every other one is over all days
+	bucket string
 	key    []byte
 }
+
+// ofDay reports whether a bucket with rows of items lies in the item's day; the
+// others are over all days.
+func ofDay(bucket string) bool { return bucket == ofIndex || bucket == ofErase }
 
 // wordRows returns the rows by which an item is found by its words; none changes
 // with the state.
@@ -94,7 +98,7 @@ func indexKey(kind byte, value, item []byte) []byte {
 // headRows returns the rows that follow from the head of an item.
 func headRows(h head, item []byte) []row {
 	rows := []row{{ofIndex, indexKey(byState, append([]byte{stateCode(h.state)}, h.auth[:]...), item)}}
-	rows = append(rows, row{inErase, append(number(h.eraseBy), item...)})
+	rows = append(rows, row{ofErase, append(number(h.eraseBy), item...)})
 	switch h.state {
 	case message.Waiting:
 		rows = append(rows, row{inDue, dueKey(h.dest, h.next, item)})

@@ -41,7 +41,7 @@ func (s *Store) Due(ctx context.Context, now time.Time, max int) ([]message.Item
 // Message implements queue.Store.
 func (s *Store) Message(ctx context.Context, id message.ID) (env message.Envelope, items []message.Item, err error) {
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
-		d, err := s.due(tx, id)
+		d, err := s.rowsIn(tx, s.dayOf(tx, id)).due(id)
 		env, items = d.Envelope, d.Items
 		return err
 	})
@@ -298,9 +298,9 @@ func (s *Store) Pending(ctx context.Context, after uint64, max int) ([]message.L
 	return links, err
 }
 
-// A row of the outbox: where the event stands in the feed, and the hashes before
-// and with it.
-const outboxLen = macLen + 8 + 2*len(message.Digest{})
+// A row of the outbox: where the event stands in the feed of which day, and the
+// hashes before and with it.
+const outboxLen = macLen + 8 + dayLen + 2*len(message.Digest{})
 
 // linkOf puts a link together and verifies its hash.
 func linkOf(tx *bbolt.Tx, key, value []byte) (link message.Link, err error) {
@@ -308,7 +308,12 @@ func linkOf(tx *bbolt.Tx, key, value []byte) (link message.Link, err error) {
 		return link, errDamaged
 	}
 	seq, last := parseNumber(key), binary.BigEndian.Uint64(value[macLen:])
-	entries, day, id, err := parseFeed(tx.Bucket([]byte(inFeed)).Get(value[:macLen+8]))
+	day, hashes := outboxDay(value), value[macLen+8+dayLen:]
+	feed := in(tx, day, ofFeed)
+	if feed == nil {
+		return link, errDamaged
+	}
+	entries, id, err := parseFeed(feed.Get(value[:macLen+8]))
 	back := last - seq
 	if err != nil || last < seq || back >= uint64(len(entries)) {
 		return link, errDamaged
@@ -316,12 +321,21 @@ func linkOf(tx *bbolt.Tx, key, value []byte) (link message.Link, err error) {
 	e := entries[uint64(len(entries))-1-back]
 	link = message.Link{
 		Seq: seq, At: timeOf(e.at), Message: id, Day: day, Sealed: e.sealed,
-		Prev: message.Digest(value[macLen+8:]), Hash: message.Digest(value[macLen+8+len(link.Hash):]),
+		Prev: message.Digest(hashes), Hash: message.Digest(hashes[len(link.Hash):]),
 	}
 	if link.Hash != link.ChainHash() {
 		return link, errDamaged
 	}
 	return link, nil
+}
+
+// outboxDay returns in which day's feed a row of the outbox has its event; "" when
+// it is none.
+func outboxDay(value []byte) string {
+	if len(value) != outboxLen {
+		return ""
+	}
+	return string(value[macLen+8 : macLen+8+dayLen])
 }
 
 // Head implements queue.Store.

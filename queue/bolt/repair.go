@@ -68,7 +68,22 @@ func openDamaged(o Options) (*Store, error) {
 		s.db, err = bbolt.Open(o.Path, 0o600, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
 		return err
 	})
+	if err == nil {
+		if err = s.view(context.Background(), s.ofThisVersion); err != nil {
+			s.db.Close()
+		}
+	}
 	return s, err
+}
+
+// ofThisVersion refuses a file that says that it is of another version. One that
+// does not say it any more may be of this one.
+func (s *Store) ofThisVersion(tx *bbolt.Tx) error {
+	var got string
+	if err := guarded(func() error { return s.readMeta(tx, "schema", &got) }); err == nil && got != schema {
+		return anotherVersion(got)
+	}
+	return nil
 }
 
 type repairer struct {
@@ -106,7 +121,7 @@ func (r *repairer) run() error {
 	for _, of := range []struct {
 		bucket  string
 		copyRow func(k, v []byte)
-	}{{ofDecisions, r.decision}, {ofItems, r.item}, {ofMessages, r.message}, {ofReceipts, r.receipt}} {
+	}{{ofDecisions, r.decision}, {ofItems, r.item}, {ofMessages, r.message}, {ofReceipts, r.receipt}, {ofFeed, r.feed}} {
 		for _, r.day = range days {
 			r.each(of.bucket+" of "+r.day, func() *bbolt.Bucket { return in(tx, r.day, of.bucket) }, of.copyRow)
 		}
@@ -114,7 +129,7 @@ func (r *repairer) run() error {
 	for _, over := range []struct {
 		bucket  string
 		copyRow func(k, v []byte)
-	}{{inFeed, r.feed}, {inOutbox, r.outbox}, {inMarks, r.mark}} {
+	}{{inOutbox, r.outbox}, {inMarks, r.mark}} {
 		r.each(over.bucket, func() *bbolt.Bucket { return tx.Bucket([]byte(over.bucket)) }, over.copyRow)
 	}
 	if err := errors.Join(r.err, r.flush(), r.meta()); err != nil {
@@ -327,20 +342,20 @@ func (r *repairer) inOld(id message.ID) bool {
 	return err != nil || day != ""
 }
 
-// feed brings events over, and makes them found from their message again.
+// feed brings events of a day over, and makes them found from their message again.
 func (r *repairer) feed(k, v []byte) {
-	if _, err := r.old.feedRow(k, v); err != nil {
+	if _, err := r.old.feedRow(r.day, k, v); err != nil {
 		r.lose("feed %x: %v", k, err)
 		return
 	}
-	entries, _, id, err := parseFeed(v)
+	entries, id, err := parseFeed(v)
 	if err != nil {
 		return // feedRow has read it
 	}
 	r.rep.Events += len(entries)
-	r.put(place{"", inFeed}, k, v)
+	r.put(place{r.day, ofFeed}, k, v)
 	if !id.IsZero() {
-		r.put(place{"", inStories}, append(id[:idLen:idLen], k[macLen:]...), k[:macLen])
+		r.put(place{"", inStories}, append(id[:idLen:idLen], k[macLen:]...), append(clone(k[:macLen]), r.day...))
 	}
 }
 
@@ -352,7 +367,7 @@ func (r *repairer) outbox(k, v []byte) {
 		at := place{"", inOutbox}
 		switch {
 		case err != nil:
-		case b.get(place{"", inFeed}, row[:macLen+8]) == nil:
+		case b.get(place{outboxDay(row), ofFeed}, row[:macLen+8]) == nil:
 			err = errDamaged // what stands beside it
 		default:
 			b.put(at, key, row)

@@ -20,10 +20,9 @@ const (
 	inDue       = "due"       // destination, next try, item in Waiting → nothing
 	inAttention = "attention" // next try, item in any state but Waiting and Sending → nothing
 	inLetGo     = "letgo"     // item that has let go of its body, and the body is there still → nothing
-	inErase     = "erase"     // erase-by, item → nothing
-	inOutbox    = "outbox"    // seq → where the event stands in the feed, and its place in the chain
-	inFeed      = "feed"      // keyed hash of the authority, last seq → sealed events that belong together
-	inStories   = "stories"   // message, last seq → keyed hash of the authority: where its events are in the feed
+	inGone      = "gone"      // log day that is over → its buckets: nobody reads them, Purge drops them one after another
+	inOutbox    = "outbox"    // seq → where the event stands in the feeds, and its place in the chain
+	inStories   = "stories"   // message, last seq → keyed hash of the authority, log day: where its events are in the feeds
 	inMarks     = "marks"     // segment → offset
 	inMeta      = "meta"      // schema, epoch, head, counts
 
@@ -32,10 +31,17 @@ const (
 	ofDecisions = "decisions" // keyed hash → sealed decision; many items share one
 	ofReceipts  = "receipts"  // item, identity → sealed receipt; no item: zeros
 	ofIndex     = "index"     // kind, value, item → nothing (keys.go)
+	ofErase     = "erase"     // erase-by, item → nothing
+	ofFeed      = "feed"      // keyed hash of the authority, last seq → sealed events of that day that belong together
 )
 
 func buckets() []string {
-	return []string{inDays, inDue, inAttention, inLetGo, inErase, inOutbox, inFeed, inStories, inMarks, inMeta}
+	return []string{inDays, inGone, inDue, inAttention, inLetGo, inOutbox, inStories, inMarks, inMeta}
+}
+
+// dayBuckets lists the buckets of a log day, in the order in which they go.
+func dayBuckets() []string {
+	return []string{ofIndex, ofErase, ofMessages, ofItems, ofDecisions, ofReceipts, ofFeed}
 }
 
 const (

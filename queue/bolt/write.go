@@ -214,8 +214,8 @@ func (b *batch) changedWords(old record, next message.Item) (gone, born []row, e
 }
 
 func placeOf(day string, r row) place {
-	if r.bucket == ofIndex {
-		return place{day, ofIndex}
+	if ofDay(r.bucket) {
+		return place{day, r.bucket}
 	}
 	return place{"", r.bucket}
 }
