@@ -22,7 +22,7 @@ const stampWait = 30 * time.Second
 // are made; half of it is a mistake.
 func (b *builder) evidence(c *Config) {
 	f := b.file.Evidence
-	c.Evidence = cases.Sealing{Seals: map[string]cms.Signer{}}
+	c.Evidence = cases.Sealing{Seals: map[string]cms.Signer{}, NTP: f.NTP}
 	own := false
 	for _, a := range c.Authorities {
 		key := joinKey("authority", a.ID) + ".seal"

@@ -109,6 +109,7 @@ type Account struct {
 // Authority is one authority with its mailbox.
 type Authority struct {
 	Name        string            `toml:"name" doc:"Full name, as people know it." example:"Bauinspektorat Basel-Landschaft" need:"yes"`
+	UID         string            `toml:"uid" doc:"Its number in the federal register of enterprises, for the record in evidence bundles." example:"CHE-123.456.789"`
 	Addresses   []string          `toml:"addresses" doc:"Its mail addresses; the first one receives notices." example:"[\"bauinspektorat@bl.example\"]" need:"yes"`
 	Platforms   map[string]string `toml:"platforms" doc:"Its address on each platform: sender there, and where receipts come back." example:"{ incamail = \"bauinspektorat@bl.example\" }"`
 	Members     []string          `toml:"members" doc:"Accounts that may send for it." example:"[\"sachbearbeitung\"]" need:"yes"`
@@ -207,6 +208,7 @@ type Legal struct {
 type Evidence struct {
 	Seal     Certificate `toml:"seal" doc:"Key and certificate of the gateway's seal on evidence bundles; missing: none are made." example:"{ cert = \"seal.crt\", key = \"seal.key\" }"`
 	TSA      string      `toml:"tsa" doc:"http or https address of the time-stamping authority (RFC 3161)." example:"https://tsa.swisssign.example"`
+	NTP      string      `toml:"ntp_source" doc:"Where the system's clock is set from, for the record in evidence bundles; the gateway does not ask there." example:"ntp.metas.ch"`
 	TSARoots string      `toml:"tsa_roots" doc:"PEM file: issuers of the time-stamping authority; a stamp of another one is refused." example:"tsa-roots.pem"`
 }
 

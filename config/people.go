@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -80,9 +81,12 @@ func (b *builder) foreign(problems []directory.Problem) {
 
 func (b *builder) authority(id string, a Authority) gateway.Authority {
 	key := joinKey("authority", id)
-	out := gateway.Authority{ID: id, Name: a.Name, Accounts: a.Members, Platforms: map[string]message.Address{}}
+	out := gateway.Authority{ID: id, Name: a.Name, UID: a.UID, Accounts: a.Members, Platforms: map[string]message.Address{}}
 	if !bare.MatchString(id) {
 		b.add(key, "the name of an authority has letters a to z, digits, - and _ only: it stands in the directory and in the audit log")
+	}
+	if a.UID != "" && !enterprise.MatchString(a.UID) {
+		b.bad(joinKey(key, "uid"), "%q: write CHE-123.456.789", a.UID)
 	}
 	for i, s := range a.Addresses {
 		addr, _ := b.address(key+".addresses"+index(i+1), s)
@@ -102,6 +106,9 @@ func (b *builder) authority(id string, a Authority) gateway.Authority {
 	}
 	return out
 }
+
+// enterprise is the number of the federal register of enterprises (UIDG Art. 5).
+var enterprise = regexp.MustCompile(`^CHE-\d{3}\.\d{3}\.\d{3}$`)
 
 // subjectTags checks the tags of verdicts. Their form lets what a sender wrote be
 // told from them.

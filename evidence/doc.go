@@ -6,8 +6,8 @@
 // A bundle holds the platform's receipts byte for byte. Everything else in it is
 // the gateway's own record: help, never binding, and no receipt itself. A
 // manifest names every file with its SHA-256; a detached CAdES signature seals
-// the manifest (ETSI EN 319 122-1, level B-B), a time stamp (RFC 3161) covers
-// the signature.
+// the manifest, and a time stamp (RFC 3161) over the signature value lies in it
+// (ETSI EN 319 122-1, level B-T).
 //
 // Writing streams: memory holds one receipt at a time, never the message.
 // Verifying is offline and takes hostile input: every length is bounded, and
@@ -30,5 +30,12 @@ const (
 	folderAudit      = "audit/"
 )
 
-// Schema names the form of evidence.json.
-const Schema = "gatewayd-evidence/1"
+// Schema names the form of evidence.json; firstSchema is the one of bundles whose
+// stamp lies beside the seal. Both are verified.
+const (
+	Schema      = "gatewayd-evidence/2"
+	firstSchema = "gatewayd-evidence/1"
+)
+
+// PolicyID names the rules by which bundles are made and verified.
+const PolicyID = "gatewayd-nachweisdossier/2"

@@ -30,8 +30,9 @@ message.eml            Die Sendung, wie die Behörde sie übergab. Fehlt sie, wu
                        fristgerecht gelöscht (Vo E-GovG BL § 11); ihr Hashwert steht in evidence.json
 signature-report.json  Prüfung der Siegel auf den Quittungen beim Erstellen
 MANIFEST.sha256        SHA-256 jeder Datei
-gateway.p7s            Siegel über MANIFEST.sha256 (CAdES, abgesetzt)
-tst.tsr                Zeitstempel über gateway.p7s (RFC 3161)
+gateway.p7s            Siegel über MANIFEST.sha256 (CAdES B-T, abgesetzt, mit Zeitstempel)
+tst.tsr                Derselbe Zeitstempel (RFC 3161) über den Signaturwert. Fehlt er, war der
+                       Zeitstempeldienst nicht erreichbar; er kann nachgeholt werden
 
 Prüfen
 ------
@@ -40,7 +41,9 @@ Mit dem Programm, ohne Netz und ohne Konfiguration:
 Von Hand, mit unzip, sha256sum und OpenSSL:
   sha256sum -c MANIFEST.sha256
   openssl cms -verify -binary -inform DER -in gateway.p7s -content MANIFEST.sha256 -CAfile CA.pem -purpose any -out /dev/null
-  openssl ts -verify -data gateway.p7s -in tst.tsr -CAfile CA.pem
+  openssl asn1parse -inform DER -in gateway.p7s -noout -out signature.bin -strparse $(
+    openssl asn1parse -inform DER -in gateway.p7s | awk -F: '/d=5 .*OCTET STRING/ {print $1+0; exit}')
+  openssl ts -verify -data signature.bin -in tst.tsr -CAfile CA.pem
 CA.pem enthält die Wurzelzertifikate, denen Sie vertrauen: des Siegels, des
 Zeitstempeldienstes und der Zustellplattformen. Beziehen Sie sie nicht aus
 diesem Dossier und nicht von dem, der es Ihnen gab.

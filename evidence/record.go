@@ -17,11 +17,14 @@ import (
 // platforms' times and the gateway's stand apart everywhere.
 type Record struct {
 	Schema    string       `json:"schema"`
+	Version   int          `json:"version"`     // counts the bundles of this delivery case
 	ID        string       `json:"evidence_id"` // UUID version 7 (RFC 9562)
+	Policy    string       `json:"policy_id"`   // by which rules it was made: docs/evidence.md
 	Created   time.Time    `json:"created"`
 	Gateway   Maker        `json:"gateway"`
 	Profile   string       `json:"legal_profile"`
-	Event     legal.Code   `json:"event,omitempty"` // the last one that a platform has stated and proven
+	Previous  Previous     `json:"previous,omitzero"` // the bundle that this one supersedes
+	Event     legal.Code   `json:"event,omitempty"`   // the last one that a platform has stated and proven
 	Subject   Subject      `json:"subject"`
 	Sender    Sender       `json:"sender"`
 	Recipient Addressee    `json:"recipient"`
@@ -34,6 +37,14 @@ type Record struct {
 	Seal      Seal         `json:"seal"`
 	Binding   bool         `json:"binding"` // never
 	Note      string       `json:"note"`
+}
+
+// Previous names the bundle of the same delivery case that was made before. Both
+// stay true: a later one knows more.
+type Previous struct {
+	ID       string         `json:"supersedes"`                    // its evidence_id
+	Evidence message.Digest `json:"prev_evidence_sha256,omitzero"` // of its evidence.json; bundles before version 2 of the form are named by their manifest
+	Manifest message.Digest `json:"prev_manifest_sha256"`
 }
 
 // Maker is the gateway that has written a bundle.
@@ -57,6 +68,7 @@ type Subject struct {
 // Sender is the authority.
 type Sender struct {
 	Authority string `json:"authority"`
+	UID       string `json:"uid,omitempty"` // in the register of enterprises: CHE-123.456.789
 	Name      string `json:"name,omitempty"`
 	Address   string `json:"address"`
 	Account   string `json:"account,omitempty"`
@@ -86,6 +98,7 @@ type Part struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	SHA512 string `json:"sha512"`
+	Main   bool   `json:"main_document,omitempty"` // the first PDF that is attached
 }
 
 // Times are the gateway's own; the platform's stand on the receipts and in the
@@ -96,6 +109,15 @@ type Times struct {
 	Handed   time.Time `json:"gateway_handed_over,omitzero"`
 	Platform time.Time `json:"platform_time,omitzero"` // of the state of the case
 	Source   string    `json:"platform_time_source,omitempty"`
+	Clock    Clock     `json:"gateway_clock"` // when the bundle was made
+}
+
+// Clock is what the gateway's system says of its own clock.
+type Clock struct {
+	Source       string   `json:"ntp_source,omitempty"` // as configured
+	Synchronised *bool    `json:"synchronised,omitempty"`
+	Offset       *float64 `json:"clock_offset_ms,omitempty"`          // that the system still corrects
+	Error        *float64 `json:"clock_estimated_error_ms,omitempty"` // nil, like the others: the system does not say
 }
 
 // Route is how it travelled: diligence.
@@ -106,6 +128,7 @@ type Route struct {
 	Mode    string           `json:"mode,omitempty"` // the platform's tag of registered mail
 	Came    string           `json:"came_by,omitempty"`
 	TLS     string           `json:"tls_in,omitempty"`
+	TLSOut  string           `json:"tls_out,omitempty"`
 	Reply   string           `json:"platform_reply,omitempty"`
 	Because []message.Reason `json:"because,omitempty"`
 }
@@ -128,6 +151,11 @@ type Receipt struct {
 	Fits        string               `json:"content_fits,omitempty"`     // what of the content it names as it was sent
 	Mismatch    string               `json:"content_mismatch,omitempty"` // it names other content than was sent: how
 	Certificate *Certificate         `json:"certificate,omitempty"`
+	Chain       []Certificate        `json:"chain,omitempty"` // above it, as far as it is known here
+	SignatureOK bool                 `json:"signature_ok"`    // when the bundle was made: fits, and covers the whole
+	SealQuality string               `json:"seal_quality,omitempty"`
+	StampOK     *bool                `json:"tst_ok,omitempty"`     // the time stamp in the seal; nil: it has none
+	HashMatch   string               `json:"hash_match"`           // of what it names of the content: "yes", "no", "not_stated"
 	Status      []Status             `json:"revocation,omitempty"` // what issuers said of its certificates when it came
 }
 
@@ -170,15 +198,22 @@ type Seal struct {
 // noteGerman stands in every bundle.
 const noteGerman = "Verarbeitungsnachweis des Gateways, keine Quittung einer Zustellplattform. Berechnete Daten sind eine Hilfe und nicht verbindlich; die Behörde bestätigt sie."
 
-// qualityOf says what a seal's certificate claims; whether its issuer is
-// recognised (ZertES Art. 2 d, 3) is not ours to know.
-func qualityOf(c *x509.Certificate) string {
+// Words about the quality of a seal.
+const (
+	claimsQuality = "Das Zertifikat bezeichnet sich als qualifiziert oder geregelt (qcStatements). Ob sein Aussteller nach ZertES anerkannt ist, wurde nicht geprüft."
+	ownQuality    = "Siegel des Gateways: kein geregeltes elektronisches Siegel nach ZertES Art. 2 Bst. d."
+	noQuality     = "Das Zertifikat bezeichnet sich nicht als qualifiziert oder geregelt (keine qcStatements)."
+)
+
+// qualityOf says what a seal's certificate claims, or else otherwise; whether its
+// issuer is recognised (ZertES Art. 2 d, 3) is not ours to know.
+func qualityOf(c *x509.Certificate, otherwise string) string {
 	for _, e := range c.Extensions {
 		if e.Id.Equal(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 3}) {
-			return "Das Zertifikat bezeichnet sich als qualifiziert oder geregelt (qcStatements). Ob sein Aussteller nach ZertES anerkannt ist, wurde nicht geprüft."
+			return claimsQuality
 		}
 	}
-	return "Siegel des Gateways: kein geregeltes elektronisches Siegel nach ZertES Art. 2 Bst. d."
+	return otherwise
 }
 
 func describe(c *x509.Certificate) Certificate {

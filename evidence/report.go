@@ -28,7 +28,8 @@ type FileReport struct {
 	Signatures []SignatureReport    `json:"signatures,omitempty"`
 	Revocation []string             `json:"revocation,omitempty"` // files: what issuers said when the receipt came
 
-	chain []*x509.Certificate // of the seal that covers the whole
+	chain    []*x509.Certificate // of the seal that covers the whole
+	sealedBy *x509.Certificate   // whose seal that is; under an anchor or not
 }
 
 // SignatureReport is one signature of a document.
@@ -108,7 +109,7 @@ func (f *FileReport) take(rep pdfsig.Report) {
 			chain = []*x509.Certificate{s.Cert}
 		}
 		if s.Whole && s.Err == nil && !s.Document {
-			f.chain = s.Chain
+			f.chain, f.sealedBy = s.Chain, s.Cert
 		}
 		for _, c := range chain {
 			out.Chain = append(out.Chain, describe(c))
@@ -134,7 +135,7 @@ func (f *FileReport) takeMail(doc []byte, roots []*x509.CertPool) {
 			continue
 		}
 		out := SignatureReport{Form: "S/MIME", Whole: true, Fits: true, Weak: s.Weak, Algorithm: s.Hash.String(), ClaimedTime: s.SigningTime}
-		f.Verdict, f.Detail = message.Untrusted, "signature good, no anchor, or weak"
+		f.Verdict, f.Detail, f.sealedBy = message.Untrusted, "signature good, no anchor, or weak", s.Cert
 		chain := []*x509.Certificate{s.Cert}
 		if good {
 			f.Verdict, f.Detail, f.chain, chain = message.Verified, "signature of the mail good, signer under an anchor", s.Chain, s.Chain
@@ -148,14 +149,4 @@ func (f *FileReport) takeMail(doc []byte, roots []*x509.CertPool) {
 			return
 		}
 	}
-}
-
-// signer is whose seal covers the document.
-func (f FileReport) signer() *Certificate {
-	for _, s := range f.Signatures {
-		if s.Whole && s.Fits && len(s.Chain) > 0 {
-			return &s.Chain[0]
-		}
-	}
-	return nil
 }

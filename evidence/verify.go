@@ -16,15 +16,13 @@ import (
 
 	"golang.org/x/crypto/ocsp"
 
-	"gatewayd/crypto/ber"
-	"gatewayd/crypto/cms"
-	"gatewayd/crypto/tsp"
 	"gatewayd/message"
 )
 
 // Verdicts on a bundle.
 const (
 	Accepted       = "accepted"        // complete, unchanged, sealed and stamped under the anchors
+	Unstamped      = "unstamped"       // complete, unchanged and sealed under the anchors; nothing proves when
 	SelfConsistent = "self_consistent" // complete and unchanged in itself; nobody vouches for who made it, or when
 	Refused        = "refused"
 )
@@ -48,10 +46,13 @@ type Result struct {
 	Files    int          `json:"files"`            // that the manifest covers
 	Signer   *Certificate `json:"signer,omitempty"` // of the seal; claimed unless the bundle is accepted
 	Stamped  time.Time    `json:"stamped,omitzero"` // by the time-stamping authority
-	TSA      *Certificate `json:"time_stamping_authority,omitempty"`
-	Content  string       `json:"content,omitempty"` // whether the message itself was there to be checked
-	Receipts []FileReport `json:"receipts,omitempty"`
-	Record   *Record      `json:"evidence,omitempty"` // nil if it could not be read
+	// Unstamped: there is no time stamp at all, as while the authority could not be
+	// reached. The time is the gateway's own word then.
+	Unstamped bool         `json:"no_time_proof,omitempty"`
+	TSA       *Certificate `json:"time_stamping_authority,omitempty"`
+	Content   string       `json:"content,omitempty"` // whether the message itself was there to be checked
+	Receipts  []FileReport `json:"receipts,omitempty"`
+	Record    *Record      `json:"evidence,omitempty"` // nil if it could not be read
 }
 
 // Verify reads the bundle at path, a folder or a ZIP, offline. An error means
@@ -70,6 +71,8 @@ func Verify(path string, o Options) (Result, error) {
 		v.result.Verdict = Refused
 	case o.Roots == nil:
 		v.result.Verdict = SelfConsistent
+	case v.result.Unstamped:
+		v.result.Verdict = Unstamped
 	default:
 		v.result.Verdict = Accepted
 	}
@@ -99,15 +102,19 @@ func (v *verifier) read(name string) ([]byte, bool) {
 	return b.Bytes(), err == nil
 }
 
+// maybe is read for a file that need not be there.
+func (v *verifier) maybe(name string) (text []byte, here bool) {
+	if _, here = v.src.files[name]; !here {
+		return nil, false
+	}
+	return v.read(name)
+}
+
 func (v *verifier) run() {
 	manifest, ok := v.read(FileManifest)
 	signature, okSignature := v.read(FileSeal)
-	stamp, okStamp := v.read(FileStamp)
-	if !okStamp {
-		v.refuse(FileStamp, "no time proof")
-	}
-	if ok && okSignature && okStamp {
-		v.seal(manifest, signature, stamp)
+	if ok && okSignature {
+		v.seal(manifest, signature)
 	}
 	if !ok {
 		return
@@ -120,72 +127,6 @@ func (v *verifier) run() {
 	v.result.Files = len(digests)
 	v.digests(digests)
 	v.record(digests)
-}
-
-// seal checks the stamp first: it says at what time the seal's certificate must
-// have been good.
-func (v *verifier) seal(manifest, signature, stamp []byte) {
-	at, err := v.stamp(signature, stamp)
-	if err != nil {
-		v.refuse(FileStamp, "no time proof: %v", err)
-	}
-	res, err := cms.Verify(bytes.NewReader(signature), bytes.NewReader(manifest), cms.VerifyOptions{
-		Trust: cms.TrustPool(v.o.Roots), At: at, Limits: ber.Limits{Size: maxOwn},
-	})
-	switch {
-	case err != nil && strings.Contains(err.Error(), "content was changed"):
-		v.refuse(FileManifest, "is not what was sealed (%s)", FileSeal)
-		return
-	case err != nil:
-		v.refuse(FileSeal, "%v", err)
-		return
-	case len(res.Signatures) != 1:
-		v.refuse(FileSeal, "has %d signers, not one", len(res.Signatures))
-		return
-	}
-	s := res.Signatures[0]
-	c := describe(s.Cert)
-	v.result.Signer = &c
-	switch {
-	case !s.ESS || s.SigningTime.IsZero():
-		v.refuse(FileSeal, "is no CAdES signature: it does not name its certificate and time")
-	case s.Weak:
-		v.refuse(FileSeal, "weak: SHA-1 or a short key")
-	case v.o.Signer != nil && !v.o.Signer.MatchString(c.Subject):
-		v.refuse(FileSeal, "sealed by somebody else: %s", c.Subject)
-	case v.o.Roots != nil && s.ChainErr != nil:
-		v.refuse(FileSeal, "its signer is not under the anchors: %v (%s)", s.ChainErr, c.Subject)
-	}
-}
-
-// stamp checks the time stamp over the signature.
-func (v *verifier) stamp(signature, response []byte) (time.Time, error) {
-	token, err := tsp.Token(response)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if !bytes.Equal(response, wrapToken(token)) {
-		return time.Time{}, errors.New("something beside the stamp stands in the file")
-	}
-	s, err := tsp.Verify(token, bytes.NewReader(signature), tsp.Options{Trust: cms.TrustPool(v.o.Roots)})
-	if errors.Is(err, tsp.ErrImprint) {
-		v.refuse(FileSeal, "was changed: it is not what %s was made for", FileStamp)
-		return time.Time{}, fmt.Errorf("it is about something else than %s", FileSeal)
-	}
-	if err != nil {
-		return time.Time{}, err
-	}
-	c := describe(s.Cert)
-	v.result.TSA, v.result.Stamped = &c, s.At
-	switch {
-	case s.Weak:
-		return s.At, errors.New("weak: SHA-1 or a short key")
-	case v.o.Roots == nil:
-		return s.At, nil
-	case s.ChainErr != nil:
-		return s.At, s.ChainErr
-	}
-	return s.At, onlyChain(token, s.Chain)
 }
 
 // digests compares every file with the manifest, both ways.
@@ -216,7 +157,7 @@ func (v *verifier) record(digests map[string][32]byte) {
 		return
 	}
 	var r Record
-	if err := json.Unmarshal(text, &r); err != nil || r.Schema != Schema {
+	if err := json.Unmarshal(text, &r); err != nil || r.Schema != Schema && r.Schema != firstSchema {
 		v.refuse(FileEvidence, "is not in the form %s: %v", Schema, err)
 		return
 	}

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -18,8 +17,6 @@ import (
 	"time"
 
 	"gatewayd/calendar"
-	"gatewayd/crypto/cms"
-	"gatewayd/crypto/tsp"
 	"gatewayd/legal"
 	"gatewayd/mail/parts"
 	"gatewayd/message"
@@ -30,10 +27,15 @@ type Input struct {
 	Now      time.Time
 	Maker    Maker
 	Name     string // of the authority, for people
+	UID      string // of the authority; may be empty
+	Clock    Clock
 	Envelope message.Envelope
 	Item     message.Item
 	Case     legal.Case
 	Events   []message.Event   // of the message; only seq, time and kind are taken
+	Version  int               // counts the bundles of this case; the first is 1
+	Previous Previous          // the one before; zero: there is none
+	TLSOut   string            // of the connection over which it left
 	Receipts []message.Receipt // of the item
 	// Document returns a receipt's original.
 	Document func(message.Receipt) ([]byte, error)
@@ -55,24 +57,19 @@ type Body interface {
 	Close() error
 }
 
-// Sealer signs and stamps.
-type Sealer struct {
-	Signer cms.Signer
-	// Stamp returns a TimeStampResp (RFC 3161) over what it reads.
-	Stamp func(ctx context.Context, content io.Reader) ([]byte, error)
-}
-
-// ErrNoSeal: nothing is configured to seal with.
-var ErrNoSeal = errors.New("no seal: a bundle needs a key that signs it and a time-stamping authority")
-
 // Bundle is a bundle that is complete, sealed and stamped, and not written yet.
 // It holds what the gateway itself says; receipts and message are read once more
 // when it is written.
 type Bundle struct {
 	Record   Record
 	Manifest message.Digest // SHA-256 of the manifest
-	now      time.Time
-	files    []content
+	Evidence message.Digest // SHA-256 of evidence.json: the next bundle of the case names it
+	// Pending is why there is no time stamp yet; nil: there is one. Unstamped is the
+	// seal that waits for it: Sealer.Stamped, and Complete afterwards.
+	Pending   error
+	Unstamped []byte
+	now       time.Time
+	files     []content
 }
 
 // content is one file of a bundle.
@@ -95,7 +92,7 @@ func Prepare(ctx context.Context, in Input, s Sealer) (*Bundle, error) {
 			return nil, fmt.Errorf("evidence of %s: %w", in.Item.Key, err)
 		}
 	}
-	return &Bundle{Record: b.record, Manifest: b.manifest, now: b.now, files: b.files}, nil
+	return &Bundle{Record: b.record, Manifest: b.manifest, Evidence: b.seen[FileEvidence], Pending: b.pending, Unstamped: b.unstamped, now: b.now, files: b.files}, nil
 }
 
 // Write writes the bundle as a ZIP; the same one gives the same octets each
@@ -134,20 +131,20 @@ func (c content) copyTo(w io.Writer) error {
 func newRecord(in Input, s Sealer) Record {
 	env, item, c := in.Envelope, in.Item, in.Case
 	r := Record{
-		Schema: Schema, ID: newID(in.Now), Created: in.Now.UTC(), Gateway: in.Maker, Profile: string(c.Profile), Case: c, Note: noteGerman,
+		Schema: Schema, Version: max(in.Version, 1), ID: newID(in.Now), Policy: PolicyID, Previous: in.Previous, Created: in.Now.UTC(), Gateway: in.Maker, Profile: string(c.Profile), Case: c, Note: noteGerman,
 		Subject: Subject{
 			Message: env.ID, Recipient: item.Key.N, Reference: item.Reference, MessageIDDigest: hexOf(env.MessageID), SentAsDigest: hexOf(item.SentAs),
 			Platform: item.Decision.Via, Tracking: item.RemoteID, IdempotencyKey: hexOf(env.IdemKey),
 		},
-		Sender:    Sender{Authority: env.Authority, Name: in.Name, Address: env.From.String(), Account: env.Account},
+		Sender:    Sender{Authority: env.Authority, UID: in.UID, Name: in.Name, Address: env.From.String(), Account: env.Account},
 		Recipient: Addressee{Address: item.Recipient.Address.String(), Addressee: c.Addressee},
 		Content:   Content{Form: "hash only", SHA256: env.Content.Digest, Size: env.Content.Size, Body: env.Content.Body, Erased: item.Erased},
-		Times:     Times{Zone: calendar.ZoneName, Accepted: env.Received, Handed: item.HandedAt, Platform: item.CaseAt},
+		Times:     Times{Zone: calendar.ZoneName, Accepted: env.Received, Handed: item.HandedAt, Platform: item.CaseAt, Clock: in.Clock},
 		Route: Route{
 			Class: item.Decision.Class, Name: item.Decision.Route, Via: item.Decision.Via, Mode: strings.TrimSpace(item.Decision.Tag),
-			Came: env.Protocol, TLS: env.TLS, Reply: item.Reply, Because: item.Decision.Because,
+			Came: env.Protocol, TLS: env.TLS, TLSOut: in.TLSOut, Reply: item.Reply, Because: item.Decision.Because,
 		},
-		Receipts: []Receipt{}, Seal: Seal{Certificate: describe(s.Signer.Cert), Quality: qualityOf(s.Signer.Cert)},
+		Receipts: []Receipt{}, Seal: Seal{Certificate: describe(s.Signer.Cert), Quality: qualityOf(s.Signer.Cert, ownQuality)},
 	}
 	if !item.CaseAt.IsZero() {
 		r.Times.Source = "Quittung der Plattform"
@@ -175,6 +172,9 @@ type builder struct {
 	files    []content
 	seen     map[string][32]byte // for the manifest
 	manifest message.Digest
+
+	unstamped []byte // seal without a time stamp; nil: there is one
+	pending   error  // why
 }
 
 // add takes in what the gateway says itself.
@@ -211,6 +211,7 @@ func (b *builder) receipts() error {
 		out := Receipt{
 			ID: r.ID, Kind: r.Kind, Code: b.codeOf(r), Platform: r.Platform, SHA256: r.Digest, MediaType: r.MediaType, PlatformAt: r.At, GatewayAt: r.Received,
 			Verdict: r.Verdict, Detail: r.Detail, MatchedBy: r.MatchedBy, PlatformDT: r.Code, Fits: r.Fits, Mismatch: r.Mismatch,
+			HashMatch: hashMatch(r),
 		}
 		if !r.Document.IsZero() {
 			doc, err := b.in.Document(r)
@@ -226,7 +227,7 @@ func (b *builder) receipts() error {
 				return io.NopCloser(bytes.NewReader(doc)), err
 			})
 			report := examine(out.File, doc, b.in.Roots)
-			out.Certificate = report.signer()
+			out.takeSeal(report)
 			if out.Status, err = b.statuses(r.Status, i+1, &report); err != nil {
 				return fmt.Errorf("receipt %s: %w", r.ID, err)
 			}
@@ -235,6 +236,34 @@ func (b *builder) receipts() error {
 		b.record.Receipts = append(b.record.Receipts, out)
 	}
 	return nil
+}
+
+// takeSeal says what the seal of a receipt is worth now.
+func (r *Receipt) takeSeal(report FileReport) {
+	for _, s := range report.Signatures {
+		if !s.Whole || !s.Fits || s.Document || len(s.Chain) == 0 {
+			continue
+		}
+		r.Certificate, r.Chain, r.SignatureOK = &s.Chain[0], s.Chain[1:], report.Verdict != message.Forged
+		if s.StampedBy != nil || s.StampTrust != "" {
+			ok := s.StampTrust == ""
+			r.StampOK = &ok
+		}
+		if report.sealedBy != nil {
+			r.SealQuality = qualityOf(report.sealedBy, noQuality)
+		}
+		return
+	}
+}
+
+func hashMatch(r message.Receipt) string {
+	switch {
+	case r.Mismatch != "":
+		return "no"
+	case r.Fits != "":
+		return "yes"
+	}
+	return "not_stated"
 }
 
 // statuses copies what issuers said of a receipt's certificates when it came.
@@ -350,6 +379,7 @@ func Parts(r io.ReaderAt, size int64) ([]Part, error) {
 		return nil, err
 	}
 	var list []Part
+	main := false
 	for i := range tree.Parts {
 		p := &tree.Parts[i]
 		branch := i+1 < len(tree.Parts) && tree.Parts[i+1].Parent == i
@@ -361,7 +391,9 @@ func Parts(r io.ReaderAt, size int64) ([]Part, error) {
 		if err != nil {
 			continue // what cannot be decoded has no digest of its own; the whole has
 		}
-		list = append(list, Part{N: i, Name: p.FileName, Type: p.Type, Size: n, SHA256: hex.EncodeToString(h.Sum(nil)), SHA512: hex.EncodeToString(h5.Sum(nil))})
+		first := !main && p.Type == "application/pdf"
+		main = main || first
+		list = append(list, Part{N: i, Main: first, Name: p.FileName, Type: p.Type, Size: n, SHA256: hex.EncodeToString(h.Sum(nil)), SHA512: hex.EncodeToString(h5.Sum(nil))})
 	}
 	return list, nil
 }
@@ -382,27 +414,31 @@ func (b *builder) documents() error {
 	return nil
 }
 
-// seal writes the manifest, its signature, and the stamp over the signature.
+// seal writes the manifest, its signature, and the stamp into the signature. An
+// authority that does not answer leaves the bundle without a stamp; only a caller
+// who has gone is an error.
 func (b *builder) seal(ctx context.Context, s Sealer) error {
 	manifest := formatManifest(b.seen)
-	signature, err := cms.Sign(bytes.NewReader(manifest), s.Signer, cms.SignOptions{Time: b.now})
+	seal, err := s.sign(manifest, b.now)
 	if err != nil {
-		return fmt.Errorf("seal: %w", err)
-	}
-	response, err := s.Stamp(ctx, bytes.NewReader(signature))
-	if err != nil {
-		return fmt.Errorf("time stamp: %w", err)
-	}
-	token, err := tsp.Token(response)
-	if err == nil {
-		token, err = plainStamp(token)
-	}
-	if err != nil {
-		return fmt.Errorf("time stamp: %w", err)
+		return err
 	}
 	b.manifest = sha256.Sum256(manifest)
 	b.add(FileManifest, manifest)
-	b.add(FileSeal, signature)
-	b.add(FileStamp, wrapToken(token))
+	stamped, err := s.Stamped(ctx, seal)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("time stamp: %w", ctx.Err())
+	case err != nil:
+		b.unstamped, b.pending = seal, err
+		b.add(FileSeal, seal)
+		return nil
+	}
+	beside, err := copyOf(stamped)
+	if err != nil {
+		return err
+	}
+	b.add(FileSeal, stamped)
+	b.add(FileStamp, beside)
 	return nil
 }

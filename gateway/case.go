@@ -124,11 +124,11 @@ func (g *Gateway) dossiers() cases.Dossiers {
 	return cases.Dossiers{
 		Cases: g.cases, Sealing: g.o.Evidence, Host: g.o.Hostname, Log: g.o.Audit, Contents: g.o.Vault, Document: g.blob,
 		Roots: slices.DeleteFunc(slices.Collect(maps.Values(g.roots())), func(p *x509.CertPool) bool { return p == nil }),
-		Name: func(authority string) string {
-			if a := g.byID[authority]; a != nil {
-				return a.Name
+		Authority: func(id string) (name, uid string) {
+			if a := g.byID[id]; a != nil {
+				return a.Name, a.UID
 			}
-			return ""
+			return "", ""
 		},
 	}
 }

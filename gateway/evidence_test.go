@@ -140,7 +140,18 @@ func TestEvidence(t *testing.T) {
 	if n, err := r.audit.Rotate(r.w.time()); err != nil || n == 0 {
 		t.Fatalf("%d days sealed, %v", n, err)
 	}
-	if rec := r.verified(k, roots).Record; rec.Content.Form != "hash only" || rec.Content.SHA256 == (message.Digest{}) || len(rec.Receipts) != 2 || len(rec.Content.Parts) != 0 {
+	first := rec
+	rec = r.verified(k, roots).Record
+	if p := rec.Previous; first.Version != 1 || first.Previous.ID != "" || rec.Version != 2 || p.ID != first.ID || p.Evidence == (message.Digest{}) || p.Manifest == (message.Digest{}) || p.Evidence == p.Manifest {
+		t.Errorf("version %d after %d supersedes %+v", rec.Version, first.Version, p)
+	}
+	story, err := r.g.Story(context.Background(), id)
+	if err != nil || !slices.ContainsFunc(story.Events, func(e message.Event) bool {
+		return e.Kind == message.EventEvidence && e.Data["evidence"] == first.ID && e.Data["evidence_sha256"] == rec.Previous.Evidence.String()
+	}) {
+		t.Errorf("the log does not say what the bundle says: %v", err)
+	}
+	if rec.Content.Form != "hash only" || rec.Content.SHA256 == (message.Digest{}) || len(rec.Receipts) != 2 || len(rec.Content.Parts) != 0 {
 		t.Errorf("after erasure: %+v", rec.Content)
 	}
 	for _, kind := range []message.EventKind{message.EventAccepted, message.EventDecided, message.EventHanded, message.EventReceipt} {

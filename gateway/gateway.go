@@ -35,6 +35,7 @@ import (
 type Authority struct {
 	ID        string // name in the configuration and in every record
 	Name      string // for people
+	UID       string // in the federal register of enterprises: CHE-123.456.789; may be empty
 	Addresses []message.Address
 	Platforms map[string]message.Address // its address on each platform
 	Accounts  []string

@@ -135,6 +135,7 @@ func (e evidenceVerifyCmd) Run(c console) error {
 func printEvidence(w io.Writer, name string, r evidence.Result, roots *x509.CertPool) {
 	head := map[string]string{
 		evidence.Accepted:       "accepted: complete, unchanged, sealed and stamped under your anchors",
+		evidence.Unstamped:      "NOT ACCEPTED, no time proof: complete, unchanged and sealed under your anchors, but without a time stamp nothing proves when",
 		evidence.SelfConsistent: "NOT ACCEPTED, only self-consistent: complete and unchanged in itself, but without --anchors nobody vouches for who made it, or when",
 		evidence.Refused:        "REFUSED",
 	}[r.Verdict]

@@ -35,6 +35,7 @@ import (
 
 // Errors that callers branch on.
 var (
+	ErrContent     = errors.New("content was changed")         // with ErrSignature: it is not what was signed
 	ErrSignature   = errors.New("signature does not fit")      // content, attributes or key do not match the signature
 	ErrUnsupported = errors.New("unsupported CMS")             // well formed, but an algorithm or form outside our profile
 	ErrNotSigned   = errors.New("not a signed CMS")            // some other content type, or a SignedData without signer

@@ -116,14 +116,14 @@ func signContent(content io.Reader, s Signer, o SignOptions) (info []byte, how s
 		}
 		beside = ber.Wrap(ber.Context1, attribute(oidStamp, token))
 	}
-	return ber.Wrap(ber.Sequence,
-		version(1),
-		ber.Wrap(ber.Sequence, s.Cert.RawIssuer, serial(s.Cert)),
-		digestAlgorithm(how.hash),
-		ber.Wrap(ber.Context0, attributes),
-		how.identifier,
-		ber.Wrap(ber.OctetString, signature),
-		beside), how, size, nil
+	return ber.Wrap(ber.Sequence, signerHead(s.Cert, how, attributes, signature), beside), how, size, nil
+}
+
+// signerHead is a SignerInfo (RFC 5652 section 5.3) as far as the signature;
+// attributes are the content of the SET.
+func signerHead(c *x509.Certificate, how scheme, attributes, signature []byte) []byte {
+	return slices.Concat(version(1), ber.Wrap(ber.Sequence, c.RawIssuer, serial(c)), digestAlgorithm(how.hash), ber.Wrap(ber.Context0, attributes),
+		how.identifier, ber.Wrap(ber.OctetString, signature))
 }
 
 // scheme is a signature algorithm made ready.
@@ -146,6 +146,11 @@ func schemeFor(s Signer, o SignOptions) (scheme, error) {
 	}); !ok || !k.Equal(s.Key.Public()) {
 		return scheme{}, fmt.Errorf("signer: key does not belong to the certificate")
 	}
+	return schemeBy(s.Cert, public, o)
+}
+
+// schemeBy is how the key of a certificate signs.
+func schemeBy(c *x509.Certificate, public stdcrypto.PublicKey, o SignOptions) (scheme, error) {
 	h := o.Hash
 	if h == 0 {
 		h = defaultHash(public)
@@ -155,7 +160,7 @@ func schemeFor(s Signer, o SignOptions) (scheme, error) {
 	}
 	switch public.(type) {
 	case *rsa.PublicKey:
-		if o.PSS || isPSSKey(s.Cert) {
+		if o.PSS || isPSSKey(c) {
 			return scheme{h, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: h}, pssIdentifier(h)}, nil
 		}
 		return scheme{h, h, ber.Wrap(ber.Sequence, oid(oidRSA), null())}, nil // RFC 3370 section 3.2

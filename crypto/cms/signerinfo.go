@@ -242,9 +242,11 @@ func (v *signedValues) takeCertificate(a attributeValue) error {
 // stamps returns the signature time stamps among the unsigned attributes (ETSI
 // EN 319 122-1 section 5.3). Nobody vouches for these attributes: what cannot be
 // read is left out.
-func (s signerInfo) stamps() [][]byte {
+func (s signerInfo) stamps() [][]byte { return stampsAmong(s.unsigned) }
+
+func stampsAmong(unsigned []byte) [][]byte {
 	var list []attributeValue
-	if rest, err := asn1.UnmarshalWithParams(s.unsigned, &list, "set"); err != nil || len(rest) > 0 {
+	if rest, err := asn1.UnmarshalWithParams(unsigned, &list, "set"); err != nil || len(rest) > 0 {
 		return nil
 	}
 	var out [][]byte
@@ -278,6 +280,10 @@ func (v *verifier) check(info signerInfo) Signature {
 	s.SigningTime, s.ESS, s.Capabilities = values.signingTime, values.certificate != nil, values.capabilities
 	s.preference = values.preference
 	s.Value, s.Stamps = info.signature, info.stamps()
+	var set asn1.RawValue
+	if _, err := asn1.Unmarshal(info.attributes, &set); err == nil {
+		s.attributes = set.Bytes
+	}
 	if s.SigningTime.IsZero() {
 		s.SigningTime = v.o.Claimed
 	}
@@ -333,7 +339,7 @@ func (v *verifier) digest(h stdcrypto.Hash, values signedValues) ([]byte, error)
 	case values.presentAttrs && !values.contentType.Equal(v.o.ContentType):
 		return nil, fmt.Errorf("%w: signed content type differs", ErrSignature)
 	case values.presentAttrs && subtle.ConstantTimeCompare(values.digest, digest) != 1:
-		return nil, fmt.Errorf("%w: content was changed", ErrSignature)
+		return nil, fmt.Errorf("%w: %w", ErrSignature, ErrContent)
 	}
 	return digest, nil
 }

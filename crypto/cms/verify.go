@@ -78,8 +78,9 @@ type Signature struct {
 	preference   []byte // DER: by which certificate he wants to be answered
 	ESS          bool   // the signed attributes name the certificate (RFC 5035)
 
-	Value  []byte   // the signature itself: what a signature time stamp is over
-	Stamps [][]byte // time stamps beside it (RFC 3161 tokens), unchecked: for tsp.Verify over Value
+	Value      []byte   // the signature itself: what a signature time stamp is over
+	attributes []byte   // signed attributes: the content of their SET
+	Stamps     [][]byte // time stamps beside it (RFC 3161 tokens), unchecked: for tsp.Verify over Value
 }
 
 // Verify reads a ContentInfo with a SignedData (RFC 5652 section 5) and checks

@@ -243,7 +243,7 @@ func sealing(t *testing.T) cases.Sealing {
 func TestDossier(t *testing.T) {
 	c, l := open(t)
 	d := cases.Dossiers{
-		Cases: c, Host: "gateway.bl.example", Name: func(string) string { return "Bauinspektorat" }, Log: l, Contents: l,
+		Cases: c, Host: "gateway.bl.example", Authority: func(string) (string, string) { return "Bauinspektorat", "" }, Log: l, Contents: l,
 		Document: func(message.Ref, message.Digest) ([]byte, error) { return nil, errors.New("no document") },
 	}
 	ctx, r := context.Background(), message.Reading{By: "test", Purpose: message.ForAudit}

@@ -25,6 +25,7 @@ type Sealing struct {
 	Stamp    func(ctx context.Context, content io.Reader) ([]byte, error)
 	Stamped  func(response []byte, content io.Reader) error // checks what Stamp has returned
 	Software string                                         // name and version, for the record
+	NTP      string                                         // where the system's clock is set from, for the record; may be empty
 }
 
 // sealer returns what seals the bundles of an authority.
@@ -37,14 +38,16 @@ func (s Sealing) sealer(authority string) evidence.Sealer {
 
 // Dossiers makes evidence bundles.
 type Dossiers struct {
-	Cases    *Cases
-	Sealing  Sealing
-	Host     string
-	Name     func(authority string) string // of an authority, for people
-	Roots    []*x509.CertPool              // anchors of the platforms' seals
-	Log      Log
-	Contents Contents
-	Document func(ref message.Ref, d message.Digest) ([]byte, error) // what lies beside a receipt, checked against its digest
+	Cases   *Cases
+	Sealing Sealing
+	Host    string
+	// Authority tells the name of an authority, for people, and its number in the
+	// federal register of enterprises.
+	Authority func(id string) (name, uid string)
+	Roots     []*x509.CertPool // anchors of the platforms' seals
+	Log       Log
+	Contents  Contents
+	Document  func(ref message.Ref, d message.Digest) ([]byte, error) // what lies beside a receipt, checked against its digest
 }
 
 // Log proves that a line stands in the audit log (audit.Log).
@@ -72,16 +75,19 @@ func (d Dossiers) Make(ctx context.Context, authority string, key message.ItemKe
 		}
 	}
 	b, err := evidence.Prepare(ctx, in, d.Sealing.sealer(in.Envelope.Authority))
+	if err == nil {
+		err = b.Pending
+	}
 	if err != nil {
 		return nil, err
 	}
 	return b, d.Cases.o.Ledger.Apply(ctx, queue.Change{Events: []message.Event{{
 		At: in.Now, Kind: message.EventEvidence, Authority: in.Envelope.Authority, Message: key.Message, Item: key.N,
-		Data: map[string]string{"by": r.By, "purpose": string(r.Purpose), "door": door, "evidence": b.Record.ID, "sha256": b.Manifest.String()},
+		Data: map[string]string{"by": r.By, "purpose": string(r.Purpose), "door": door, "evidence": b.Record.ID, "sha256": b.Manifest.String(), "evidence_sha256": b.Evidence.String()},
 	}}})
 }
 
-// evidenceInput gathers what the gateway knows of a delivery case.
+// input gathers what the gateway knows of a delivery case.
 func (d Dossiers) input(ctx context.Context, key message.ItemKey) (evidence.Input, error) {
 	env, items, err := d.Cases.o.Ledger.Message(ctx, key.Message)
 	if err != nil {
@@ -99,19 +105,44 @@ func (d Dossiers) input(ctx context.Context, key message.ItemKey) (evidence.Inpu
 		return evidence.Input{}, err
 	}
 	in := evidence.Input{
-		Now: c.Now, Maker: evidence.Maker{Host: d.Host, Software: d.Sealing.Software}, Envelope: env, Item: items[i], Events: c.Events, Case: legal.Open(c),
+		Now: c.Now, Maker: evidence.Maker{Host: d.Host, Software: d.Sealing.Software}, Clock: d.clock(), Envelope: env, Item: items[i], Events: c.Events, Case: legal.Open(c),
 		Receipts: slices.DeleteFunc(c.Receipts, func(r message.Receipt) bool { return r.Item != key }),
 		Document: d.original,
 		Proof:    func(seq uint64) ([]byte, error) { return d.proof(ctx, seq) },
 		Status:   func(s message.Status) ([]byte, error) { return d.Document(s.Document, s.Digest) },
 		Roots:    d.Roots,
-		Name:     d.Name(env.Authority),
 	}
+	in.Name, in.UID = d.Authority(env.Authority)
+	in.Version, in.Previous = previous(c.Events, key)
 	here, err := d.contentHere(env, items)
 	if here {
 		in.Message = func() (evidence.Body, error) { return d.Contents.OpenBody(env.Body) }
 	}
 	return in, err
+}
+
+// previous finds the bundle of a case that was made last, and the number of the
+// next one.
+func previous(events []message.Event, key message.ItemKey) (version int, last evidence.Previous) {
+	version = 1
+	for _, e := range events {
+		if e.Kind != message.EventEvidence || e.Item != key.N || e.Data["evidence"] == "" {
+			continue
+		}
+		version++
+		last = evidence.Previous{ID: e.Data["evidence"]}
+		// What an older version has not noted, or what does not read, stays zero.
+		_ = last.Manifest.UnmarshalText([]byte(e.Data["sha256"]))
+		_ = last.Evidence.UnmarshalText([]byte(e.Data["evidence_sha256"]))
+	}
+	return version, last
+}
+
+// clock is what the system says of its clock now.
+func (d Dossiers) clock() evidence.Clock {
+	c := evidence.SystemClock()
+	c.Source = d.Sealing.NTP
+	return c
 }
 
 // original is a receipt's document, byte for byte.
