@@ -31,6 +31,10 @@ var rows = map[string]int{
 // cryptoOrder is the order inside crypto: a package may import those before it.
 var cryptoOrder = map[string]int{"ber": 0, "gcm": 0, "keywrap": 0, "cms": 1, "tsp": 2, "entity": 2, "path": 2, "smime": 3, "pdfsig": 3, "openpgp": 3, "keys": 4, "hsm": 4, "seal": 0}
 
+// mailOrder is the order inside mail beneath its parts: what changes a message stands
+// on what reads it. The others there know only the whole.
+var mailOrder = map[string]int{"parts": 1, "recode": 2, "footer": 3}
+
 // connectorOrder is the order inside connectors: the platforms stand on the SMTP
 // client, the client on the contract; platforms do not know each other.
 var connectorOrder = map[string]int{"": 0, "smtpclient": 1}
@@ -98,6 +102,10 @@ func checkImport(t *testing.T, path, from, to string, row int) {
 	case fromTop == toTop && fromTop == "crypto":
 		if cryptoOrder[last(fromRest)] <= cryptoOrder[last(toRest)] {
 			t.Errorf("%s imports %s: inside crypto the order is ber, gcm, keywrap < cms < tsp, entity, path < smime, openpgp, pdfsig < keys, hsm", path, to)
+		}
+	case fromTop == toTop && fromTop == "mail" && mailOrder[toRest] > 0:
+		if mailOrder[fromRest] <= mailOrder[toRest] {
+			t.Errorf("%s imports %s: inside mail the order is parts < recode < footer", path, to)
 		}
 	case fromTop == toTop && fromTop == "connectors":
 		if rank, ok := connectorOrder[toRest]; !ok || rank >= connectorRank(fromRest) {

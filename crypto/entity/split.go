@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"gatewayd/mail"
+	"gatewayd/mail/recode"
 )
 
 // Errors of Split and of what is made from it.
@@ -41,6 +42,9 @@ type Message struct {
 	outside []mail.Field
 	inside  []byte // header of the entity, with the blank line
 	body    Range
+
+	recoded     *recode.Recoded // the entity in seven bits; nil: as it came
+	recodedSize int64
 }
 
 // Range is a stretch of something with random access.
@@ -84,11 +88,19 @@ func isContent(name string) bool {
 
 // Entity returns a reader of the entity: what is signed and encrypted.
 func (m *Message) Entity() io.Reader {
+	if m.recoded != nil {
+		return m.recoded.Reader()
+	}
 	return io.MultiReader(bytes.NewReader(m.inside), m.body.Reader())
 }
 
 // Size returns the octets of the entity.
-func (m *Message) Size() int64 { return int64(len(m.inside)) + m.body.Size }
+func (m *Message) Size() int64 {
+	if m.recoded != nil {
+		return m.recodedSize
+	}
+	return int64(len(m.inside)) + m.body.Size
+}
 
 // Inspect reads the entity once and refuses what would not survive the way
 // under an open signature, or would not verify at the other end (ErrIrregular:
@@ -231,7 +243,8 @@ func (c Content) head() []byte { return []byte(strings.Join(c.Fields, "\r\n") + 
 // Protected is a complete message that is ready to leave. Its body is made
 // while it is written and never whole in memory.
 type Protected struct {
-	EightBit bool // it holds octets above 127 outside of any encoding
+	EightBit bool // it holds octets above 127 outside of any encoding: it needs 8BITMIME
+	Recoded  bool // parts were brought to seven bits before they were signed (Message.SevenBit)
 	head     []byte
 	write    func(io.Writer) error
 }

@@ -65,7 +65,7 @@ func TestGpgReads(t *testing.T) {
 		}
 		out := protect(t, letter, Options{Signer: &signer, Time: now})
 		put(t, dir, "sig", armored(out, "SIGNATURE"))
-		put(t, dir, "content", []byte(inside()))
+		put(t, dir, "content", []byte(asSigned(inside())))
 		text, err := run("--faked-system-time 20261124T000000! --verify " + dir + "/sig " + dir + "/content")
 		if err != nil || !strings.Contains(text, "Good signature") {
 			t.Errorf("verify: %v\n%s", err, text)

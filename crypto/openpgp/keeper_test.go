@@ -78,14 +78,14 @@ func TestHeld(t *testing.T) {
 			e.opened, e.signs = 0, 0
 			out := protect(t, from, o)
 			op := open(t, out, with(h))
-			wantE, wantS := entity.Decrypted, entity.Good
+			wantE, wantS, inner := entity.Decrypted, entity.Good, inside()
 			if o.Recipients == nil {
-				wantE = entity.NotEncrypted
+				wantE, inner = entity.NotEncrypted, asSigned(inner)
 			}
 			if o.Signer == nil {
 				wantS = entity.NotSigned
 			}
-			if op.Encryption != wantE || op.Signature != wantS || content(t, op) != inside() {
+			if op.Encryption != wantE || op.Signature != wantS || content(t, op) != inner {
 				t.Errorf("%s, %s: %s, %s %+v", name, what, op.Encryption, op.Signature, op.Layers)
 			}
 			if e.opened > 1 || e.signs > 1 || e.opened == 0 && o.Recipients != nil || e.signs == 0 && o.Signer == &h {

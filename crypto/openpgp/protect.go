@@ -39,7 +39,8 @@ type Options struct {
 
 // Protect signs and encrypts the stored message of size octets that r holds. r
 // is read once now for the signature, and again whenever the result is written.
-// entity.ErrIrregular: the message cannot be signed as it is.
+// entity.ErrIrregular: the message cannot be signed as it is. What is only signed is brought
+// to seven bits before (RFC 3156 section 3); where that cannot be, EightBit of the result says so.
 func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	if o.Class == message.Private {
 		o.Signer = nil
@@ -59,9 +60,14 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	if err := m.Protect(o.Headers, len(o.Recipients) > 0); err != nil {
 		return nil, err
 	}
-	eightBit := false
+	eightBit, recoded := false, false
 	if o.Signer != nil {
 		if eightBit, err = m.Inspect(); err != nil {
+			return nil, err
+		}
+	}
+	if eightBit && len(o.Recipients) == 0 { // what is encrypted is in armor as a whole
+		if recoded, err = m.SevenBit(); err != nil {
 			return nil, err
 		}
 	}
@@ -80,7 +86,7 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.EightBit = eightBit
+	p.EightBit, p.Recoded = eightBit && !recoded, recoded
 	return p, nil
 }
 

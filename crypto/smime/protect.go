@@ -37,6 +37,10 @@ type Options struct {
 // Protect signs the stored message of size octets that r holds, then encrypts
 // it. r is read once now for the signature, and again whenever the result is
 // written. entity.ErrIrregular: the message cannot be signed as it is.
+//
+// What leaves is in seven bits, whatever came (RFC 8551 section 3.1.3). What is signed in the open
+// is brought to seven bits before (entity.Message.SevenBit); where others' signatures inside forbid that, it is
+// signed as an opaque object instead, in which every octet stays. Header fields outside are not touched.
 func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	if o.Class == message.Private {
 		o.Signer = nil
@@ -64,6 +68,13 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	if err != nil {
 		return nil, err
 	}
+	recoded := false
+	if eightBit && len(o.Recipients) == 0 && !o.Method.Opaque { // what is encrypted or opaque is in base64 as a whole
+		if recoded, err = m.SevenBit(); err != nil {
+			return nil, err
+		}
+		o.Method.Opaque = !recoded
+	}
 	if o.Method.Opaque {
 		signed, err := signOpaque(m, o)
 		if err != nil {
@@ -85,7 +96,7 @@ func Protect(r io.ReaderAt, size int64, o Options) (*entity.Protected, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.EightBit = eightBit
+	p.Recoded = recoded
 	return p, nil
 }
 
