@@ -234,7 +234,11 @@ func TestProtocolFields(t *testing.T) {
 	}
 	for _, part := range []any{retention.Head{}, retention.Destroyed{}, retention.Sum{}, retention.Tail{}, retention.Evidence{}, retention.Folder{}, retention.Rows{}} {
 		for i := range reflect.TypeOf(part).NumField() {
-			name, _, _ := strings.Cut(reflect.TypeOf(part).Field(i).Tag.Get("json"), ",")
+			field := reflect.TypeOf(part).Field(i)
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if !field.IsExported() {
+				continue
+			}
 			if _, ok := declared[name]; !ok {
 				t.Errorf("%T: field %q is not declared in retention/logfields.go", part, name)
 			}

@@ -268,7 +268,7 @@ func (f *office) checkProtocol(want map[string]string, _ ...planted) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	head, list, tail, err := retention.ReadProtocol(bytes.NewReader(text), nil)
+	head, list, tail, err := protocolOf(text, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -291,10 +291,19 @@ func (f *office) checkProtocol(want map[string]string, _ ...planted) {
 	for i := 0; i < len(text); i += 97 { // any change breaks the signature
 		bad := bytes.Clone(text)
 		bad[i] ^= 1
-		if _, _, _, err := retention.ReadProtocol(bytes.NewReader(bad), nil); err == nil {
+		if _, _, _, err := protocolOf(bad, nil); err == nil {
 			f.t.Fatalf("a change at %d is not noticed", i)
 		}
 	}
+}
+
+// protocolOf reads a protocol of destruction with its list.
+func protocolOf(text []byte, public ed25519.PublicKey) (h retention.Head, list []retention.Destroyed, t retention.Tail, err error) {
+	h, t, err = retention.ReadProtocol(bytes.NewReader(text), public, func(d retention.Destroyed) error {
+		list = append(list, d)
+		return nil
+	})
+	return h, list, t, err
 }
 
 // TestClockGuard: a clock that went back refuses mail and erases nothing; one that

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -509,7 +508,7 @@ func (y *year) checkProtocols(step time.Duration) {
 		if err != nil {
 			y.t.Fatal(err)
 		}
-		h, list, tail, err := retention.ReadProtocol(bytes.NewReader(text), y.public)
+		h, list, tail, err := protocolOf(text, y.public)
 		if err != nil || tail.Previous != y.prevName || tail.PrevHash != y.prevHash || h.Family == retention.Content && (tail.Key.DoomedAt.After(h.CutOff) || y.steady() && tail.Finished.After(h.CutOff.Add(step))) {
 			y.t.Errorf("protocol %s: %v, follows %q, before it stands %q; finished %s, limit %s", found[0], err, tail.Previous, y.prevName, tail.Finished, h.CutOff)
 		}

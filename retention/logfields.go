@@ -69,6 +69,7 @@ func LogFields() []message.Field {
 // with the log window.
 func ProtocolFields() []message.Field {
 	return []message.Field{
+		{Name: "form", Purpose: "version of the form of the protocol"},
 		{Name: "run", Purpose: "number of the run"},
 		{Name: "profile", Purpose: "set of rules"},
 		{Name: "family", Purpose: "content or log"},

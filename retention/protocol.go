@@ -2,7 +2,6 @@ package retention
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
@@ -11,10 +10,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,11 +22,21 @@ import (
 
 // The protocol of destruction (Vernichtungsprotokoll, law.md section 6): one file
 // per destroyed day key, JSON lines: a Head, one Destroyed per message, a Tail with
-// the sums, the evidence and the signature over all bytes before it. It holds no
-// content, subject or address. Each names the hash of the one before.
+// the sums, the evidence, the hash of all lines before it, and the signature over
+// itself. It holds no content, subject or address. Each names the hash of the one
+// before. Whoever writes or reads one holds a line of it, however long its list is.
+
+// protocolForm is the version of that form. In form 1, which had no number, the
+// signature was over all the lines, which had to be in memory for it.
+const protocolForm = 2
+
+// protocolLabel keeps the signature of a protocol apart from every other one of
+// that key: it stands before the last line, without the signature.
+const protocolLabel = "gatewayd protocol of destruction 2\x00"
 
 // Head opens a protocol.
 type Head struct {
+	Form       int       `json:"form"` // protocolForm
 	Run        string    `json:"run"`
 	Profile    string    `json:"profile"` // "bl-egov"
 	Family     Family    `json:"family"`
@@ -90,7 +100,9 @@ type Tail struct {
 	PrevHash  string    `json:"previous_sha256,omitempty"` // of its bytes
 	Digest    string    `json:"sha256"`                    // of all lines before
 	PublicKey []byte    `json:"public_key"`                // Ed25519
-	Signature []byte    `json:"signature,omitempty"`       // over all lines before and this one without it
+	Signature []byte    `json:"signature,omitempty"`       // over protocolLabel and this line without it
+
+	list *tally // of the lines before, while the protocol is made; nil: not known
 }
 
 // Evidence tells how the key was destroyed.
@@ -136,9 +148,10 @@ func residualRisks() []string {
 // protocol is one under construction: the part file.
 type protocol struct {
 	path string // without extension
-	key  []byte
+	key  hash.Hash
 	file *os.File
 	buf  *bufio.Writer
+	list *tally
 }
 
 // create starts a part file with its head.
@@ -148,25 +161,33 @@ func createProtocol(dir string, h Head, runKey []byte) (*protocol, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &protocol{path: path, key: runKey, file: f, buf: bufio.NewWriter(f)}
-	return p, p.line(h)
+	p := &protocol{path: path, key: hmac.New(sha256.New, runKey), file: f, buf: bufio.NewWriterSize(f, 64<<10), list: newTally()}
+	h.Form = protocolForm
+	line, err := p.line(h)
+	p.list.head(line)
+	return p, err
 }
 
-func (p *protocol) line(v any) error {
+func (p *protocol) line(v any) ([]byte, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.buf.Write(text)
-	return p.buf.WriteByte('\n')
+	text = append(text, '\n')
+	_, err = p.buf.Write(text)
+	return text, err
 }
 
 // add writes one message.
 func (p *protocol) add(o Object, d Destroyed) error {
-	m := hmac.New(sha256.New, p.key)
-	m.Write([]byte(o.ID))
-	d.Object = hex.EncodeToString(m.Sum(nil))
-	return p.line(d)
+	p.key.Reset()
+	p.key.Write([]byte(o.ID))
+	d.Object = hex.EncodeToString(p.key.Sum(nil))
+	line, err := p.line(d)
+	if err == nil {
+		p.list.add(line, d)
+	}
+	return err
 }
 
 // sync ends the list: it is on the disk before anything is destroyed.
@@ -184,34 +205,30 @@ func (p *protocol) sync() error {
 	return err
 }
 
-// seal appends the tail to a part file, signs it, and gives it its name.
-func sealProtocol(path string, t Tail, key ed25519.PrivateKey) error {
-	text, err := os.ReadFile(path + partExt)
-	if err != nil {
-		return err
+// sealProtocol appends the tail to a part file, signs it, and gives it its name.
+func sealProtocol(path string, t Tail, key ed25519.PrivateKey) (err error) {
+	if t.list == nil {
+		if t.list, err = tallyPart(path + partExt); err != nil {
+			return err
+		}
 	}
-	if i := bytes.LastIndex(text, []byte("\n{\"finished\"")); i >= 0 {
-		text = text[:i+1] // a crash came between tail and name
-	}
-	if err := t.total(text); err != nil {
-		return err
-	}
+	t.list.into(&t)
 	dir := filepath.Dir(path)
 	n := 0
 	if t.Previous, t.PrevHash, n, err = lastProtocol(dir); err != nil {
 		return err
 	}
-	digest := sha256.Sum256(text)
-	t.Digest, t.PublicKey = hex.EncodeToString(digest[:]), key.Public().(ed25519.PublicKey)
+	t.PublicKey = key.Public().(ed25519.PublicKey)
+	bare, err := t.signed()
+	if err != nil {
+		return err
+	}
+	t.Signature = ed25519.Sign(key, bare)
 	line, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
-	t.Signature = ed25519.Sign(key, append(slices.Clone(text), line...))
-	if line, err = json.Marshal(t); err != nil {
-		return err
-	}
-	if err := replaceFile(path+partExt, append(append(text, line...), '\n')); err != nil {
+	if err := endPart(path+partExt, t.list.size, append(line, '\n')); err != nil {
 		return err
 	}
 	if err := os.Rename(path+partExt, filepath.Join(dir, fmt.Sprintf("%08d-%s%s", n+1, filepath.Base(path), protocolExt))); err != nil {
@@ -220,36 +237,27 @@ func sealProtocol(path string, t Tail, key ed25519.PrivateKey) error {
 	return syncDir(dir)
 }
 
-// total computes the sums from the list itself.
-func (t *Tail) total(text []byte) error {
-	sums := map[[2]string]*Sum{}
-	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
-	t.Root = merkleRoot(lines[1:])
-	for _, line := range lines[1:] {
-		var d Destroyed
-		if err := json.Unmarshal(line, &d); err != nil {
-			return errors.New("the list of a protocol is damaged")
-		}
-		t.Objects, t.Bytes = t.Objects+1, t.Bytes+d.Bytes
-		if d.Failed != "" {
-			t.Failed++
-		}
-		if d.Skipped != "" {
-			t.Skipped++
-		}
-		k := [2]string{d.Authority, d.Class}
-		s := sums[k]
-		if s == nil {
-			s = &Sum{Authority: d.Authority, Class: d.Class, Oldest: d.Start, Newest: d.Start}
-			sums[k] = s
-		}
-		s.Count, s.Bytes, s.Oldest, s.Newest = s.Count+1, s.Bytes+d.Bytes, min(s.Oldest, d.Start), max(s.Newest, d.Start)
+// signed returns what the signature is over.
+func (t Tail) signed() ([]byte, error) {
+	t.Signature = nil
+	bare, err := json.Marshal(t)
+	return append([]byte(protocolLabel), bare...), err
+}
+
+// endPart writes the last line behind the list, whatever a crash has left there.
+func endPart(path string, size int64, tail []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
 	}
-	for _, s := range sums {
-		t.Sums = append(t.Sums, *s)
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		return err
 	}
-	slices.SortFunc(t.Sums, func(a, b Sum) int { return strings.Compare(a.Authority+"\x00"+a.Class, b.Authority+"\x00"+b.Class) })
-	return nil
+	if _, err := f.WriteAt(tail, size); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // protocols lists the files with that extension, oldest first, without it.
@@ -281,12 +289,16 @@ func lastProtocol(dir string) (name, hash string, n int, err error) {
 	if n, err = strconv.Atoi(number); err != nil {
 		return "", "", 0, fmt.Errorf("protocol %s: its name has no number", name)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, name+protocolExt))
+	f, err := os.Open(filepath.Join(dir, name+protocolExt))
 	if err != nil {
 		return "", "", 0, err
 	}
-	sum := sha256.Sum256(text)
-	return name + protocolExt, hex.EncodeToString(sum[:]), n, nil
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", "", 0, err
+	}
+	return name + protocolExt, hex.EncodeToString(sum.Sum(nil)), n, nil
 }
 
 func newRunKey() []byte {

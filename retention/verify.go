@@ -9,57 +9,89 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
-// ReadProtocol reads one protocol and checks its signature against the public
-// key, or, when that is nil, against the one it carries.
-func ReadProtocol(r io.Reader, public ed25519.PublicKey) (h Head, list []Destroyed, t Tail, err error) {
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return h, nil, t, err
+// ReadProtocol reads one protocol to its end and checks its signature against the
+// public key, or, when that is nil, against the one it carries. each, which may be
+// nil, is called with every message in it: what it hears holds only if no error is
+// returned in the end.
+func ReadProtocol(r io.Reader, public ed25519.PublicKey, each func(Destroyed) error) (h Head, t Tail, err error) {
+	read := protocolReader{each: each, list: newTally()}
+	if err := eachLine(r, read.line); err != nil {
+		return read.head, t, err
 	}
-	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
-	if len(lines) < 2 {
-		return h, nil, t, errors.New("protocol: not complete")
+	h = read.head
+	last := bytes.TrimSuffix(read.last, []byte("\n"))
+	if read.n < 2 || len(last) == len(read.last) {
+		return h, t, errors.New("protocol: not complete")
 	}
-	last := lines[len(lines)-1]
-	if err := errors.Join(json.Unmarshal(lines[0], &h), json.Unmarshal(last, &t)); err != nil {
-		return h, nil, t, fmt.Errorf("protocol: %w", err)
-	}
-	for _, line := range lines[1 : len(lines)-1] {
-		var d Destroyed
-		if err := json.Unmarshal(line, &d); err != nil {
-			return h, nil, t, fmt.Errorf("protocol: %w", err)
-		}
-		list = append(list, d)
+	if err := json.Unmarshal(last, &t); err != nil {
+		return h, t, fmt.Errorf("protocol: %w", err)
 	}
 	if again, err := json.Marshal(t); err != nil || !bytes.Equal(again, last) {
-		return h, nil, t, fmt.Errorf("protocol of %s: its last line is not as it was written", h.Run)
+		return h, t, fmt.Errorf("protocol of %s: its last line is not as it was written", h.Run)
 	}
-	signature := t.Signature
-	t.Signature = nil
-	bare, err := json.Marshal(t)
+	bare, err := t.signed()
 	if err != nil {
-		return h, nil, t, err
+		return h, t, err
 	}
-	t.Signature = signature
 	if public == nil {
 		public = t.PublicKey
 	}
-	if !bytes.Equal(public, t.PublicKey) || len(public) != ed25519.PublicKeySize || !ed25519.Verify(public, append(text[:len(text)-len(last)-1:len(text)-len(last)-1], bare...), signature) {
-		return h, list, t, fmt.Errorf("protocol of %s: the signature does not fit: it was altered, or another key signed it", h.Run)
+	if !bytes.Equal(public, t.PublicKey) || len(public) != ed25519.PublicKeySize || !ed25519.Verify(public, bare, t.Signature) {
+		return h, t, fmt.Errorf("protocol of %s: the signature does not fit: it was altered, or another key signed it", h.Run)
 	}
-	digest := sha256.Sum256(text[:len(text)-len(last)-1])
 	var sums Tail
-	if err := sums.total(text[:len(text)-len(last)-1]); err != nil {
-		return h, list, t, err
+	if read.list.into(&sums); sums.Digest != t.Digest {
+		return h, t, fmt.Errorf("protocol of %s: its lines are not those that the signature covers: it was altered", h.Run)
 	}
-	if hex.EncodeToString(digest[:]) != t.Digest || sums.Root != t.Root || sums.Objects != t.Objects || sums.Bytes != t.Bytes || sums.Failed != t.Failed || sums.Skipped != t.Skipped {
-		return h, list, t, fmt.Errorf("protocol of %s: its sums do not fit its list", h.Run)
+	if sums.Root != t.Root || sums.Objects != t.Objects || sums.Bytes != t.Bytes || sums.Failed != t.Failed || sums.Skipped != t.Skipped || !slices.Equal(sums.Sums, t.Sums) {
+		return h, t, fmt.Errorf("protocol of %s: its sums do not fit its list", h.Run)
 	}
-	return h, list, t, nil
+	return h, t, nil
+}
+
+// protocolReader takes a protocol line by line: only the end tells which one was
+// the last.
+type protocolReader struct {
+	head Head
+	list *tally
+	each func(Destroyed) error
+	n    int
+	last []byte
+}
+
+func (p *protocolReader) line(line []byte) error {
+	if p.n++; p.n == 1 {
+		if err := checkForm(line); err != nil {
+			return err
+		}
+		p.list.head(line)
+		return json.Unmarshal(line, &p.head)
+	}
+	if p.n > 2 {
+		if err := p.entry(p.last); err != nil {
+			return err
+		}
+	}
+	p.last = append(p.last[:0], line...)
+	return nil
+}
+
+func (p *protocolReader) entry(line []byte) error {
+	var d Destroyed
+	if err := json.Unmarshal(line, &d); err != nil {
+		return fmt.Errorf("protocol: %w", err)
+	}
+	p.list.add(line, d)
+	if p.each == nil {
+		return nil
+	}
+	return p.each(d)
 }
 
 // ChainReport is what VerifyProtocols found.
@@ -91,11 +123,11 @@ func VerifyProtocols(dir string, public ed25519.PublicKey, destroyed map[Family]
 	}
 	told := map[string]bool{}
 	for i, name := range all {
-		text, err := os.ReadFile(filepath.Join(dir, name+protocolExt))
-		if err != nil {
-			return r, err
+		sum := sha256.New()
+		h, t, err := readProtocolFile(filepath.Join(dir, name+protocolExt), public, sum)
+		if _, ok := errors.AsType[*fs.PathError](err); ok {
+			return r, err // the file could not be read
 		}
-		h, list, t, err := ReadProtocol(bytes.NewReader(text), public)
 		if err == nil {
 			err = r.follows(i, name, h, t)
 		}
@@ -104,11 +136,20 @@ func VerifyProtocols(dir string, public ed25519.PublicKey, destroyed map[Family]
 			return r, nil
 		}
 		public = t.PublicKey
-		sum := sha256.Sum256(text)
-		r.Protocols, r.Objects, r.Last, r.SHA256, r.PublicKey = i+1, r.Objects+len(list), name+protocolExt, hex.EncodeToString(sum[:]), hex.EncodeToString(public)
+		r.Protocols, r.Objects, r.Last, r.SHA256, r.PublicKey = i+1, r.Objects+t.Objects, name+protocolExt, hex.EncodeToString(sum.Sum(nil)), hex.EncodeToString(public)
 		told[partName(h.Family, h.Day)] = true
 	}
 	return r, r.complete(dir, told, destroyed)
+}
+
+// readProtocolFile verifies a file while its octets go into sum.
+func readProtocolFile(path string, public ed25519.PublicKey, sum io.Writer) (h Head, t Tail, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return h, t, err
+	}
+	defer f.Close()
+	return ReadProtocol(io.TeeReader(f, sum), public, nil)
 }
 
 // follows checks the place of protocol i in the chain.
@@ -141,26 +182,4 @@ func (r *ChainReport) complete(dir string, told map[string]bool, destroyed map[F
 		}
 	}
 	return nil
-}
-
-// merkleRoot is the tree hash of RFC 9162 section 2.1.1 over lines, in
-// hexadecimal; empty for none.
-func merkleRoot(lines [][]byte) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	level := make([][32]byte, len(lines))
-	for i, line := range lines {
-		level[i] = sha256.Sum256(append([]byte{0}, line...))
-	}
-	for ; len(level) > 1; level = level[:(len(level)+1)/2] {
-		for i := 0; i < len(level); i += 2 {
-			if i+1 == len(level) {
-				level[i/2] = level[i]
-				continue
-			}
-			level[i/2] = sha256.Sum256(append(append([]byte{1}, level[i][:]...), level[i+1][:]...))
-		}
-	}
-	return hex.EncodeToString(level[0][:])
 }
