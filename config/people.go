@@ -13,6 +13,7 @@ import (
 	"gatewayd/crypto/entity"
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/gateway/forms"
 	"gatewayd/mail/border"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -114,8 +115,8 @@ var enterprise = regexp.MustCompile(`^CHE-\d{3}\.\d{3}\.\d{3}$`)
 // told from them.
 func (b *builder) subjectTags(key string, tags map[string]string) map[string]string {
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
-		if !slices.Contains(gateway.TagNames(), name) {
-			_, near := suggestion(name, gateway.TagNames())
+		if !slices.Contains(forms.TagNames(), name) {
+			_, near := suggestion(name, forms.TagNames())
 			b.add(joinKey(key, name), "unknown verdict%s", near)
 		}
 		if !border.GoodTag(tags[name]) {

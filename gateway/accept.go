@@ -11,15 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"gatewayd/gateway/forms"
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/queue"
 	"gatewayd/vault"
 )
-
-// maxHeader bounds the header section of a message, in octets.
-const maxHeader = 256 << 10
 
 // Answers that strangers may read.
 var (
@@ -84,12 +82,12 @@ func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Read
 	}
 	defer sealed.Abort()
 	behind := sha256.New() // the platforms name it in their receipts
-	text := &seeker{word: armour}
+	text := &forms.Seeker{Word: forms.Armour}
 	head, err := store(sealed, body, io.MultiWriter(behind, text))
 	if err != nil {
 		return message.ID{}, err
 	}
-	env.PlainText = mayBePlain(head) && !text.found
+	env.PlainText = forms.MayBePlain(head) && !text.Found
 	if env.Content, err = sealed.Finish(); err != nil {
 		return message.ID{}, storageError(err)
 	}
@@ -136,7 +134,7 @@ const reserveInodes = 64
 // given what follows the header.
 func store(w io.Writer, body io.Reader, behind io.Writer) (*mail.Header, error) {
 	r := bufio.NewReaderSize(body, 32<<10)
-	head, err := mail.ReadHeader(r, maxHeader)
+	head, err := mail.ReadHeader(r, forms.MaxHeader)
 	switch {
 	case errors.Is(err, mail.ErrHeaderTooLong):
 		return nil, errHeaderTooLong

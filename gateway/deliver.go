@@ -168,7 +168,7 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 	}
 	var content io.ReadSeeker = body
 	if item.Decision.Via == policy.ViaSMIME || item.Decision.Via == policy.ViaOpenPGP {
-		sealed, err := g.protect(ctx, env, item, body)
+		sealed, err := g.forms.Protect(ctx, env, item, body)
 		if err != nil {
 			return protectError(err)
 		}
@@ -177,7 +177,7 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 	}
 	if strings.HasPrefix(item.Decision.Via, forwardPrefix) && env.Direction == message.Inbound {
 		var done func()
-		if content, done, err = g.forwarded(ctx, env, body); err != nil {
+		if content, done, err = g.forms.Forwarded(ctx, env, body); err != nil {
 			return outcome{err: err}
 		}
 		defer done()

@@ -16,6 +16,7 @@ import (
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/smime"
 	"gatewayd/gateway"
+	"gatewayd/gateway/forms"
 	"gatewayd/mail"
 	"gatewayd/mail/parts"
 	"gatewayd/message"
@@ -87,9 +88,9 @@ func TestDelivered(t *testing.T) {
 			if form == "forwarded" {
 				verdict, subject, kept = c.forwardWord+";", c.forwardSubject, true
 			}
-			all := h.All(gateway.VerdictField)
+			all := h.All(forms.VerdictField)
 			switch {
-			case len(all) != 1 || !strings.HasPrefix(all[0], verdict) || h.Fields()[0].Name != gateway.VerdictField:
+			case len(all) != 1 || !strings.HasPrefix(all[0], verdict) || h.Fields()[0].Name != forms.VerdictField:
 				t.Errorf("%s, %s: verdict %q", c.name, form, all)
 			case h.Text("Subject") != subject || len(h.All("Authentication-Results")) != 0:
 				t.Errorf("%s, %s: header %q", c.name, form, h.Bytes())

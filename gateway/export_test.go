@@ -10,12 +10,3 @@ func (g *Gateway) Slower(d time.Duration) { g.least = d }
 
 // MaxTail is how many records the ledger may lag behind.
 const MaxTail = maxTail
-
-// Seek reports whether a word stands in a text that is written in pieces.
-func Seek(word string, pieces ...string) bool {
-	s := &seeker{word: word}
-	for _, p := range pieces {
-		_, _ = s.Write([]byte(p)) // never fails
-	}
-	return s.found
-}

@@ -21,6 +21,7 @@ import (
 	"gatewayd/crypto/entity"
 	"gatewayd/directory"
 	"gatewayd/gateway/cases"
+	"gatewayd/gateway/forms"
 	"gatewayd/gateway/keydesk"
 	"gatewayd/legal"
 	"gatewayd/message"
@@ -43,7 +44,7 @@ type Authority struct {
 	// attached.
 	ForwardOpened bool
 	Headers       entity.Headers    // what becomes of the header fields of what is encrypted or signed for it
-	Tags          map[string]string // subject tags of verdicts about received mail: a word of entity.Word, or TagEncrypted → "[…]"
+	Tags          map[string]string // subject tags of verdicts about received mail: a word of entity.Word, or forms.TagEncrypted → "[…]"
 }
 
 // Platform is what the flow must know of a Zustellplattform beside its
@@ -78,7 +79,7 @@ type Options struct {
 	Vocabulary      policy.Vocabulary
 	Directory       func() *directory.Directory
 	Keys            keydesk.Sources // for S/MIME and OpenPGP
-	Scanner         Scanner         // for malware; nil: nobody looks
+	Scanner         forms.Scanner   // for malware; nil: nobody looks
 	Connectors      map[string]connectors.Connector
 	Platforms       map[string]Platform
 	Recogniser      *receipts.Recogniser
@@ -97,6 +98,7 @@ type Gateway struct {
 
 	o          Options
 	cases      *cases.Cases
+	forms      *forms.Forms
 	byAddress  map[string]*Authority // Address.Key → authority
 	byAccount  map[string]*Authority
 	byID       map[string]*Authority
@@ -112,7 +114,6 @@ type Gateway struct {
 	pauseMu    sync.Mutex  // one change of what is paused at a time
 	workers    sync.WaitGroup
 	auditDown  atomic.Bool // the day files cannot be written: nothing is accepted, nothing leaves
-	scanned    cleanList
 	arrivals   arrivals
 	answers    answers
 	keysMoved  chan struct{} // there may be keys for what waits
@@ -137,6 +138,7 @@ func New(o Options) (*Gateway, error) {
 	g.Desk = keydesk.New(keydesk.Options{
 		Sources: o.Keys, Ledger: o.Store, Local: func(a message.Address) bool { return g.local(a) != nil }, Arrived: g.KeysArrived, Now: o.Now, Log: o.Log,
 	})
+	g.forms = forms.New(forms.Options{Host: o.Hostname, Data: o.Data, Vault: o.Vault, Keys: g.Desk, Scanner: o.Scanner, Manner: g.manner, Now: o.Now})
 	g.cases = cases.New(cases.Options{Ledger: o.Store, Directory: o.Directory, Rules: o.Legal, Wait: g.receiptWait, Now: o.Now})
 	for i := range o.Authorities {
 		a := &o.Authorities[i]

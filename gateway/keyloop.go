@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatewayd/crypto/entity"
+	"gatewayd/gateway/forms"
 	"gatewayd/keybook"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -85,7 +86,7 @@ func waitsForKey(item message.Item) bool {
 	}
 	d := item.Decision
 	if d.Verdict == message.Deliver {
-		return (d.Via == policy.ViaSMIME || d.Via == policy.ViaOpenPGP) && (item.Reply == atGate+d.Via+": "+policy.NoKey || item.Reply == atGate+errNoKey.Error())
+		return (d.Via == policy.ViaSMIME || d.Via == policy.ViaOpenPGP) && (item.Reply == atGate+d.Via+": "+policy.NoKey || item.Reply == atGate+forms.ErrNoKey.Error())
 	}
 	return policy.LacksKey(d)
 }

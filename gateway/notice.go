@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -15,7 +13,6 @@ import (
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/queue"
-	"gatewayd/vault"
 )
 
 // mayTell reports whether anybody is to be told: never the null reverse-path,
@@ -40,7 +37,7 @@ func (g *Gateway) dsn(ctx context.Context, env message.Envelope, item message.It
 	var head *mail.Header
 	if about := (contentWindow{env.EraseDay, item.EraseBy}); quotes(about, now) {
 		var err error
-		if head, err = g.header(env); err != nil {
+		if head, err = g.forms.Header(env); err != nil {
 			return nil, err
 		}
 		window = about
@@ -158,24 +155,6 @@ func cause(item message.Item) mail.Text {
 
 func (g *Gateway) letter(env message.Envelope, now time.Time) mail.Letter {
 	return mail.Letter{ID: message.NewID(now), Host: g.o.Hostname, To: env.From, Date: now, InReplyTo: env.MessageID, About: env.ID}
-}
-
-// header reads the header of a message again; nil when its body is gone or
-// damaged.
-func (g *Gateway) header(env message.Envelope) (*mail.Header, error) {
-	body, err := g.o.Vault.OpenBody(env.Body)
-	if errors.Is(err, vault.ErrGone) || errors.Is(err, vault.ErrCorrupt) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	head, err := mail.ReadHeader(bufio.NewReader(body), maxHeader)
-	if errors.Is(err, vault.ErrCorrupt) {
-		return nil, nil
-	}
-	return head, err
 }
 
 // toSender stores a text of ours as a blob and returns the message that carries

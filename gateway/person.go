@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"gatewayd/gateway/forms"
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -61,7 +62,7 @@ func (g *Gateway) decideAgain(env message.Envelope, item *message.Item) error {
 		return fmt.Errorf("open body: %w", err)
 	}
 	defer body.Close()
-	head, err := mail.ReadHeader(bufio.NewReader(body), maxHeader)
+	head, err := mail.ReadHeader(bufio.NewReader(body), forms.MaxHeader)
 	if err != nil {
 		return fmt.Errorf("read header: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"gatewayd/directory"
+	"gatewayd/gateway/forms"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/vault"
@@ -236,7 +237,7 @@ func (p *Programs) Body(ctx context.Context, authority string, id message.ID) (m
 		return message.Envelope{}, nil, fmt.Errorf("message %s: %w", id, vault.ErrGone)
 	}
 	if !p.g.readable(s) {
-		return message.Envelope{}, nil, fmt.Errorf("message %s: %w", id, errUnscanned)
+		return message.Envelope{}, nil, fmt.Errorf("message %s: %w", id, forms.ErrUnscanned)
 	}
 	body, err := p.g.o.Vault.OpenBody(s.Envelope.Body)
 	if err != nil {

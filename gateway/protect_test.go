@@ -1,30 +1,10 @@
 package gateway_test
 
 import (
-	"strings"
 	"testing"
 
-	"gatewayd/gateway"
 	"gatewayd/message"
 )
-
-// TestSeek: a word is found wherever the pieces of a stream end.
-func TestSeek(t *testing.T) {
-	const word = "-----BEGIN "
-	for _, whole := range []string{word, "x" + word + "PGP", strings.Repeat("-", 40) + "BEGIN ", "-----BEGIN", "----BEGIN ", "", word[:6] + word[5:]} {
-		want := strings.Contains(whole, word)
-		for i := range len(whole) + 1 {
-			for j := i; j <= len(whole); j++ {
-				if got := gateway.Seek(word, whole[:i], whole[i:j], whole[j:]); got != want {
-					t.Errorf("%q cut at %d and %d: %v", whole, i, j, got)
-				}
-			}
-		}
-		if got := gateway.Seek(word, strings.Split(whole, "")...); got != want {
-			t.Errorf("%q octet by octet: %v", whole, got)
-		}
-	}
-}
 
 // TestProtectionIsNoted: what came in protected says what that is worth, however
 // it is wrapped; a plain text says nothing.

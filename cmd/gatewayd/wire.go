@@ -20,6 +20,7 @@ import (
 	"gatewayd/crypto/seal"
 	"gatewayd/directory"
 	"gatewayd/gateway"
+	"gatewayd/gateway/forms"
 	"gatewayd/gateway/keydesk"
 	"gatewayd/keybook"
 	"gatewayd/keysources"
@@ -91,7 +92,7 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	}
 	sealing := cfg.Evidence
 	sealing.Software = "gatewayd " + version
-	var scanner gateway.Scanner
+	var scanner forms.Scanner
 	if cfg.Scanner != nil {
 		scanner = cfg.Scanner
 	}

@@ -1,4 +1,4 @@
-package gateway
+package forms
 
 import (
 	"bytes"
@@ -7,9 +7,9 @@ import (
 	"gatewayd/mail"
 )
 
-// mayBePlain reports whether a message is a single text as it stands, by its
+// MayBePlain reports whether a message is a single text as it stands, by its
 // header: most mail is. Then only armour in the text itself can protect it.
-func mayBePlain(head *mail.Header) bool {
+func MayBePlain(head *mail.Header) bool {
 	for _, typ := range head.All("Content-Type") {
 		if typ = strings.ToLower(strings.TrimSpace(typ)); typ != "" && !strings.HasPrefix(typ, "text/") {
 			return false
@@ -25,24 +25,24 @@ func mayBePlain(head *mail.Header) bool {
 	return true
 }
 
-// armour is how inline OpenPGP and PEM begin.
-const armour = "-----BEGIN "
+// Armour is how inline OpenPGP and PEM begin.
+const Armour = "-----BEGIN "
 
-// seeker looks for a word in what is written to it.
-type seeker struct {
-	word  string
+// Seeker looks for a word in what is written to it.
+type Seeker struct {
+	Word  string
+	Found bool
 	tail  []byte // end of what was written, shorter than the word
-	found bool
 }
 
 // Write implements io.Writer; it never fails.
-func (s *seeker) Write(p []byte) (int, error) {
-	if s.found {
+func (s *Seeker) Write(p []byte) (int, error) {
+	if s.Found {
 		return len(p), nil
 	}
-	keep := len(s.word) - 1
+	keep := len(s.Word) - 1
 	edge := append(s.tail, p[:min(len(p), keep)]...)
-	s.found = bytes.Contains(edge, []byte(s.word)) || bytes.Contains(p, []byte(s.word))
+	s.Found = bytes.Contains(edge, []byte(s.Word)) || bytes.Contains(p, []byte(s.Word))
 	if len(p) >= keep {
 		edge = p
 	}
