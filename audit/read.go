@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,13 +23,12 @@ const maxLine = 1 << 20
 
 // Errors of a single line, without its contents.
 var (
-	errTorn    = errors.New("the line has no end")
-	errLong    = errors.New("the line is too long")
-	errForm    = errors.New("not a link as it was written")
-	errHash    = errors.New("its hash is not the hash of its contents")
-	errWrong   = errors.New("it belongs to another day file")
-	errSealed  = errors.New("its seal is broken")
-	errForeign = errors.New("it seals another event")
+	errTorn   = errors.New("the line has no end")
+	errLong   = errors.New("the line is too long")
+	errForm   = errors.New("not a link as it was written")
+	errHash   = errors.New("its hash is not the hash of its contents")
+	errWrong  = errors.New("it belongs to another day file")
+	errSealed = errors.New("its seal is broken")
 )
 
 // daysIn lists the days that have a file or a seal, in order.
@@ -139,12 +137,12 @@ func openEvent(keys *seal.Keyring, link message.Link) (*message.Event, error) {
 	if err != nil {
 		return nil, errSealed
 	}
-	var e message.Event
-	if err := json.Unmarshal(plain, &e); err != nil {
+	e, err := message.ParseEvent(link, plain)
+	switch {
+	case errors.Is(err, message.ErrForeign):
+		return nil, err
+	case err != nil:
 		return nil, errSealed
-	}
-	if e.Seq != link.Seq || e.Message != link.Message || !e.At.Equal(link.At) {
-		return nil, errForeign
 	}
 	return &e, nil
 }

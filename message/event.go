@@ -74,7 +74,7 @@ type Link struct {
 	At      time.Time `json:"at"`
 	Message ID        `json:"message,omitzero"`
 	Day     string    `json:"day"`    // log window: which key sealed it
-	Sealed  []byte    `json:"sealed"` // AEAD over the JSON of the Event
+	Sealed  []byte    `json:"sealed"` // AEAD over the Event (Event.AppendPacked)
 	Prev    Digest    `json:"prev"`
 	Hash    Digest    `json:"hash"`
 }

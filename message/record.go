@@ -13,7 +13,7 @@ type Field struct {
 }
 
 // EventRecord declares one kind of event: what it is written for, and every
-// field that its data may have. Event.AppendJSON writes by this declaration.
+// field that its data may have. Event.AppendPacked writes by this declaration.
 type EventRecord struct {
 	Kind    EventKind
 	Purpose string

@@ -1,7 +1,6 @@
 package message_test
 
 import (
-	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -69,8 +68,8 @@ func TestEventRecords(t *testing.T) {
 // is declared for another kind is written and told.
 func TestUndescribed(t *testing.T) {
 	e := message.Event{At: time.Unix(0, 0).UTC(), Kind: message.EventHandedOver, Data: map[string]string{"by": "token x", "planted": "secret", "to": "a@b.ch", message.Undescribed: "old"}}
-	var back message.Event
-	if err := json.Unmarshal(e.AppendJSON(nil), &back); err != nil {
+	back, err := message.UnpackEvent(e.AppendPacked(nil, nil), nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{"by": "token x", "to": "a@b.ch", message.Undescribed: "planted to"}
@@ -81,5 +80,9 @@ func TestUndescribed(t *testing.T) {
 		if back.Data[k] != v {
 			t.Errorf("%s = %q, want %q", k, back.Data[k], v)
 		}
+	}
+	again, err := message.UnpackEvent(back.AppendPacked(nil, nil), nil)
+	if err != nil || again.Data[message.Undescribed] == "" {
+		t.Errorf("packed again: %v, %v; what was undeclared is forgotten", again.Data, err)
 	}
 }

@@ -15,8 +15,12 @@ type Accepted struct {
 	Events   []message.Event
 }
 
-// encodingVersion is written into every record. A reader refuses others.
-const encodingVersion = 2
+// encodingVersion is written into every record. A reader refuses others, but for
+// the one before: there, events were maps.
+const (
+	encodingVersion = 3
+	mapsVersion     = 2
+)
 
 // maxEncoded bounds a record: 10,000 recipients with their reasons fit.
 const maxEncoded = 64 << 20
@@ -51,7 +55,7 @@ func Decode(b []byte) (Accepted, error) {
 	if err := decode(b, &s); err != nil {
 		return Accepted{}, fmt.Errorf("decode accepted message: %w", err)
 	}
-	if s.V != encodingVersion {
+	if s.V != encodingVersion && s.V != mapsVersion {
 		return Accepted{}, fmt.Errorf("decode accepted message: version %d, want %d", s.V, encodingVersion)
 	}
 	a, err := s.accepted()

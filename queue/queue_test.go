@@ -3,6 +3,7 @@ package queue_test
 import (
 	"bytes"
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -99,7 +100,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	for name, b := range map[string][]byte{
 		"empty":         nil,
-		"other version": bytes.Replace(good, []byte{0xa5, 1, 2}, []byte{0xa5, 1, 3}, 1),
+		"other version": bytes.Replace(good, []byte{0xa5, 1, 3}, []byte{0xa5, 1, 4}, 1),
 		"cut":           good[:len(good)-1],
 		"trailing":      append(bytes.Clone(good), 0),
 		"text":          []byte("planted planted"),
@@ -109,6 +110,52 @@ func TestDecodeRefuses(t *testing.T) {
 		if bytes.Equal(b, good) || err == nil || strings.Contains(err.Error(), "planted") && name != "other kind" {
 			t.Errorf("%s: Decode = %v, want an error without contents", name, err)
 		}
+	}
+}
+
+// TestDecodesOlderRecord: what version 2 wrote is read as it was.
+func TestDecodesOlderRecord(t *testing.T) {
+	b, err := os.ReadFile("testdata/accepted-2.cbor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := storetest.Registered(1, 3)
+	if got, err := queue.Decode(b); err != nil || len(want.Events) == 0 || !reflect.DeepEqual(got, want) {
+		t.Errorf("Decode = %+v, %v, want %+v", got, err, want)
+	}
+}
+
+// TestEventsOfRecord: events come back with everything, also those of another
+// message, authority or item than the record's; what envelope and items say is
+// not stored twice.
+func TestEventsOfRecord(t *testing.T) {
+	a := storetest.Registered(1, 2)
+	env, item := &a.Envelope, &a.Items[1]
+	env.Content.Digest, env.MessageID, env.Account = message.Digest{0xab, 7: 9}, "<"+strings.Repeat("long.", 20)+"@x>", "konto"
+	item.Decision.Because = []message.Reason{{Rule: "r1", Text: strings.Repeat("says so ", 20)}}
+	a.Events = []message.Event{
+		{At: env.Received, Kind: message.EventAccepted, Authority: env.Authority, Message: env.ID, Data: map[string]string{"sha256": env.Content.Digest.String(), "message_id": env.MessageID, "from": env.From.String(), "account": "konto", "tls": ""}},
+		{At: env.Received.Add(time.Second), Kind: message.EventDecided, Authority: env.Authority, Message: env.ID, Item: 2, Data: map[string]string{"because": "r1: " + item.Decision.Because[0].Text, "to": item.Recipient.Address.String()}},
+		{At: env.Received.Add(-time.Hour), Kind: message.EventDecided, Authority: "andere", Message: message.ID{1, 2}, Item: 77, Data: map[string]string{"to": "\xff not utf-8"}},
+		{Kind: message.EventStarted},
+	}
+	b, err := queue.Encode(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := queue.Decode(b)
+	if err != nil || !reflect.DeepEqual(got.Events, a.Events) {
+		t.Errorf("events %+v, %v, want %+v", got.Events, err, a.Events)
+	}
+	for _, once := range []string{env.MessageID, item.Decision.Because[0].Text, string(env.Content.Digest[:])} {
+		if n := bytes.Count(b, []byte(once)); n != 1 {
+			t.Errorf("%.20q stands %d times in the record", once, n)
+		}
+	}
+	a.Events = nil
+	bare, err := queue.Encode(a)
+	if err != nil || len(b)-len(bare) > 150 {
+		t.Errorf("four events take %d octets, %v", len(b)-len(bare), err)
 	}
 }
 

@@ -141,17 +141,6 @@ func (s *storedFiling) filing() message.Filing {
 	return message.Filing{Disposition: message.Disposition(s.Disposition), Ref: s.Ref, By: s.By, At: instant(s.At), SHA256: s.SHA256}
 }
 
-// storedEvent is an event of an accept record. Authority and message are those
-// of the record's envelope unless they stand here.
-type storedEvent struct {
-	At        int64             `cbor:"1,keyasint,omitempty"`
-	Kind      string            `cbor:"2,keyasint"`
-	Item      int               `cbor:"3,keyasint,omitempty"`
-	Data      map[string]string `cbor:"4,keyasint,omitempty"`
-	Authority *string           `cbor:"5,keyasint,omitempty"`
-	Message   *message.ID       `cbor:"6,keyasint,omitempty"`
-}
-
 // codec holds the modes of encoding; both are safe for use by many goroutines.
 type codec struct {
 	enc cbor.EncMode
@@ -324,7 +313,8 @@ type storedAccepted struct {
 	Envelope  storedEnvelope   `cbor:"2,keyasint"`
 	Decisions []storedDecision `cbor:"3,keyasint,omitempty"`
 	Items     []acceptedItem   `cbor:"4,keyasint"`
-	Events    []storedEvent    `cbor:"5,keyasint,omitempty"`
+	Maps      []mapEvent       `cbor:"5,keyasint,omitempty"` // read only
+	Events    []storedEvent    `cbor:"6,keyasint,omitempty"`
 }
 
 type acceptedItem struct {
@@ -351,21 +341,8 @@ func storeAccepted(a Accepted) (storedAccepted, error) {
 		}
 		s.Items = append(s.Items, acceptedItem{N: i.Key.N, Decision: place, Item: storeItem(i)})
 	}
-	for _, e := range a.Events {
-		s.Events = append(s.Events, storeEvent(e, a.Envelope))
-	}
+	s.Events = storeEvents(a)
 	return s, nil
-}
-
-func storeEvent(e message.Event, env message.Envelope) storedEvent {
-	s := storedEvent{At: nanos(e.At), Kind: string(e.Kind), Item: e.Item, Data: e.Data}
-	if e.Authority != env.Authority {
-		s.Authority = &e.Authority
-	}
-	if e.Message != env.ID {
-		s.Message = &e.Message
-	}
-	return s
 }
 
 func (s storedAccepted) accepted() (a Accepted, err error) {
@@ -384,15 +361,6 @@ func (s storedAccepted) accepted() (a Accepted, err error) {
 		item.Key, item.Decision = message.ItemKey{Message: a.Envelope.ID, N: i.N}, decisions[i.Decision]
 		a.Items = append(a.Items, item)
 	}
-	for _, e := range s.Events {
-		event := message.Event{At: instant(e.At), Kind: message.EventKind(e.Kind), Authority: a.Envelope.Authority, Message: a.Envelope.ID, Item: e.Item, Data: e.Data}
-		if e.Authority != nil {
-			event.Authority = *e.Authority
-		}
-		if e.Message != nil {
-			event.Message = *e.Message
-		}
-		a.Events = append(a.Events, event)
-	}
-	return a, nil
+	a.Events, err = s.events(a)
+	return a, err
 }

@@ -95,7 +95,7 @@ func (c *chain) grow(n int) {
 		at := time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC).Add(time.Duration(c.head.Seq) * time.Second)
 		e := message.Event{Seq: c.head.Seq + 1, At: at, Kind: message.EventHanded, Authority: "bau", Data: map[string]string{"state": "handed", "reply": "250 for planted.person@example.ch"}}
 		l := message.Link{Seq: e.Seq, At: at, Day: logDay, Prev: c.head.Hash}
-		l.Sealed = seal.SealRecord(aead, e.AppendJSON(nil), l.SealedTo())
+		l.Sealed = seal.SealRecord(aead, e.AppendPacked(nil, nil), l.SealedTo())
 		l.Hash = l.ChainHash()
 		c.out, c.head = append(c.out, l), l
 	}

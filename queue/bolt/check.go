@@ -3,7 +3,6 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -263,11 +262,8 @@ func (c *checker) event(link message.Link) error {
 	if err != nil {
 		return err
 	}
-	var e message.Event
-	if err := json.Unmarshal(plain, &e); err != nil || e.Seq != link.Seq || e.Message != link.Message || !e.At.Equal(link.At) {
-		return errors.New("seals another event")
-	}
-	return nil
+	_, err = message.ParseEvent(link, plain)
+	return err
 }
 
 // feed: every row opens, stands at its place, and is found from its message.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -106,7 +105,7 @@ func (b *batch) link(e *message.Event, day string) (message.Link, error) {
 	if err != nil {
 		return link, err
 	}
-	link.Sealed = seal.SealRecord(aead, e.AppendJSON(make([]byte, 0, 512)), link.SealedTo())
+	link.Sealed = seal.SealRecord(aead, e.AppendPacked(make([]byte, 0, 256), nil), link.SealedTo())
 	link.Hash = link.ChainHash()
 	b.stage.head = chainHead{e.Seq, link.Hash}
 	return link, nil
@@ -157,8 +156,8 @@ func (s *Store) feedRow(day string, key, value []byte) ([]message.Event, error) 
 		if err != nil {
 			return nil, fmt.Errorf("feed row: %w", err)
 		}
-		var event message.Event
-		if err := json.Unmarshal(plain, &event); err != nil || event.Seq != link.Seq {
+		event, err := message.ParseEvent(link, plain)
+		if err != nil {
 			return nil, fmt.Errorf("feed row: %w", errDamaged)
 		}
 		all = append(all, event)
