@@ -55,7 +55,7 @@ func (m sweepMessages) Release(ctx context.Context, now time.Time) (int, error) 
 }
 
 func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.Time, may func(message.Item) bool) (int, error) {
-	var refs []message.Ref
+	var wipe, drop []message.Ref
 	var change queue.Change
 	for _, id := range ids {
 		env, items, err := m.r.g.o.Store.Message(ctx, id)
@@ -65,8 +65,12 @@ func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.T
 		if slices.ContainsFunc(items, func(i message.Item) bool { return !may(i) }) {
 			continue
 		}
-		if !env.Body.IsZero() {
-			refs = append(refs, env.Body)
+		switch {
+		case env.Body.IsZero():
+		case slices.ContainsFunc(items, provable):
+			wipe = append(wipe, env.Body)
+		default:
+			drop = append(drop, env.Body)
 		}
 		for _, item := range items {
 			item.Erased = now
@@ -80,14 +84,25 @@ func (m sweepMessages) release(ctx context.Context, ids []message.ID, now time.T
 	if len(change.Events) == 0 {
 		return 0, nil
 	}
-	if _, err := m.r.g.o.Vault.Wipe(refs); err != nil {
+	_, err := m.r.g.o.Vault.Wipe(wipe)
+	if err == nil {
+		_, err = m.r.g.o.Vault.Drop(drop)
+	}
+	if err != nil {
 		return 0, err
 	}
-	err := m.r.g.o.Store.Apply(ctx, change)
+	err = m.r.g.o.Store.Apply(ctx, change)
 	if errors.Is(err, queue.ErrConflict) {
 		return 0, nil // a receipt came in between; the next sweep notes it
 	}
 	return len(change.Events), err
+}
+
+// provable reports whether something must be proven of an item: then its record
+// stays in the vault for its day, so that a damaged row of the ledger can be
+// made from it (Salvage). Of all else the record goes with the body.
+func provable(i message.Item) bool {
+	return i.Decision.Class == message.Registered || len(i.Decision.Owed) > 0
 }
 
 // LetGo implements retention.Messages.

@@ -45,6 +45,8 @@ type checker struct {
 }
 
 func (c *checker) segment(s segFile) error {
+	c.v.dropping.RLock()
+	defer c.v.dropping.RUnlock()
 	file, err := os.Open(c.v.path(s))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // erased meanwhile
@@ -80,6 +82,9 @@ func (c *checker) problem(s segFile, off int64, text string) {
 
 func (c *checker) frame(file *os.File, s segFile, x *found) error {
 	f := &x.frame
+	if f.kind == kindGone && f.inFile { // the file goes as well
+		c.named[dayFile{s.day, f.id.String() + bodyExt}] = true
+	}
 	if f.kind != kindAccept && f.kind != kindBlob {
 		return nil
 	}

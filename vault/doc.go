@@ -35,6 +35,9 @@
 //	     body     sealed in chunks under its own key, unless it has a file
 //	     zeros    up to the next multiple of 64
 //
+// Records that have nothing left to tell become gone frames, neighbours one for
+// all of them, and their inside is given back to the file system (Drop).
+//
 // Synced is the offset up to which the segment was durable when the frame was
 // written: damage before the highest such mark hit something acknowledged.
 //

@@ -20,17 +20,24 @@ import (
 // segments or their files unlinked. It returns the octets that became free. What
 // is wiped already, or gone with its day, is no error; after an error some may be
 // wiped and it can be repeated.
-func (v *Vault) Wipe(refs []message.Ref) (freed int64, err error) {
+//
+// Their records stay in the journal until the day, and Replay gives them still.
+func (v *Vault) Wipe(refs []message.Ref) (freed int64, err error) { return v.wipe(refs, false) }
+
+func (v *Vault) wipe(refs []message.Ref, drop bool) (freed int64, err error) {
+	v.dropping.Lock()
+	defer v.dropping.Unlock()
 	refs = slices.Clone(refs)
 	slices.SortFunc(refs, func(a, b message.Ref) int {
 		return cmp.Or(cmp.Compare(a.Segment, b.Segment), cmp.Compare(a.Offset, b.Offset))
 	})
+	refs = slices.Compact(refs)
 	for len(refs) > 0 {
 		n := 1
 		for n < len(refs) && refs[n].Segment == refs[0].Segment && refs[n].Day == refs[0].Day {
 			n++
 		}
-		got, err := v.wipeIn(segFile{refs[0].Day, refs[0].Segment}, refs[:n])
+		got, err := v.wipeIn(segFile{refs[0].Day, refs[0].Segment}, refs[:n], drop)
 		freed += got
 		if err != nil {
 			return freed, fmt.Errorf("wipe in segment %s/%x: %w", refs[0].Day, refs[0].Segment, err)
@@ -40,7 +47,7 @@ func (v *Vault) Wipe(refs []message.Ref) (freed int64, err error) {
 	return freed, nil
 }
 
-func (v *Vault) wipeIn(s segFile, refs []message.Ref) (int64, error) {
+func (v *Vault) wipeIn(s segFile, refs []message.Ref, drop bool) (int64, error) {
 	if !seal.ValidDay(s.day) {
 		return 0, errors.New("not a reference to a body")
 	}
@@ -55,23 +62,40 @@ func (v *Vault) wipeIn(s segFile, refs []message.Ref) (int64, error) {
 	frames := make([]frame, 0, len(refs))
 	for _, ref := range refs {
 		f, err := readHead(file, ref)
+		if errors.Is(err, errNoFrame) {
+			if f, err = v.readDropped(file, ref, err); f == nil && err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return 0, err
 		}
 		frames = append(frames, *f)
 	}
-	return v.wipeFrames(file, s.day, frames)
+	return v.wipeFrames(file, s.day, frames, drop)
 }
 
-// wipeFrames overwrites all slots, syncs once, and lets the bodies go.
-func (v *Vault) wipeFrames(file *os.File, day string, frames []frame) (freed int64, err error) {
+// wipeFrames overwrites all slots, syncs once, and lets the bodies go; with drop
+// the records as well.
+func (v *Vault) wipeFrames(file *os.File, day string, frames []frame, drop bool) (freed int64, err error) {
 	dirty := false
+	var gone []frame
 	for i := range frames {
-		if f := &frames[i]; !f.slot.erased() {
+		f := &frames[i]
+		if !f.slot.erased() {
 			dirty = true
 			if err := v.disk.writeAt(file, make([]byte, slotLen), f.offset+slotAt); err != nil {
 				return 0, err
 			}
+		}
+		if drop && f.droppable() {
+			dirty = true
+			g := *f
+			g.kind = kindGone
+			if err := v.disk.writeAt(file, g.encode()[:slotAt], f.offset); err != nil {
+				return 0, err
+			}
+			gone = append(gone, *f)
 		}
 	}
 	if dirty {
@@ -80,22 +104,23 @@ func (v *Vault) wipeFrames(file *os.File, day string, frames []frame) (freed int
 		}
 	}
 	for i := range frames {
-		n, err := v.letGo(file, day, &frames[i])
+		n, err := v.letGo(file, day, &frames[i], drop && frames[i].droppable())
 		freed += n
 		if err != nil {
 			return freed, err
 		}
 	}
-	return freed, nil
+	return freed, v.join(file, gone)
 }
 
-// letGo frees what a body takes on the disk; its key is gone.
-func (v *Vault) letGo(file *os.File, day string, f *frame) (int64, error) {
+// letGo frees what a body takes on the disk; its key is gone. What lies in a run
+// goes with it.
+func (v *Vault) letGo(file *os.File, day string, f *frame, inRun bool) (int64, error) {
 	if f.inFile {
 		return v.unlinkBody(day, f.id)
 	}
-	if f.bodyLen == 0 {
-		return 0, nil
+	if f.bodyLen == 0 || inRun {
+		return f.bodyLen, nil
 	}
 	if err := v.disk.punch(file, f.offset+f.bodyAt(), f.bodyLen); err != nil {
 		return 0, err
@@ -179,13 +204,13 @@ func (v *Vault) eraseSegment(s segFile, family seal.Family, e *Erased) error {
 		return err
 	}
 	defer file.Close()
-	frames, others, err := bodiesIn(file, s.num, family)
+	frames, others, dropped, err := bodiesIn(file, s.num, family)
 	if err != nil {
 		return err
 	}
-	e.Records += len(frames)
+	e.Records += len(frames) + dropped
 	if others > 0 {
-		n, err := v.wipeFrames(file, s.day, frames)
+		n, err := v.wipeFrames(file, s.day, frames, false)
 		e.Kept, e.Bytes = e.Kept+1, e.Bytes+n
 		return err
 	}
@@ -207,16 +232,17 @@ func (v *Vault) eraseSegment(s segFile, family seal.Family, e *Erased) error {
 }
 
 // bodiesIn reads the heads of a segment: the frames of one family that may have
-// a body, and how many of the other still have one.
-func bodiesIn(file *os.File, num uint64, family seal.Family) (mine []frame, others int, err error) {
+// a body, how many of the other still have one, and how many of the first were
+// dropped.
+func bodiesIn(file *os.File, num uint64, family seal.Family) (mine []frame, others, dropped int, err error) {
 	st, err := file.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	var head [headLen]byte
 	for off := int64(0); off+headLen <= st.Size(); {
 		if _, err := file.ReadAt(head[:], off); err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 		f, ok := decodeHead(head[:])
 		if !ok || f.segment != num || f.offset != off {
@@ -224,6 +250,8 @@ func bodiesIn(file *os.File, num uint64, family seal.Family) (mine []frame, othe
 			continue
 		}
 		switch {
+		case f.kind == kindGone && f.family == family:
+			dropped += int(f.dropped())
 		case f.kind != kindAccept && f.kind != kindBlob:
 		case f.family == family:
 			mine = append(mine, f)
@@ -232,7 +260,7 @@ func bodiesIn(file *os.File, num uint64, family seal.Family) (mine []frame, othe
 		}
 		off = f.end()
 	}
-	return mine, others, nil
+	return mine, others, dropped, nil
 }
 
 // Days lists the days that have a folder, in order.

@@ -29,9 +29,13 @@ const (
 	kindEnd    kind = 3 // last in a segment closed in order; a = end of the last accept frame
 	kindCut    kind = 4 // first in a segment; segment a ends at offset b
 	kindVoid   kind = 5 // taken back by recovery: its body never arrived whole
+	kindGone   kind = 6 // a record that was dropped, or a run of them (drop.go)
 )
 
-const flagFile = 1 // the body has a file of its own
+const (
+	flagFile = 1 // the body has a file of its own
+	flagRun  = 2 // of a gone frame: it stands for a run; in the place of a body's checksum is how many records
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -42,6 +46,7 @@ type frame struct {
 	kind    kind
 	family  seal.Family // of the day key that wraps the body's key
 	inFile  bool
+	run     bool
 	metaLen int64
 	bodyLen int64
 	synced  int64
@@ -87,7 +92,10 @@ func (f *frame) encode() []byte {
 	copy(b, magic)
 	b[8], b[9], b[10] = frameVersion, byte(f.kind), familyByte(f.family)
 	if f.inFile {
-		b[11] = flagFile
+		b[11] |= flagFile
+	}
+	if f.run {
+		b[11] |= flagRun
 	}
 	be := binary.BigEndian
 	be.PutUint32(b[12:], uint32(f.metaLen)) //nolint:gosec // at most maxMeta
@@ -121,11 +129,11 @@ func (f *frame) sumMeta(meta []byte) {
 // by metaGood, the slot by its own checksum.
 func decodeHead(b []byte) (frame, bool) {
 	be := binary.BigEndian
-	if len(b) < headLen || string(b[:8]) != magic || be.Uint32(b[60:]) != sum(b[:60]) || b[8] != frameVersion || b[11] > flagFile {
+	if len(b) < headLen || string(b[:8]) != magic || be.Uint32(b[60:]) != sum(b[:60]) || b[8] != frameVersion || b[11]&^(flagFile|flagRun) != 0 {
 		return frame{}, false
 	}
 	f := frame{
-		kind: kind(b[9]), inFile: b[11] == flagFile,
+		kind: kind(b[9]), inFile: b[11]&flagFile != 0, run: b[11]&flagRun != 0,
 		metaLen: int64(be.Uint32(b[12:])), bodyLen: int64(be.Uint64(b[16:])), synced: int64(be.Uint64(b[24:])),
 		segment: be.Uint64(b[32:]), offset: int64(be.Uint64(b[40:])), metaSum: be.Uint32(b[48:]), bodySum: be.Uint32(b[52:]),
 		a: be.Uint64(b[infoAt+32:]), b: be.Uint64(b[infoAt+40:]),
@@ -137,7 +145,7 @@ func decodeHead(b []byte) (frame, bool) {
 	}
 	f.family = familyOf(b[10])
 	switch {
-	case f.kind < kindAccept || f.kind > kindVoid, f.family == "":
+	case f.kind < kindAccept || f.kind > kindGone, f.family == "", f.run && f.kind != kindGone:
 		return frame{}, false
 	case f.metaLen > maxMeta, f.bodyLen < 0, f.bodyLen > 1<<56, f.offset < 0, f.offset > 1<<56, f.offset%align != 0, f.synced < 0, f.synced > f.offset:
 		return frame{}, false

@@ -16,7 +16,10 @@ import (
 	"gatewayd/message"
 )
 
-var errMissing = errors.New("body file is missing")
+var (
+	errMissing = errors.New("body file is missing")
+	errNoFrame = errors.New("no frame there")
+)
 
 // BodyReader reads the plain octets of a stored body: io.Reader, io.ReaderAt,
 // io.Seeker, Size. Damage shows as ErrCorrupt, never as other octets.
@@ -50,6 +53,9 @@ func (v *Vault) openBody(ref message.Ref) (*BodyReader, error) {
 		return nil, err
 	}
 	f, err := readHead(file, ref)
+	if errors.Is(err, errNoFrame) && wasDropped(file, ref) {
+		err = ErrGone
+	}
 	if err != nil {
 		file.Close()
 		return nil, err
@@ -79,7 +85,7 @@ func readHead(r io.ReaderAt, ref message.Ref) (*frame, error) {
 	}
 	f, ok := decodeHead(head[:])
 	if !ok || f.segment != ref.Segment || f.offset != ref.Offset || f.kind != kindAccept && f.kind != kindBlob {
-		return nil, fmt.Errorf("no frame there: %w", ErrCorrupt)
+		return nil, fmt.Errorf("%w: %w", errNoFrame, ErrCorrupt)
 	}
 	return &f, nil
 }
@@ -228,6 +234,8 @@ func (v *Vault) Replay(marks map[uint64]int64, fn func(ref message.Ref, meta []b
 
 // replaySegment reads from mark to limit; -1: to the end of the file.
 func (v *Vault) replaySegment(s segFile, mark, limit int64, fn func(message.Ref, []byte) error) error {
+	v.dropping.RLock()
+	defer v.dropping.RUnlock()
 	file, err := os.Open(v.path(s))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // erased meanwhile
@@ -253,6 +261,9 @@ func (v *Vault) replaySegment(s segFile, mark, limit int64, fn func(message.Ref,
 	}
 	if mark >= last {
 		return nil
+	}
+	if mark, err = behindGone(file, s.num, size, mark); err != nil {
+		return err
 	}
 	_, err = scan(file, s.num, mark, size, func(x found) error {
 		if x.bad {

@@ -178,6 +178,9 @@ func (r *recovery) frame(u *unclosed, f *frame) error {
 	case kindCut:
 		u.end = max(u.end, f.end())
 		return nil
+	case kindGone: // the ledger has what it stands for
+		u.end, u.accept = max(u.end, f.end()), max(u.accept, f.end())
+		return nil
 	case kindEnd, kindVoid:
 		return nil
 	}

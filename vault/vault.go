@@ -78,6 +78,8 @@ type Vault struct {
 	ended   sync.WaitGroup // of the writers
 	writing sync.RWMutex   // held by whoever writes a group; alone, by whoever takes a day away
 
+	dropping sync.RWMutex // held by whoever lets bodies and records go; shared, by whoever reads segments through
+
 	numbers  sync.Mutex
 	next     uint64 // the next segment's number
 	reserved uint64 // numbers up to here are in the file "next"

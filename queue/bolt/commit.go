@@ -17,9 +17,28 @@ import (
 // maxGroup bounds how many changes share one transaction.
 const maxGroup = 1024
 
-// growingFill is how full bbolt leaves the pages of buckets whose keys grow with
-// time: they are rarely inserted into later.
-const growingFill = 0.9
+// How full bbolt leaves the pages of a bucket when it splits them. Where keys grow
+// with time, at the end or behind a prefix, little is inserted later; where a row
+// is not rewritten either, nothing is. An item's row grows by a quarter until it is
+// done.
+const (
+	growingFill  = 0.9
+	finishedFill = 1.0
+	itemsFill    = 0.75
+)
+
+// fillOf returns how full the pages of a bucket are left.
+func fillOf(bucket string) float64 {
+	switch bucket {
+	case ofFeed, ofMessages:
+		return finishedFill
+	case ofItems:
+		return itemsFill
+	case inAttention, inLetGo, inMarks, inMeta, ofDecisions:
+		return bbolt.DefaultFillPercent
+	}
+	return growingFill
+}
 
 // op is one logical change that waits for the committer.
 type op struct {
@@ -162,8 +181,8 @@ type write struct {
 
 func (s *Store) begin(tx *bbolt.Tx) (*batch, error) {
 	b := &batch{s: s, tx: tx, days: map[string]*bbolt.Bucket{}, nested: map[place]*bbolt.Bucket{}}
-	for _, name := range []string{inOutbox, inStories} {
-		tx.Bucket([]byte(name)).FillPercent = growingFill
+	for _, name := range buckets() {
+		tx.Bucket([]byte(name)).FillPercent = fillOf(name)
 	}
 	if err := s.readMeta(tx, "head", &b.head); err != nil {
 		return nil, err
@@ -230,9 +249,7 @@ func (b *batch) bucket(p place, create bool) (*bbolt.Bucket, error) {
 	if bucket == nil || err != nil {
 		return nil, err
 	}
-	if p.bucket != ofIndex && p.bucket != ofDecisions {
-		bucket.FillPercent = growingFill
-	}
+	bucket.FillPercent = fillOf(p.bucket)
 	b.nested[p] = bucket
 	return bucket, nil
 }
