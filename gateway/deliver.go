@@ -47,21 +47,21 @@ func (g *Gateway) deliverLoop(ctx context.Context) {
 // the loop.
 func (g *Gateway) untilNext(ctx context.Context) time.Duration {
 	next, ok, err := g.o.Store.NextDue(ctx)
-	if err != nil || !ok || g.inFlight.total() >= g.o.Delivery.Concurrency {
+	if err != nil || !ok || g.inFlight.Total() >= g.o.Delivery.Concurrency {
 		return time.Second
 	}
 	return min(max(next.Sub(g.now()), 20*time.Millisecond), time.Second)
 }
 
 func (g *Gateway) leaseSome(ctx context.Context) (int, error) {
-	free := g.o.Delivery.Concurrency - g.inFlight.total()
+	free := g.o.Delivery.Concurrency - g.inFlight.Total()
 	if free <= 0 {
 		return 0, nil
 	}
 	now := g.now()
 	leased, err := g.o.Store.Lease(ctx, now, free, func(destination string) queue.Room { return g.room(destination, now) })
 	for _, l := range leased {
-		g.inFlight.begin(l.Item)
+		g.inFlight.Begin(l.Item)
 	}
 	g.start(ctx, leased)
 	return len(leased), err
@@ -72,7 +72,7 @@ func (g *Gateway) start(ctx context.Context, leased []queue.Leased) {
 	for _, l := range leased {
 		g.workers.Go(func() {
 			recorded := g.work(ctx, l.Envelope, l.Item)
-			g.inFlight.end(l.Item, recorded)
+			g.inFlight.End(l.Item, recorded)
 			g.Wake()
 		})
 	}
@@ -87,7 +87,7 @@ func (g *Gateway) reclaim(ctx context.Context) bool {
 		return false
 	}
 	for _, item := range items {
-		if g.inFlight.has(item.Key) {
+		if g.inFlight.Has(item.Key) {
 			continue
 		}
 		err := g.once(ctx, item.Key, func(ctx context.Context, now *message.Item) (queue.Change, error) {
@@ -129,7 +129,7 @@ func (g *Gateway) work(ctx context.Context, env message.Envelope, item message.I
 	}
 	o := g.submit(ctx, env, item)
 	if o.hold == "" {
-		g.inFlight.tried(item, o.err, g.now())
+		g.inFlight.Tried(item, o.err, g.now())
 	}
 	return g.settle(ctx, env, item, o)
 }

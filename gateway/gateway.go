@@ -23,6 +23,7 @@ import (
 	"gatewayd/gateway/cases"
 	"gatewayd/gateway/forms"
 	"gatewayd/gateway/keydesk"
+	"gatewayd/gateway/targets"
 	"gatewayd/legal"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -107,7 +108,7 @@ type Gateway struct {
 	wake       chan struct{} // there may be work: new items, or the clock moved
 	indexed    chan struct{} // there may be records to index
 	guard      func() error  // refuses mail while the clock is wrong; nil: nobody watches it
-	inFlight   *targets
+	inFlight   *targets.Targets
 	opening    sync.RWMutex // held while attempts are opened; then ended says that none may be any more
 	ended      bool
 	doubt      atomic.Bool // a lease failed: the ledger may hold attempts that nobody makes
@@ -133,7 +134,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1), keysMoved: make(chan struct{}, 1),
 		byAddress: map[string]*Authority{}, byAccount: map[string]*Authority{}, byID: map[string]*Authority{}, domains: map[string]*Authority{},
-		inFlight: newTargets(max(1, o.Delivery.PerTarget)), retryPause: 200 * time.Millisecond,
+		inFlight: targets.New(max(1, o.Delivery.PerTarget)), retryPause: 200 * time.Millisecond,
 	}
 	g.Desk = keydesk.New(keydesk.Options{
 		Sources: o.Keys, Ledger: o.Store, Local: func(a message.Address) bool { return g.local(a) != nil }, Arrived: g.KeysArrived, Now: o.Now, Log: o.Log,

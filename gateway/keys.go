@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"gatewayd/gateway/targets"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/queue"
@@ -65,9 +66,9 @@ func (g *Gateway) KeyAgent(ctx context.Context, err error) {
 // room says how many attempts a destination may have now.
 func (g *Gateway) room(destination string, now time.Time) queue.Room {
 	if g.lacksOwnKeys(destination) {
-		return queue.Room{Again: now.Add(askAgain)}
+		return queue.Room{Again: now.Add(targets.AskAgain)}
 	}
-	return g.inFlight.room(destination, now)
+	return g.inFlight.Room(destination, now)
 }
 
 // lacksOwnKeys reports whether nobody knows the authorities' own keys with which

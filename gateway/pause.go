@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"time"
 
+	"gatewayd/gateway/targets"
 	"gatewayd/message"
 	"gatewayd/queue"
 )
@@ -21,13 +21,6 @@ var (
 	ErrNoDestination = errors.New("name a platform or way (incamail, privasphere, smtp, smime, openpgp, mailbox, forward:authority), or one domain of it (smtp:example.ch)")
 	ErrNotPaused     = errors.New("it is not paused")
 )
-
-// paused is a destination to which nothing goes until a person resumes it.
-type paused struct {
-	Destination string    `json:"destination"`
-	Since       time.Time `json:"since"`
-	Reason      string    `json:"reason"`
-}
 
 // pausedFile holds the paused destinations over restarts.
 const pausedFile = "paused.json"
@@ -42,14 +35,14 @@ func (g *Gateway) readPaused() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var list []paused
+	var list []targets.Paused
 	if err == nil {
 		err = json.Unmarshal(text, &list)
 	}
 	if err != nil {
 		return fmt.Errorf("paused destinations: %w", err)
 	}
-	g.inFlight.setPaused(list)
+	g.inFlight.SetPaused(list)
 	return nil
 }
 
@@ -57,8 +50,8 @@ func (g *Gateway) readPaused() error {
 // what is due waits, and its give-up time runs on. An attempt that is open ends.
 // The reason stands in the audit log.
 func (g *Gateway) Pause(ctx context.Context, destination, reason string) error {
-	return g.setPaused(ctx, destination, reason, message.EventPaused, func(list []paused, p paused) ([]paused, error) {
-		if slices.ContainsFunc(list, func(o paused) bool { return o.Destination == p.Destination }) {
+	return g.setPaused(ctx, destination, reason, message.EventPaused, func(list []targets.Paused, p targets.Paused) ([]targets.Paused, error) {
+		if slices.ContainsFunc(list, func(o targets.Paused) bool { return o.Destination == p.Destination }) {
 			return list, nil
 		}
 		return append(list, p), nil
@@ -67,8 +60,8 @@ func (g *Gateway) Pause(ctx context.Context, destination, reason string) error {
 
 // Resume lets a paused destination go on.
 func (g *Gateway) Resume(ctx context.Context, destination, reason string) error {
-	return g.setPaused(ctx, destination, reason, message.EventResumed, func(list []paused, p paused) ([]paused, error) {
-		rest := slices.DeleteFunc(slices.Clone(list), func(o paused) bool { return o.Destination == p.Destination })
+	return g.setPaused(ctx, destination, reason, message.EventResumed, func(list []targets.Paused, p targets.Paused) ([]targets.Paused, error) {
+		rest := slices.DeleteFunc(slices.Clone(list), func(o targets.Paused) bool { return o.Destination == p.Destination })
 		if len(rest) == len(list) {
 			return nil, ErrNotPaused
 		}
@@ -76,7 +69,7 @@ func (g *Gateway) Resume(ctx context.Context, destination, reason string) error 
 	})
 }
 
-func (g *Gateway) setPaused(ctx context.Context, destination, reason string, kind message.EventKind, change func([]paused, paused) ([]paused, error)) error {
+func (g *Gateway) setPaused(ctx context.Context, destination, reason string, kind message.EventKind, change func([]targets.Paused, targets.Paused) ([]targets.Paused, error)) error {
 	if !destinationName.MatchString(destination) {
 		return ErrNoDestination
 	}
@@ -86,7 +79,7 @@ func (g *Gateway) setPaused(ctx context.Context, destination, reason string, kin
 	}
 	g.pauseMu.Lock()
 	defer g.pauseMu.Unlock()
-	list, err := change(g.inFlight.pausedList(), paused{destination, g.now(), reason})
+	list, err := change(g.inFlight.Paused(), targets.Paused{Destination: destination, Since: g.now(), Reason: reason})
 	if err != nil {
 		return fmt.Errorf("%s: %w", destination, err)
 	}
@@ -103,7 +96,7 @@ func (g *Gateway) setPaused(ctx context.Context, destination, reason string, kin
 	if err != nil {
 		return err
 	}
-	g.inFlight.setPaused(list)
+	g.inFlight.SetPaused(list)
 	g.Wake()
 	return nil
 }
@@ -111,5 +104,5 @@ func (g *Gateway) setPaused(ctx context.Context, destination, reason string, kin
 // Destinations tells of every destination that has open attempts, rests after
 // failures, or is paused.
 func (g *Gateway) Destinations(context.Context) ([]message.Destination, error) {
-	return g.inFlight.list(g.now()), nil
+	return g.inFlight.List(g.now()), nil
 }

@@ -171,7 +171,7 @@ func (g *Gateway) indexAndLease(ctx, attempts context.Context, batch []queue.Acc
 	now := g.now()
 	var taken []message.Item
 	leased, err := g.o.Store.IndexAndLease(ctx, batch, marks, now, func(item message.Item) bool {
-		ok := !g.lacksOwnKeys(queue.Destination(item)) && g.inFlight.take(item, now, g.o.Delivery.Concurrency)
+		ok := !g.lacksOwnKeys(queue.Destination(item)) && g.inFlight.Take(item, now, g.o.Delivery.Concurrency)
 		if ok {
 			taken = append(taken, item)
 		}
@@ -179,7 +179,7 @@ func (g *Gateway) indexAndLease(ctx, attempts context.Context, batch []queue.Acc
 	})
 	if err != nil {
 		for _, item := range taken {
-			g.inFlight.end(item, true) // nobody makes it; reclaim finds it if the ledger has it all the same
+			g.inFlight.End(item, true) // nobody makes it; reclaim finds it if the ledger has it all the same
 		}
 		if len(taken) > 0 {
 			g.doubt.Store(true)

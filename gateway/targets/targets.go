@@ -1,4 +1,7 @@
-package gateway
+// Package targets knows the destinations of this process: how many attempts are open
+// to each, which rest after failures, and which a person has paused. It holds nothing
+// that a restart must find again.
+package targets
 
 import (
 	"math/rand/v2"
@@ -18,19 +21,26 @@ import (
 const (
 	restFirst = 5 * time.Second
 	restMax   = 5 * time.Minute
-	askAgain  = 5 * time.Second // longest time for which a destination is not looked at
+	AskAgain  = 5 * time.Second // longest time for which a destination is not looked at
 )
 
-// targets knows the destinations of this process: their open attempts, whether
+// Targets knows the destinations of this process: their open attempts, whether
 // they rest after failures, and which ones a person has paused. One that is slow
 // or dead cannot take every worker, and costs the others nothing.
-type targets struct {
+type Targets struct {
 	mu     sync.Mutex
 	of     map[string]*target
 	all    int
 	items  map[message.ItemKey]bool // open attempts, also those whose outcome could not be recorded
-	paused []paused
+	paused []Paused
 	limit  int // attempts at once for one destination
+}
+
+// Paused is a destination to which nothing goes until a person resumes it.
+type Paused struct {
+	Destination string    `json:"destination"`
+	Since       time.Time `json:"since"`
+	Reason      string    `json:"reason"`
 }
 
 // target is one destination with open attempts or a failure not yet overcome.
@@ -41,20 +51,21 @@ type target struct {
 	width int       // attempts at once while it recovers; 0: the limit
 }
 
-func newTargets(limit int) *targets {
-	return &targets{of: map[string]*target{}, items: map[message.ItemKey]bool{}, limit: limit}
+// New returns targets of which each takes so many attempts at once.
+func New(limit int) *Targets {
+	return &Targets{of: map[string]*target{}, items: map[message.ItemKey]bool{}, limit: limit}
 }
 
-// room says how many more attempts a destination may have now.
-func (t *targets) room(name string, now time.Time) queue.Room {
+// Room says how many more attempts a destination may have now.
+func (t *Targets) Room(name string, now time.Time) queue.Room {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.roomOf(name, now)
 }
 
-func (t *targets) roomOf(name string, now time.Time) queue.Room {
+func (t *Targets) roomOf(name string, now time.Time) queue.Room {
 	if t.pausedBy(name) != nil {
-		return queue.Room{Again: now.Add(askAgain)}
+		return queue.Room{Again: now.Add(AskAgain)}
 	}
 	d := t.of[name]
 	if d == nil {
@@ -62,7 +73,7 @@ func (t *targets) roomOf(name string, now time.Time) queue.Room {
 	}
 	if now.Before(d.rest) {
 		again := d.rest
-		if latest := now.Add(askAgain); again.After(latest) {
+		if latest := now.Add(AskAgain); again.After(latest) {
 			again = latest
 		}
 		return queue.Room{Again: again}
@@ -76,7 +87,7 @@ func (t *targets) roomOf(name string, now time.Time) queue.Room {
 
 // pausedBy tells by what a destination is paused: by its own name, or by that of
 // its way ("smtp" pauses every "smtp:domain"); nil: it is not.
-func (t *targets) pausedBy(name string) *paused {
+func (t *Targets) pausedBy(name string) *Paused {
 	way, _, _ := strings.Cut(name, ":")
 	for i, p := range t.paused {
 		if p.Destination == name || p.Destination == way {
@@ -86,20 +97,22 @@ func (t *targets) pausedBy(name string) *paused {
 	return nil
 }
 
-func (t *targets) setPaused(list []paused) {
+// SetPaused says what is paused from now on.
+func (t *Targets) SetPaused(list []Paused) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.paused = list
 }
 
-func (t *targets) pausedList() []paused {
+// Paused returns what is paused.
+func (t *Targets) Paused() []Paused {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.paused)
 }
 
-// list tells what is known, in the order of the names.
-func (t *targets) list(now time.Time) []message.Destination {
+// List tells what is known, in the order of the names.
+func (t *Targets) List(now time.Time) []message.Destination {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var all []message.Destination
@@ -122,14 +135,15 @@ func (t *targets) list(now time.Time) []message.Destination {
 	return all
 }
 
-func (t *targets) begin(item message.Item) {
+// Begin counts an attempt that is open already.
+func (t *Targets) Begin(item message.Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.add(item)
 }
 
-// take begins an attempt if there is room for it.
-func (t *targets) take(item message.Item, now time.Time, all int) bool {
+// Take begins an attempt if there is room for it.
+func (t *Targets) Take(item message.Item, now time.Time, all int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.all >= all || t.roomOf(queue.Destination(item), now).Free <= 0 {
@@ -139,7 +153,7 @@ func (t *targets) take(item message.Item, now time.Time, all int) bool {
 	return true
 }
 
-func (t *targets) add(item message.Item) {
+func (t *Targets) add(item message.Item) {
 	t.all++
 	t.items[item.Key] = true
 	name := queue.Destination(item)
@@ -151,9 +165,9 @@ func (t *targets) add(item message.Item) {
 	d.open++
 }
 
-// end closes an attempt. One that is not recorded stays known until the program
+// End closes an attempt. One that is not recorded stays known until the program
 // ends: nobody may take it for one that was never made.
-func (t *targets) end(item message.Item, recorded bool) {
+func (t *Targets) End(item message.Item, recorded bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all--
@@ -168,8 +182,8 @@ func (t *targets) end(item message.Item, recorded bool) {
 	}
 }
 
-// tried notes how the way to a destination was.
-func (t *targets) tried(item message.Item, err error, now time.Time) {
+// Tried notes how the way to a destination was.
+func (t *Targets) Tried(item message.Item, err error, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := t.of[queue.Destination(item)]
@@ -192,13 +206,15 @@ func (t *targets) tried(item message.Item, err error, now time.Time) {
 	}
 }
 
-func (t *targets) total() int {
+// Total is how many attempts are open.
+func (t *Targets) Total() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.all
 }
 
-func (t *targets) has(key message.ItemKey) bool {
+// Has reports whether an attempt at an item is open, or was not recorded.
+func (t *Targets) Has(key message.ItemKey) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.items[key]
