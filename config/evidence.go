@@ -58,6 +58,10 @@ func (b *builder) stamper(c *Config, f Evidence) {
 		response, _, err := client.Stamp(ctx, content)
 		return response, err
 	}
+	c.Evidence.Time = func(ctx context.Context, content io.Reader) (time.Time, error) {
+		_, stamp, err := client.Stamp(ctx, content)
+		return stamp.At, err
+	}
 	c.Evidence.Stamped = func(response []byte, content io.Reader) error { return tsp.Check(response, content, client.Trust) }
 }
 

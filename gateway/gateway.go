@@ -117,6 +117,7 @@ type Gateway struct {
 	auditDown  atomic.Bool // the day files cannot be written: nothing is accepted, nothing leaves
 	arrivals   arrivals
 	answers    answers
+	proven     proven
 	keysMoved  chan struct{} // there may be keys for what waits
 	agentAway  atomic.Bool   // the key agent was told to be out of reach
 	least      time.Duration // tests in virtual time: no pause is shorter

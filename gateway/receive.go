@@ -149,6 +149,7 @@ func (g *Gateway) receipt(ctx context.Context, env message.Envelope, f receipts.
 			return r, err
 		}
 	}
+	g.proven.saw(r)
 	if len(f.Document) > 0 {
 		var err error
 		// The document is proof: it follows the log window, not the content's.

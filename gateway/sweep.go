@@ -42,10 +42,10 @@ type RetentionOptions struct {
 	Software string                       // version, for the protocols of destruction
 	Config   string                       // hash of the configuration, for the same
 	Remind   []int                        // days before the limit at which an authority is told what it has not filed; empty: never
-	// Steady only ever grows while the program runs; nil: the machine's
-	// monotonic clock.
-	Steady func() time.Duration
-	Hook   func(step string) error // tests only: retention.Options.Hook
+	// Machine knows the time beside the wall clock; without Steady it is
+	// ThisMachine.
+	Machine Machine
+	Hook    func(step string) error // tests only: retention.Options.Hook
 }
 
 // Retention erases what the law says must go: the adapter between package
@@ -63,11 +63,10 @@ type Retention struct {
 // NewRetention wires erasure for the folder of this gateway: the mark of the
 // clock in clock.json, exports under export/, protocols under protocols/.
 func (g *Gateway) NewRetention(o RetentionOptions) (*Retention, error) {
-	if o.Steady == nil {
-		start := time.Now()
-		o.Steady = func() time.Duration { return time.Since(start) }
+	if o.Machine.Steady == nil {
+		o.Machine = ThisMachine()
 	}
-	clock, err := retention.OpenClock(filepath.Join(g.o.Data, "clock.json"))
+	clock, err := retention.OpenClock(filepath.Join(g.o.Data, "clock.json"), o.Machine.Boot)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +76,7 @@ func (g *Gateway) NewRetention(o RetentionOptions) (*Retention, error) {
 	r.sweeper, err = retention.NewSweeper(retention.Options{
 		Windows: g.o.Windows, Keys: sweepKeys{o.Keys}, Messages: sweepMessages{r}, Logs: sweepLogs{r}, Folders: sweepFolders{g}, Clock: clock,
 		Protocols: filepath.Join(g.o.Data, "protocols"), Software: o.Software, Config: o.Config, Log: g.o.Log, Hook: o.Hook,
-		Looked: filepath.Join(g.o.Data, "handover.json"), Remind: o.Remind,
+		Witnesses: r.witnesses(), Looked: filepath.Join(g.o.Data, "handover.json"), Remind: o.Remind,
 	})
 	return r, err
 }
@@ -95,7 +94,7 @@ func (r *Retention) Run(ctx context.Context) {
 			r.g.o.Log.Error("a sweep could not do everything; it will be tried again", "error", err)
 		}
 		if did.Clock.Jumped {
-			r.g.o.Log.Warn("the clock has jumped: nothing is erased by it for 24 hours")
+			r.g.o.Log.Warn("the clock has jumped: nothing is erased by it until somebody vouches for it, or for 24 hours", "proof", did.Clock.Proof)
 		}
 		if len(did.Doomed)+len(did.Destroyed)+did.Exported+did.Expired > 0 {
 			r.g.o.Log.Info("swept", "exported", did.Exported, "expired", did.Expired, "doomed", did.Doomed, "destroyed", did.Destroyed)
@@ -108,7 +107,7 @@ func (r *Retention) Run(ctx context.Context) {
 func (r *Retention) Sweep(ctx context.Context) (retention.Result, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	did, err := r.sweeper.Sweep(ctx, r.g.now(), r.o.Steady())
+	did, err := r.sweeper.Sweep(ctx, r.g.now(), r.o.Machine.Steady())
 	r.high.Store(did.Clock.High.UnixNano())
 	if did.Expired+did.Reminded > 0 {
 		r.g.Wake() // notices want delivery
@@ -165,15 +164,6 @@ func (r *Retention) VerifyProtocols() (retention.ChainReport, error) {
 		return report, err
 	}
 	return report, report.CheckStamps(dir, r.g.o.Evidence.Stamped)
-}
-
-// Over reports whether bodies of that family and day may no longer be read,
-// whatever a sweep has come to: for vault.Options.Over.
-func Over(now func() time.Time) func(seal.Family, string) bool {
-	return func(_ seal.Family, day string) bool {
-		d, err := calendar.ParseDay(day)
-		return err == nil && !now().Before(d.End())
-	}
 }
 
 // sweepKeys are the day keys for package retention.

@@ -34,15 +34,17 @@ import (
 // office is a gateway with erasure wired, on a clock that a test moves.
 type office struct {
 	*rig
-	keys  *seal.Keyring
-	ret   *gateway.Retention
-	bolt  *bolt.Store
-	audit *audit.Log
-	start time.Time
-	hook  func(string) error
-	over  bool
-	terms []retention.Agreement
-	edit  func(*gateway.Options)
+	keys   *seal.Keyring
+	ret    *gateway.Retention
+	bolt   *bolt.Store
+	audit  *audit.Log
+	start  time.Time
+	hook   func(string) error
+	over   bool
+	boot   string // which run of the machine; empty: each process counts for itself
+	synced bool   // a time service says that the clock is right
+	terms  []retention.Agreement
+	edit   func(*gateway.Options)
 	// windows are those of Vo E-GovG BL where none stand here.
 	windows retention.Windows
 	cert    *x509.Certificate
@@ -102,7 +104,12 @@ func (f *office) open(t testing.TB, w *world, dir string) {
 	}
 	vo := vault.Options{Dir: filepath.Join(dir, "vault"), Keys: f.keys}
 	if f.over {
-		vo.Over = gateway.Over(w.time)
+		vo.Over = gateway.Over(func() time.Time {
+			if f.ret == nil {
+				return w.time()
+			}
+			return f.ret.Latest()
+		})
 	}
 	if r.vault, err = vault.Open(vo); err != nil {
 		t.Fatal(err)
@@ -138,7 +145,7 @@ func (f *office) open(t testing.TB, w *world, dir string) {
 
 func (f *office) retention(steady func() time.Duration) gateway.RetentionOptions {
 	return gateway.RetentionOptions{
-		Keys: f.keys, Ledger: f.bolt, Software: "test", Remind: retention.DefaultRemind(), Fallback: map[string]*x509.Certificate{"bau": f.cert, "steuer": f.cert}, Steady: steady,
+		Keys: f.keys, Ledger: f.bolt, Software: "test", Remind: retention.DefaultRemind(), Fallback: map[string]*x509.Certificate{"bau": f.cert, "steuer": f.cert}, Machine: gateway.Machine{Steady: steady, Boot: f.boot, Synced: func() bool { return f.synced }},
 		Hook: func(step string) error {
 			if f.hook != nil {
 				return f.hook(step)

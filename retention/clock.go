@@ -12,7 +12,7 @@ import (
 
 // What a clock must show before anything is erased by it.
 const (
-	SteadyFor  = 24 * time.Hour // so long without a jump
+	SteadyFor  = 24 * time.Hour // so long without a jump, where nobody vouches for it sooner (Witness)
 	clockSlip  = time.Minute    // a correction of that size is no jump
 	longestGap = time.Hour      // a pause of the program up to this counts as no jump
 )
@@ -24,40 +24,72 @@ var ErrClockBehind = errors.New("the clock stands before the high-water mark")
 
 // Reading is what a Clock says about one look at the wall clock.
 type Reading struct {
-	Now    time.Time     `json:"now"`
-	High   time.Time     `json:"high_water"` // the latest instant that counts as certain
-	Steady time.Duration `json:"steady"`     // how long the clock has run without a jump, as far as this program saw it run
-	Behind bool          `json:"behind"`     // before the mark
-	Jumped bool          `json:"jumped"`     // this look found a jump, forwards or back
+	Now  time.Time `json:"now"`
+	High time.Time `json:"high_water"` // the latest instant that counts as certain
+	// Certain is an instant that has passed for certain, whatever the wall clock
+	// says: the last one that was, and what the steady clock has added since. Zero:
+	// the clock was never believed.
+	Certain time.Time     `json:"certain,omitzero"`
+	Steady  time.Duration `json:"steady"`          // how long the clock has run without a jump, as far as this program saw it run
+	Proof   string        `json:"proof,omitempty"` // by what it is believed: ProofSteady or a Witness; empty: not yet
+	Behind  bool          `json:"behind"`          // before the mark
+	Jumped  bool          `json:"jumped"`          // this look found a jump, forwards or back
+	Gap     Gap           `json:"gap,omitzero"`    // the last time without looks, or without proof
 }
 
-// MayErase reports whether the clock is good enough to erase by it.
-func (r Reading) MayErase() bool { return !r.Behind && r.Steady >= SteadyFor }
+// ProofSteady is the proof by the steady clock alone: no jump for SteadyFor, or a
+// wall clock that stands where the steady one says it must.
+const ProofSteady = "steady clock"
+
+// MayErase reports whether the wall clock is good enough to erase by it.
+func (r Reading) MayErase() bool { return !r.Behind && r.Proof != "" }
+
+// Sure is the instant by which may be erased: now, or, as long as the clock is in
+// doubt, what has passed for certain. Zero: by none.
+func (r Reading) Sure() time.Time {
+	switch {
+	case r.Behind:
+		return time.Time{}
+	case r.MayErase():
+		return r.Now
+	}
+	return r.Certain
+}
 
 // clockState is what survives a restart.
 type clockState struct {
-	High   time.Time     `json:"high"`
-	Seen   time.Time     `json:"seen"` // last look
-	Steady time.Duration `json:"steady_ns"`
-	Ahead  bool          `json:"ahead"` // after a jump ahead: the mark waits until the clock is steady
+	High    time.Time     `json:"high"`
+	Seen    time.Time     `json:"seen"` // last look
+	Steady  time.Duration `json:"steady_ns"`
+	Ahead   bool          `json:"ahead"` // after a jump ahead: the mark waits until the clock is believed
+	Certain time.Time     `json:"certain,omitzero"`
+	Proof   string        `json:"proof,omitempty"`
+	Credit  time.Duration `json:"credit_ns,omitempty"` // how much was believed without a strong proof (Witness.Most)
+	Gap     Gap           `json:"gap,omitzero"`
+	Boot    string        `json:"boot,omitempty"` // in which run of the machine
+	Ran     time.Duration `json:"ran_ns"`         // what the steady clock showed there
 }
 
 // Clock judges the wall clock by a steady one. It remembers the latest certain
 // instant in a file. A clock that jumps ahead is believed, but moves the mark,
-// and allows erasing, only after SteadyFor; one that goes back behind the mark is
-// refused. Daylight saving does not touch it: it knows instants only.
+// and allows erasing, only when somebody vouches for it (Hear) or after SteadyFor;
+// one that goes back behind the mark is refused. Daylight saving does not touch it:
+// it knows instants only.
 //
 // It is used by one goroutine at a time.
 type Clock struct {
 	path   string
+	boot   string
 	state  clockState
 	steady time.Duration // last look, steady clock
 	looked bool
 }
 
-// OpenClock reads the mark from a file, which need not exist.
-func OpenClock(path string) (*Clock, error) {
-	c := &Clock{path: path}
+// OpenClock reads the mark from a file, which need not exist. boot names the run
+// of the machine in which the steady clock of Observe counts: it goes on there
+// when the program is started again. Empty: it counts in this process only.
+func OpenClock(path, boot string) (*Clock, error) {
+	c := &Clock{path: path, boot: boot}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
@@ -68,6 +100,9 @@ func OpenClock(path string) (*Clock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("high-water mark %s: %w", path, err)
 	}
+	if s := c.state; boot != "" && s.Boot == boot && !s.Seen.IsZero() {
+		c.steady, c.looked = s.Ran, true
+	}
 	return c, nil
 }
 
@@ -75,57 +110,81 @@ func OpenClock(path string) (*Clock, error) {
 // grows while the program runs. It writes the mark durably.
 func (c *Clock) Observe(wall time.Time, steady time.Duration) (Reading, error) {
 	s := &c.state
+	if steady < c.steady { // another run of the machine after all
+		c.looked = false
+	}
 	passed := steady - c.steady
-	expected := s.Seen.Add(passed)
-	jump := wall.Sub(expected)
+	jump := wall.Sub(s.Seen.Add(passed))
 	switch {
 	case s.Seen.IsZero(): // the first look ever
 		jump, passed = 0, 0
 	case !c.looked: // the first look after a start: how long it was off is not known
 		passed = 0
-		if gap := wall.Sub(s.Seen); gap >= -clockSlip && gap <= longestGap {
+		if jump = wall.Sub(s.Seen); jump >= -clockSlip && jump <= longestGap {
 			jump = 0
-		} else {
-			jump = gap
 		}
 	}
 	r := Reading{Now: wall, Jumped: jump.Abs() > clockSlip}
-	c.look(wall, steady)
+	before := s.Seen
+	s.Seen, c.steady, c.looked, s.Boot, s.Ran = wall, steady, true, c.boot, steady
+	if !s.Certain.IsZero() {
+		s.Certain = s.Certain.Add(passed)
+	}
 	if r.Behind = wall.Before(s.High.Add(-clockSlip)); r.Behind {
-		s.Steady, s.Ahead = 0, false
+		s.Steady, s.Ahead, s.Proof = 0, false, ""
 	} else {
 		c.advance(wall, passed, jump)
 	}
-	r.High, r.Steady = s.High, s.Steady
-	return r, c.save()
+	s.Gap.look(before, wall, r.Jumped, s.Proof)
+	return c.read(r), c.save()
 }
 
-func (c *Clock) look(wall time.Time, steady time.Duration) {
-	c.state.Seen, c.steady, c.looked = wall, steady, true
-}
-
+// advance moves everything that a look moves.
 func (c *Clock) advance(wall time.Time, passed, jump time.Duration) {
 	s := &c.state
 	switch {
 	case jump > clockSlip:
-		s.Steady, s.Ahead = 0, true
+		s.Steady, s.Ahead, s.Proof = 0, true, ""
 	case jump < -clockSlip:
-		s.Steady = 0
+		s.Steady, s.Proof = 0, ""
 	default:
 		s.Steady += passed
 	}
 	if s.Steady >= SteadyFor {
-		s.Ahead = false
+		s.Credit = 0
 	}
-	if !s.Ahead && wall.After(s.High) {
-		s.High = wall
+	// Where the wall stands at what is certain, a jump was taken back.
+	if s.Proof == "" && (s.Steady >= SteadyFor || !s.Certain.IsZero() && !wall.After(s.Certain.Add(clockSlip))) {
+		s.Proof = ProofSteady
 	}
+	c.settle()
+}
+
+// settle moves the mark and what is certain up to the last look, as far as that is
+// believed.
+func (c *Clock) settle() {
+	s := &c.state
+	if s.Proof != "" {
+		s.Ahead, s.Certain = false, s.Seen
+	}
+	if s.Certain.After(s.Seen) {
+		s.Certain = s.Seen
+	}
+	if !s.Ahead && s.Seen.After(s.High) {
+		s.High = s.Seen
+	}
+}
+
+func (c *Clock) read(r Reading) Reading {
+	s := c.state
+	r.High, r.Certain, r.Steady, r.Proof, r.Gap = s.High, s.Certain, s.Steady, s.Proof, s.Gap
+	return r
 }
 
 // Reset sets the mark to an instant that a person answers for, when a wrong clock
 // had moved it ahead. Erasing waits for SteadyFor again.
 func (c *Clock) Reset(to time.Time) error {
-	c.state = clockState{High: to, Seen: to}
+	c.state = clockState{High: to, Seen: to, Gap: c.state.Gap}
 	c.looked = false
 	return c.save()
 }

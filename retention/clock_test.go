@@ -39,15 +39,14 @@ func TestClock(t *testing.T) {
 			{25 * hour, 25 * hour, false, true, false, false, 25 * hour},
 			{-year, hour, false, false, true, true, 25 * hour},
 			{hour, hour, false, false, true, false, 25 * hour},
-			{year, hour, false, false, false, true, 25 * hour},
-			{23 * hour, 23 * hour, false, false, false, false, 25 * hour}, // right again, but it has not proven itself
-			{2 * hour, 2 * hour, false, true, false, false, 51 * hour},
+			{year, 0, false, true, false, true, 26 * hour}, // the steady clock proves that it is right again
+			{23 * hour, 23 * hour, false, true, false, false, 49 * hour},
 		}},
 		{"back by a day", []look{
 			{48 * hour, 48 * hour, false, true, false, false, 48 * hour},
 			{-day, 0, false, false, true, true, 48 * hour},
 			{23 * hour, 23 * hour, false, false, true, false, 48 * hour},
-			{2 * hour, 2 * hour, false, false, false, false, 49 * hour},
+			{2 * hour, 2 * hour, false, true, false, false, 49 * hour}, // a day behind the truth: nothing goes too early
 			{day, day, false, true, false, false, 73 * hour},
 		}},
 		{"ahead by a day: the mark waits", []look{
@@ -59,8 +58,14 @@ func TestClock(t *testing.T) {
 		{"ahead by a year and back within the day: no harm", []look{
 			{25 * hour, 25 * hour, false, true, false, false, 25 * hour},
 			{year, hour, false, false, false, true, 25 * hour},
-			{-year + hour, hour, false, false, false, true, 25 * hour}, // the mark waits here, too
+			{-year + hour, 2 * hour, false, true, false, true, 26 * hour},
 			{25 * hour, 25 * hour, false, true, false, false, 51 * hour},
+		}},
+		{"ahead by a year and back by less", []look{
+			{25 * hour, 25 * hour, false, true, false, false, 25 * hour},
+			{year, hour, false, false, false, true, 25 * hour},
+			{-year + 3*hour, hour, false, false, false, true, 25 * hour}, // an hour ahead still: the mark waits here, too
+			{25 * hour, 25 * hour, false, true, false, false, 53 * hour},
 		}},
 		{"a restart is no jump", []look{
 			{25 * hour, 25 * hour, false, true, false, false, 25 * hour},
@@ -88,7 +93,7 @@ func TestClock(t *testing.T) {
 
 func runClock(t *testing.T, looks []look) {
 	path := filepath.Join(t.TempDir(), "clock.json")
-	clock, err := retention.OpenClock(path)
+	clock, err := retention.OpenClock(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +104,7 @@ func runClock(t *testing.T, looks []look) {
 	}
 	for i, l := range looks {
 		if l.restart {
-			if clock, err = retention.OpenClock(path); err != nil {
+			if clock, err = retention.OpenClock(path, ""); err != nil {
 				t.Fatal(err)
 			}
 			steady = 0
@@ -118,7 +123,7 @@ func runClock(t *testing.T, looks []look) {
 // TestClockDST: both changes of the hour are ordinary hours.
 func TestClockDST(t *testing.T) {
 	for _, d := range []string{"2027-03-28", "2026-10-25"} {
-		clock, err := retention.OpenClock(filepath.Join(t.TempDir(), "clock.json"))
+		clock, err := retention.OpenClock(filepath.Join(t.TempDir(), "clock.json"), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +143,7 @@ func TestClockDST(t *testing.T) {
 
 func TestClockReset(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clock.json")
-	clock, err := retention.OpenClock(path)
+	clock, err := retention.OpenClock(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +165,7 @@ func TestClockReset(t *testing.T) {
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := retention.OpenClock(path); err == nil {
+	if _, err := retention.OpenClock(path, ""); err == nil {
 		t.Error("a damaged mark is read")
 	}
 }

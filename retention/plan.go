@@ -19,6 +19,7 @@ const (
 const (
 	ExportBefore = 5 * 24 * time.Hour // what the authority has not confirmed is exported
 	doomBefore   = 3 * 24 * time.Hour // what is still open expires, and reads refuse
+	goneBefore   = time.Hour          // the key goes, whatever held up its doom
 )
 
 // Schedule is what the law and design.md section 5 fix for one day key.
@@ -27,7 +28,7 @@ type Schedule struct {
 	Day     string    `json:"day"`
 	Export  time.Time `json:"export,omitzero"` // content: from here on unconfirmed messages are exported
 	Doom    time.Time `json:"doom,omitzero"`   // content: from here on reads refuse
-	Destroy time.Time `json:"destroy"`         // the earliest instant at which the key is destroyed on a steady clock
+	Destroy time.Time `json:"destroy"`         // the earliest instant at which the key is destroyed, on a clock that is believed
 	Limit   time.Time `json:"limit"`           // content: gone before; log: kept until
 }
 
@@ -66,9 +67,15 @@ func (s Schedule) At(now time.Time) Stage {
 	return Keeps
 }
 
+// mayExport reports whether a day is exported although the clock is in doubt: when
+// that ends its content may not be read any more, and an export destroys nothing.
+func (s Schedule) mayExport(now time.Time) bool {
+	return now.Before(s.Limit) && !now.Before(s.Export)
+}
+
 // ripe reports whether a key that is doomed since then may be destroyed now:
-// it has refused for a day of steady clock. Past its limit, because the gateway
-// stood still, it does not wait once more.
+// it has refused for a day of believed clock. Close to its limit, because the
+// gateway stood still, it does not wait once more.
 func (s Schedule) ripe(doomed time.Time, r Reading) bool {
-	return r.MayErase() && (r.Now.Sub(doomed) >= SteadyFor || !r.Now.Before(s.Limit))
+	return !r.Sure().Before(s.Limit.Add(-goneBefore)) || r.MayErase() && r.Now.Sub(doomed) >= SteadyFor
 }

@@ -84,6 +84,7 @@ type Sum struct {
 // Tail closes a protocol.
 type Tail struct {
 	Finished  time.Time `json:"finished"`
+	Late      *Late     `json:"late,omitempty"` // it went after its limit, and why
 	Objects   int       `json:"objects"`
 	Bytes     int64     `json:"bytes"`
 	Sums      []Sum     `json:"sums,omitempty"`

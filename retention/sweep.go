@@ -26,6 +26,9 @@ type Options struct {
 	Software  string // version, for the protocol
 	Config    string // hash of the configuration, for the protocol
 	Log       *slog.Logger
+	// Witnesses vouch for the clock while it is in doubt; the first who convinces ends
+	// the asking.
+	Witnesses []func(ctx context.Context, r Reading) (Witness, error)
 	Hook      func(step string) error // tests: called before each step that changes something; an error ends the sweep there
 }
 
@@ -76,21 +79,43 @@ func (s *Sweeper) Sweep(ctx context.Context, wall time.Time, steady time.Duratio
 	if r.Clock.Behind {
 		return r, ErrClockBehind
 	}
+	if r.Clock, err = s.believe(ctx, r.Clock); err != nil {
+		return r, err
+	}
 	errs := []error{s.o.Logs.RotateAudit(ctx, wall), s.release(ctx, &r)}
 	for _, day := range s.o.Keys.Days(Content) {
 		errs = append(errs, s.each(ctx, Content, day, &r, s.content))
 	}
-	if !r.Clock.MayErase() {
+	if r.Clock.Sure().IsZero() {
 		return r, errors.Join(errs...)
 	}
 	errs = append(errs, s.finishParts(ctx, &r))
-	if s.o.Windows.BS() {
+	if s.o.Windows.BS() && r.Clock.MayErase() {
 		errs = append(errs, s.halfYear(ctx, &r))
 	}
 	for _, day := range s.o.Keys.Days(Log) {
 		errs = append(errs, s.each(ctx, Log, day, &r, s.log))
 	}
 	return r, errors.Join(append(errs, s.leftovers(ctx, &r))...)
+}
+
+// believe asks the witnesses while the clock is in doubt. One who cannot be asked is
+// no trouble of the sweep.
+func (s *Sweeper) believe(ctx context.Context, r Reading) (Reading, error) {
+	for _, ask := range s.o.Witnesses {
+		if r.MayErase() {
+			break
+		}
+		w, err := ask(ctx, r)
+		if err != nil {
+			s.o.Log.Warn("nobody can be asked for the time", "error", err)
+			continue
+		}
+		if r, err = s.o.Clock.Hear(w, r); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
 }
 
 func (s *Sweeper) each(ctx context.Context, f Family, text string, r *Result, do func(context.Context, Schedule, calendar.Day, *Result) error) error {
@@ -131,8 +156,12 @@ func (s *Sweeper) content(ctx context.Context, plan Schedule, day calendar.Day, 
 		r.Spared = append(r.Spared, plan.Day)
 		return s.o.Keys.Spare(Content, plan.Day)
 	}
+	stage = plan.At(r.Clock.Sure())
 	switch {
-	case !r.Clock.MayErase():
+	case !r.Clock.MayErase() && stage == Keeps:
+		if plan.mayExport(now) {
+			return s.exportOnce(ctx, day, r)
+		}
 		return nil
 	case stage == Keeps:
 		return s.look(ctx, day, r)
@@ -283,7 +312,7 @@ func (s *Sweeper) close(ctx context.Context, plan Schedule, t Tail, r *Result) e
 	if err != nil {
 		return err
 	}
-	t.Finished, t.Released, t.Backups = r.Clock.Now.UTC(), "automatic", backupsHit
+	t.Finished, t.Released, t.Backups, t.Late = r.Clock.Now.UTC(), "automatic", backupsHit, late(plan.Family, plan.Limit, r.Clock)
 	t.Key.Method, t.Key.Gone = keyMethod, !s.o.Keys.Exists(plan.Family, plan.Day)
 	if err := s.step("protocol"); err != nil {
 		return err
@@ -323,7 +352,7 @@ func (s *Sweeper) finishParts(ctx context.Context, r *Result) error {
 // log ends one log day: its rows, day files and folder go, then its key. Until
 // the key is gone all of it can be repeated; the list of a cut off run stays.
 func (s *Sweeper) log(ctx context.Context, plan Schedule, _ calendar.Day, r *Result) error {
-	if plan.At(r.Clock.Now) != Destroys {
+	if plan.At(r.Clock.Sure()) != Destroys {
 		return nil
 	}
 	if err := s.listLog(ctx, plan, r); err != nil {
@@ -338,7 +367,7 @@ func (s *Sweeper) log(ctx context.Context, plan Schedule, _ calendar.Day, r *Res
 	if err := s.step("erase audit"); err != nil {
 		return err
 	}
-	days, err := s.o.Logs.EraseAudit(ctx, r.Clock.Now)
+	days, err := s.o.Logs.EraseAudit(ctx, r.Clock.Sure())
 	if err != nil {
 		return err
 	}
@@ -383,7 +412,7 @@ func (s *Sweeper) listLog(ctx context.Context, plan Schedule, r *Result) error {
 // leftovers removes what has no key any more: remains of a sweep that was cut
 // off, or of a restored backup. Once a day and at start it also looks for rows.
 func (s *Sweeper) leftovers(ctx context.Context, r *Result) error {
-	now := r.Clock.Now
+	now := r.Clock.Sure()
 	days, err := s.o.Folders.Days()
 	if err != nil {
 		return err

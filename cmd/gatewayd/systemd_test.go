@@ -31,7 +31,8 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
 		// The lower the better; 10.0 is a service without any of it.
-		threshold := map[string]string{"gatewayd": "20", "gatewayd-keyagent": "10"}[name]
+		// The gateway asks for the state of the clock (adjtimex), which costs a point.
+		threshold := map[string]string{"gatewayd": "21", "gatewayd-keyagent": "10"}[name]
 		if out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", "--threshold="+threshold, path).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", name, err, tailOf(string(out), 200))
 		}

@@ -69,7 +69,7 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	if p.keys, err = seal.Open(filepath.Join(cfg.Data, "keys"), cfg.Master); err != nil {
 		return nil, err
 	}
-	if p.vault, err = vault.Open(vault.Options{Dir: filepath.Join(cfg.Data, "vault"), Keys: p.keys, Over: gateway.Over(now), Hooks: p.taps.vault()}); err != nil {
+	if p.vault, err = vault.Open(vault.Options{Dir: filepath.Join(cfg.Data, "vault"), Keys: p.keys, Over: gateway.Over(p.latest(now)), Hooks: p.taps.vault()}); err != nil {
 		return nil, err
 	}
 	if p.store, err = bolt.Open(bolt.Options{
@@ -107,6 +107,16 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	}
 	p.erase, err = p.gateway.NewRetention(gateway.RetentionOptions{Keys: p.keys, Ledger: p.taps.ledger(p.store), Fallback: cfg.Fallback, Software: "gatewayd " + version, Config: cfg.Digest, Remind: cfg.File.Retention.Remind, Hook: p.taps.sweep()})
 	return p, err
+}
+
+// latest is the wall clock, or its high-water mark where that is later.
+func (p *parts) latest(now func() time.Time) func() time.Time {
+	return func() time.Time {
+		if p.erase == nil { // nothing runs yet
+			return now()
+		}
+		return p.erase.Latest()
+	}
 }
 
 // keySources wires where keys come from.

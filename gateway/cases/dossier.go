@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"gatewayd/audit"
 	"gatewayd/crypto/cms"
@@ -20,12 +21,14 @@ import (
 
 // Sealing is what seals evidence bundles (docs/evidence.md).
 type Sealing struct {
-	Seal     cms.Signer            // the gateway's; without a certificate no bundle is made
-	Seals    map[string]cms.Signer // authority → its own, used instead
-	Stamp    func(ctx context.Context, content io.Reader) ([]byte, error)
-	Stamped  func(response []byte, content io.Reader) error // checks what Stamp has returned
-	Software string                                         // name and version, for the record
-	NTP      string                                         // where the system's clock is set from, for the record; may be empty
+	Seal    cms.Signer            // the gateway's; without a certificate no bundle is made
+	Seals   map[string]cms.Signer // authority → its own, used instead
+	Stamp   func(ctx context.Context, content io.Reader) ([]byte, error)
+	Stamped func(response []byte, content io.Reader) error // checks what Stamp has returned
+	// Time has content stamped and returns the time that the stamp proves.
+	Time     func(ctx context.Context, content io.Reader) (time.Time, error)
+	Software string // name and version, for the record
+	NTP      string // where the system's clock is set from, for the record; may be empty
 }
 
 // sealer returns what seals the bundles of an authority.
