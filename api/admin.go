@@ -69,6 +69,9 @@ type Operator interface {
 	// Evidence writes the evidence bundle of one delivery case, as a ZIP; who has
 	// it, and what for, stands in the audit log. message.ErrNoPurpose.
 	Evidence(ctx context.Context, r message.Reading, key message.ItemKey, w io.Writer) error
+	// Seal returns the seal, with its time stamp, of a bundle that was made while the
+	// time-stamping authority was out of reach; it is asked now if need be.
+	Seal(ctx context.Context, r message.Reading, key message.ItemKey, bundle string) ([]byte, error)
 	CloseTask(ctx context.Context, key message.ItemKey, code, reason string) error
 	SayExpected(ctx context.Context, key message.ItemKey, a legal.Answer, reason string) error
 }
@@ -146,6 +149,14 @@ func Admin(op Operator) http.Handler {
 			}
 			return op.Evidence(r.Context(), readingOf(r), key, w)
 		})
+	})
+	mux.HandleFunc("GET /v1/evidence/{message}/{n}/seal", func(w http.ResponseWriter, r *http.Request) {
+		key, err := keyOf(r)
+		var seal []byte
+		if err == nil {
+			seal, err = op.Seal(r.Context(), readingOf(r), key, r.FormValue("bundle"))
+		}
+		reply(w, seal, err)
 	})
 	adminMailbox(mux, op)
 	adminKeys(mux, op)

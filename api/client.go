@@ -184,6 +184,12 @@ func (c *Client) Evidence(ctx context.Context, r message.Reading, key message.It
 	return c.stream(ctx, "/v1/evidence/"+key.String(), with(r, url.Values{}), w)
 }
 
+// Seal implements Operator.
+func (c *Client) Seal(ctx context.Context, r message.Reading, key message.ItemKey, bundle string) (seal []byte, err error) {
+	err = c.ask(ctx, http.MethodGet, "/v1/evidence/"+key.String()+"/seal", with(r, url.Values{"bundle": {bundle}}), &seal)
+	return seal, err
+}
+
 func (c *Client) stream(ctx context.Context, path string, query url.Values, w io.Writer) error {
 	res, err := c.send(ctx, http.MethodGet, path, query)
 	if err != nil {

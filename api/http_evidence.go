@@ -13,6 +13,10 @@ import (
 	"gatewayd/message"
 )
 
+// headerStamp says of a bundle that its time stamp is to come: the time-stamping
+// authority did not answer. Whoever asks again later gets a new bundle.
+const headerStamp = "Evidence-Time-Stamp"
+
 type evidenceInput struct {
 	ID        string `path:"id" maxLength:"64"`
 	Recipient int    `query:"recipient" minimum:"1" maximum:"16777216" doc:"Number of the recipient; may be left out where only one is registered"`
@@ -54,6 +58,9 @@ func (h *HTTP) evidence(ctx context.Context, in *evidenceInput) (*huma.StreamRes
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		c.SetHeader("Content-Type", "application/zip")
+		if b.Pending != nil {
+			c.SetHeader(headerStamp, "pending")
+		}
 		c.SetHeader("Content-Disposition", attachment(fmt.Sprintf("nachweis-%s-%d.zip", id, n)))
 		if err := b.Write(c.BodyWriter()); err != nil {
 			h.o.Log.Warn("api: a bundle was not written to its end", "message", id.String(), "error", err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,13 +162,74 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestEvidenceRefused: no seal, no case, no such item, no stamp.
+// TestStampLater: while the time-stamping authority does not answer a bundle has no
+// stamp; the gateway asks again by itself, also after a restart of the authority
+// that took days, and has the stamp then.
+func TestStampLater(t *testing.T) {
+	t.Parallel()
+	edit, ca := sealing(t)
+	var up atomic.Bool
+	var asked atomic.Int64
+	r := newRig(t, rigOptions{edit: func(o *gateway.Options) {
+		edit(o)
+		stamp := o.Evidence.Stamp
+		o.Evidence.Stamp = func(ctx context.Context, c io.Reader) ([]byte, error) {
+			if asked.Add(1); !up.Load() {
+				return nil, errors.New("nobody answers")
+			}
+			return stamp(ctx, c)
+		}
+	}})
+	id, item := r.registered()
+	k := key(id, 1)
+	reading := message.Reading{By: "test", Purpose: message.ForAudit}
+	var b bytes.Buffer
+	if err := r.g.Evidence(context.Background(), reading, k, &b); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "bundle.zip")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	res, err := evidence.Verify(path, evidence.Options{Roots: ca.Pool()})
+	if err != nil || res.Verdict != evidence.Unstamped {
+		t.Fatalf("%v, %s: %+v", err, res.Verdict, res.Problems)
+	}
+	r.until("the gateway asks by itself", func() bool { return asked.Load() >= 2 })
+	if _, err := r.g.Seal(context.Background(), reading, k, res.Record.ID); err == nil || !strings.Contains(err.Error(), "nobody answers") {
+		t.Errorf("no stamp yet: %v", err)
+	}
+	up.Store(true)
+	r.until("the stamp", func() bool { r.pass(time.Hour); return r.events(id, message.EventStamped) == 1 })
+	seal, err := r.g.Seal(context.Background(), reading, k, res.Record.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done bytes.Buffer
+	if err := errors.Join(evidence.Complete(&done, path, seal), os.WriteFile(path, done.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if res, err = evidence.Verify(path, evidence.Options{Roots: ca.Pool()}); err != nil || res.Verdict != evidence.Accepted {
+		t.Errorf("%v, %s: %+v", err, res.Verdict, res.Problems)
+	}
+	if _, err := r.g.Seal(context.Background(), reading, k, "another"); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("another bundle: %v", err)
+	}
+	if _, err := r.g.Seal(context.Background(), message.Reading{By: "test"}, k, res.Record.ID); !errors.Is(err, message.ErrNoPurpose) {
+		t.Errorf("no purpose: %v", err)
+	}
+	r.receives(r.w.receipt(t, "Abgabequittung", item.Reference, "buerger@example.ch")) // the case goes on
+	if n := r.events(id, message.EventStamped); n != 1 {
+		t.Errorf("%d stamps", n)
+	}
+}
+
+// TestEvidenceRefused: no seal, no case, no such item.
 func TestEvidenceRefused(t *testing.T) {
 	t.Parallel()
 	edit, _ := sealing(t)
 	r := newRig(t, rigOptions{edit: func(o *gateway.Options) {
 		edit(o)
-		o.Evidence.Stamp = func(context.Context, io.Reader) ([]byte, error) { return nil, errors.New("nobody answers") }
 		o.Evidence.Seals = map[string]cms.Signer{"steuer": {}}
 	}})
 	id, _ := r.registered()
@@ -177,7 +239,7 @@ func TestEvidenceRefused(t *testing.T) {
 		k    message.ItemKey
 		want string
 	}{
-		"no stamp": {key(id, 1), "nobody answers"}, "no case": {key(plain, 1), cases.ErrNoCase.Error()},
+		"no case": {key(plain, 1), cases.ErrNoCase.Error()},
 		"no item": {key(id, 9), queue.ErrNotFound.Error()}, "no message": {key(message.ID{1}, 1), queue.ErrNotFound.Error()},
 	} {
 		var b bytes.Buffer

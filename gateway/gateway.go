@@ -122,6 +122,8 @@ type Gateway struct {
 	agentAway  atomic.Bool   // the key agent was told to be out of reach
 	least      time.Duration // tests in virtual time: no pause is shorter
 	retryPause time.Duration // first pause after the ledger or the audit log has failed
+
+	unstamped chan message.ItemKey // items with a seal that waits for a time stamp
 }
 
 // New checks the wiring. It reads and writes nothing; Run does.
@@ -133,7 +135,7 @@ func New(o Options) (*Gateway, error) {
 		o.Legal = legal.DefaultRules()
 	}
 	g := &Gateway{
-		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1), keysMoved: make(chan struct{}, 1),
+		o: o, tail: newTail(), wake: make(chan struct{}, 1), indexed: make(chan struct{}, 1), keysMoved: make(chan struct{}, 1), unstamped: make(chan message.ItemKey, 64),
 		byAddress: map[string]*Authority{}, byAccount: map[string]*Authority{}, byID: map[string]*Authority{}, domains: map[string]*Authority{},
 		inFlight: targets.New(max(1, o.Delivery.PerTarget)), retryPause: 200 * time.Millisecond,
 	}
@@ -141,7 +143,7 @@ func New(o Options) (*Gateway, error) {
 		Sources: o.Keys, Ledger: o.Store, Local: func(a message.Address) bool { return g.local(a) != nil }, Arrived: g.KeysArrived, Now: o.Now, Log: o.Log,
 	})
 	g.forms = forms.New(forms.Options{Host: o.Hostname, Data: o.Data, Vault: o.Vault, Keys: g.Desk, Scanner: o.Scanner, Manner: g.manner, Now: o.Now})
-	g.cases = cases.New(cases.Options{Ledger: o.Store, Directory: o.Directory, Rules: o.Legal, Wait: g.receiptWait, Now: o.Now})
+	g.cases = cases.New(cases.Options{Ledger: o.Store, Directory: o.Directory, Rules: o.Legal, Wait: g.receiptWait, Now: o.Now, Unstamped: g.stampSoon})
 	for i := range o.Authorities {
 		a := &o.Authorities[i]
 		g.byID[a.ID] = a
@@ -186,6 +188,7 @@ func (g *Gateway) Run(ctx context.Context, ready chan<- struct{}) error {
 	loops.Go(func() { g.attendLoop(ctx) })
 	loops.Go(func() { g.auditLoop(ctx) })
 	loops.Go(func() { g.keyLoop(ctx) })
+	loops.Go(func() { g.stampLoop(ctx) })
 	if g.o.Keys.Lookup != nil {
 		loops.Go(func() { g.o.Keys.Lookup.Run(ctx) })
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
 	"gatewayd/api"
 	"gatewayd/archive"
 	"gatewayd/config"
+	"gatewayd/evidence"
 	"gatewayd/gateway"
 	"gatewayd/message"
 	"gatewayd/queue"
@@ -96,9 +98,33 @@ func (a archiveExportCmd) message(ctx context.Context, op api.Operator, cfg *con
 		return doc, err
 	}
 	if cfg.Evidence.Stamp != nil {
-		m.Evidence = func(key message.ItemKey, w io.Writer) error { return op.Evidence(ctx, a.reading(), key, w) }
+		m.Evidence = func(key message.ItemKey, w io.Writer) error { return stampedBundle(ctx, op, a.reading(), key, w) }
 	}
 	return m, nil
+}
+
+// stampedBundle is an evidence bundle for the archive, which keeps none without a
+// time stamp.
+func stampedBundle(ctx context.Context, op api.Operator, r message.Reading, key message.ItemKey, w io.Writer) error {
+	f, err := os.CreateTemp("", "nachweis-*.zip")
+	if err != nil {
+		return err
+	}
+	defer func() { f.Close(); os.Remove(f.Name()) }()
+	if err := op.Evidence(ctx, r, key, f); err != nil {
+		return err
+	}
+	switch v, err := evidence.Verify(f.Name(), evidence.Options{}); {
+	case err != nil:
+		return err
+	case v.Unstamped:
+		return fmt.Errorf("evidence bundle of %s: the time-stamping authority does not answer: export again when it does", key)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return err
 }
 
 // protected reports whether a received message came signed or encrypted.

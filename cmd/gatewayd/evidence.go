@@ -20,6 +20,7 @@ import (
 
 type evidenceCmd struct {
 	Export evidenceExportCmd `cmd:"" help:"Write the evidence bundle of each delivery case of a message: sealed, stamped, verifiable offline."`
+	Stamp  evidenceStampCmd  `cmd:"" help:"Fetch the time stamp of a bundle that was exported while the time-stamping authority was out of reach."`
 	Verify evidenceVerifyCmd `cmd:"" help:"Verify an evidence bundle, offline and without a configuration. Exit code 1 unless it is accepted."`
 }
 
@@ -65,6 +66,9 @@ func (e evidenceExportCmd) Run(c console) error {
 				return err
 			}
 			fmt.Fprintln(c.out, "written:", path)
+			if r, err := evidence.Verify(path, evidence.Options{}); err == nil && r.Unstamped {
+				fmt.Fprintf(c.err, "  time stamp pending: the time-stamping authority did not answer. The gateway asks again by itself; then: gatewayd evidence stamp %s\n", path)
+			}
 		}
 		return nil
 	})
@@ -82,6 +86,62 @@ func writeBundle(ctx context.Context, op api.Operator, r message.Reading, key me
 	}
 	if err = errors.Join(op.Evidence(ctx, r, key, f), f.Sync(), f.Close()); err != nil {
 		os.Remove(path)
+	}
+	return err
+}
+
+type evidenceStampCmd struct {
+	configFlag
+	Purpose message.Purpose `default:"operation" help:"What the bundle is for: security, operation, protection, audit or access."`
+	Bundle  string          `arg:"" type:"existingfile" help:"The bundle: a ZIP as gatewayd evidence export wrote it. It is replaced by the one with the stamp."`
+}
+
+// Help shows examples.
+func (evidenceStampCmd) Help() string {
+	return `Nothing but the seal in the bundle changes. The gateway asks the time-stamping authority at once if it has not got the stamp yet.
+
+Examples:
+  gatewayd evidence stamp nachweis-06kq2v3x9m4n5p6r7s8t9v0w1x-1.zip`
+}
+
+// Run completes the bundle. Exit code 1 while there is no stamp.
+func (e evidenceStampCmd) Run(c console) error {
+	r, err := evidence.Verify(e.Bundle, evidence.Options{})
+	switch {
+	case err != nil:
+		return err
+	case r.Record == nil || r.Verdict == evidence.Refused:
+		return fmt.Errorf("%s: not an unchanged evidence bundle: see gatewayd evidence verify", e.Bundle)
+	case !r.Unstamped:
+		fmt.Fprintln(c.out, "has its time stamp already:", e.Bundle)
+		return nil
+	}
+	key := message.ItemKey{Message: r.Record.Subject.Message, N: r.Record.Subject.Recipient}
+	return e.operate(c, func(ctx context.Context, op api.Operator) error {
+		seal, err := op.Seal(ctx, message.Reading{By: reader(), Purpose: e.Purpose}, key, r.Record.ID)
+		if err != nil {
+			return fmt.Errorf("%s has no time stamp yet: %w", e.Bundle, err)
+		}
+		if err := completeBundle(e.Bundle, seal); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.out, "stamped:", e.Bundle)
+		return nil
+	})
+}
+
+// completeBundle replaces a bundle by the one with its seal stamped; after an error
+// the old one is there.
+func completeBundle(path string, seal []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".nachweis-*")
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(evidence.Complete(f, path, seal), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
 	}
 	return err
 }
@@ -135,7 +195,7 @@ func (e evidenceVerifyCmd) Run(c console) error {
 func printEvidence(w io.Writer, name string, r evidence.Result, roots *x509.CertPool) {
 	head := map[string]string{
 		evidence.Accepted:       "accepted: complete, unchanged, sealed and stamped under your anchors",
-		evidence.Unstamped:      "NOT ACCEPTED, no time proof: complete, unchanged and sealed under your anchors, but without a time stamp nothing proves when",
+		evidence.Unstamped:      "NOT ACCEPTED, no time proof: complete, unchanged and sealed under your anchors, but without a time stamp nothing proves when. It is fetched by gatewayd evidence stamp",
 		evidence.SelfConsistent: "NOT ACCEPTED, only self-consistent: complete and unchanged in itself, but without --anchors nobody vouches for who made it, or when",
 		evidence.Refused:        "REFUSED",
 	}[r.Verdict]

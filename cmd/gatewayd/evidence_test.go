@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -222,11 +225,48 @@ func TestEvidenceExport(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
-	s.stamps.Close() // nobody stamps any more
-	if out, code := s.command("evidence", "export", id.String()+"/1", "--out", filepath.Join(dir, "late.zip")); code != exitFailed || !strings.Contains(out, "time stamp") {
+	s.stampsLater(id, dir, anchors)
+}
+
+// stampsLater: while nobody stamps a bundle is exported and not accepted; it gets
+// its stamp when somebody does.
+func (s *stage) stampsLater(id message.ID, dir, anchors string) {
+	t := s.t
+	t.Helper()
+	at, stamps := s.ports.TSA, s.stamps.Handler
+	s.stamps.Close()
+	late := filepath.Join(dir, "late.zip")
+	if out, code := s.command("evidence", "export", id.String()+"/1", "--out", late); code != 0 || !strings.Contains(out, "time stamp pending") {
 		t.Errorf("without stamps: exit %d\n%s", code, out)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "late.zip")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("half a bundle was left: %v", err)
+	if code, r := judgeBundle(t, late, "--anchors", anchors); code != 1 || r.Verdict != evidence.Unstamped || r.Record.Version != 2 || r.Record.Previous.ID == "" {
+		t.Errorf("without its stamp: exit %d, %s, %+v", code, r.Verdict, r.Problems)
+	}
+	before := unpacked(t, late)
+	if out, code := s.command("evidence", "stamp", late); code != exitFailed || !strings.Contains(out, "no time stamp yet") {
+		t.Errorf("nobody stamps: exit %d\n%s", code, out)
+	}
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := &httptest.Server{Listener: l, Config: &http.Server{Handler: stamps}}
+	again.Start()
+	defer again.Close()
+	for _, says := range []string{"stamped:", "already"} {
+		if out, code := s.command("evidence", "stamp", late); code != 0 || !strings.Contains(out, says) {
+			t.Errorf("exit %d, want %q\n%s", code, says, out)
+		}
+	}
+	if code, r := judgeBundle(t, late, "--anchors", anchors); code != 0 || r.Stamped.IsZero() {
+		t.Errorf("stamped later: exit %d, %+v", code, r.Problems)
+	}
+	for _, p := range unpacked(t, late) {
+		if p.name != evidence.FileSeal && p.name != evidence.FileStamp && !slices.ContainsFunc(before, func(b packed) bool { return b.name == p.name && bytes.Equal(b.text, p.text) }) {
+			t.Errorf("%s has changed", p.name)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".nachweis-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }

@@ -251,9 +251,16 @@ func printStory(w io.Writer, s message.Story) {
 	}
 }
 
+// maxDetail bounds a value that is shown, in octets.
+const maxDetail = 1000
+
+// details shows the data of an event, without what no person reads.
 func details(data map[string]string) string {
 	var parts []string
 	for k, v := range data {
+		if len(v) > maxDetail { // the seal of an evidence bundle; --json has all of it
+			v = fmt.Sprintf("%.40s… (%d characters)", v, len(v))
+		}
 		if v != "" {
 			parts = append(parts, k+"="+v)
 		}

@@ -23,7 +23,7 @@ var verbs = map[string]string{
 	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "crypto inspect": "file", "receipts unmatched": "operator", "audit verify": "operator", "audit list": "operator", "person show": "operator", "logging describe": "operator", "audit export": "operator", "audit prove": "operator",
 	"retention report": "operator", "retention verify": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",
 	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "completion": "operator", "complete": "operator", "version": "operator",
-	"evidence verify": "file", "evidence export": "operator",
+	"evidence verify": "file", "evidence export": "operator", "evidence stamp": "operator",
 	"case show": "operator", "case close": "operator", "case expects": "operator",
 	"mailbox list": "authority", "mailbox show": "authority", "mailbox export": "authority", "mailbox parts": "authority",
 	"archive export": "authority", "handover list": "authority", "handover show": "authority", "handover confirm": "authority",

@@ -35,6 +35,10 @@ type Options struct {
 	Rules     legal.Rules
 	Wait      func(via string) time.Duration // how long an Abgabequittung may take before there is an alarm
 	Now       func() time.Time
+	// Unstamped is told of an item with a seal that waits for a time stamp
+	// (Dossiers.Stamp), once each time it should be asked for. It must not wait; nil:
+	// nobody asks.
+	Unstamped func(message.ItemKey)
 }
 
 // Ledger is the part of queue.Store that cases ask.
@@ -113,6 +117,14 @@ func (c *Cases) Attend(ctx context.Context, env message.Envelope, item *message.
 	for _, a := range read.Alarms {
 		if !raised(in.Events, item.Key.N, a) {
 			change.Events = append(change.Events, alarmEvent(env, *item, read, a, now))
+		}
+	}
+	if list := unstamped(in.Events, item.Key.N); len(list) > 0 {
+		if again := askAgain(list, now); read.Next.IsZero() || again.Before(read.Next) {
+			read.Next = again
+		}
+		if c.o.Unstamped != nil {
+			c.o.Unstamped(item.Key)
 		}
 	}
 	item.NextTry, item.Alarm = read.Next, message.WithAlarm(item.Alarm, owner, message.Bounded(read.Attention()))

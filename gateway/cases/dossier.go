@@ -65,7 +65,8 @@ type Contents interface {
 
 // Make makes the bundle of one delivery case and notes who has it. For a program (authority not
 // empty) it keeps the numbers of the audit log out: they would tell how much
-// others send. ErrNoCase, evidence.ErrNoSeal, queue.ErrNotFound.
+// others send. Without an answer of the time-stamping authority the bundle has no
+// stamp (Bundle.Pending) and its seal waits (Stamp, Seal). ErrNoCase, evidence.ErrNoSeal, queue.ErrNotFound.
 func (d Dossiers) Make(ctx context.Context, authority string, key message.ItemKey, r message.Reading, door string) (*evidence.Bundle, error) {
 	in, err := d.input(ctx, key)
 	if err != nil {
@@ -78,16 +79,14 @@ func (d Dossiers) Make(ctx context.Context, authority string, key message.ItemKe
 		}
 	}
 	b, err := evidence.Prepare(ctx, in, d.Sealing.sealer(in.Envelope.Authority))
-	if err == nil {
-		err = b.Pending
-	}
 	if err != nil {
 		return nil, err
 	}
-	return b, d.Cases.o.Ledger.Apply(ctx, queue.Change{Events: []message.Event{{
-		At: in.Now, Kind: message.EventEvidence, Authority: in.Envelope.Authority, Message: key.Message, Item: key.N,
-		Data: map[string]string{"by": r.By, "purpose": string(r.Purpose), "door": door, "evidence": b.Record.ID, "sha256": b.Manifest.String(), "evidence_sha256": b.Evidence.String()},
-	}}})
+	return b, d.note(ctx, key, message.Event{
+		At: in.Now, Kind: message.EventEvidence, Authority: in.Envelope.Authority, Message: key.Message, Item: key.N, Data: map[string]string{
+			"by": r.By, "purpose": string(r.Purpose), "door": door, keyBundle: b.Record.ID, "sha256": b.Manifest.String(), "evidence_sha256": b.Evidence.String(),
+		},
+	}, b)
 }
 
 // input gathers what the gateway knows of a delivery case.
@@ -129,11 +128,11 @@ func (d Dossiers) input(ctx context.Context, key message.ItemKey) (evidence.Inpu
 func previous(events []message.Event, key message.ItemKey) (version int, last evidence.Previous) {
 	version = 1
 	for _, e := range events {
-		if e.Kind != message.EventEvidence || e.Item != key.N || e.Data["evidence"] == "" {
+		if e.Kind != message.EventEvidence || e.Item != key.N || e.Data[keyBundle] == "" {
 			continue
 		}
 		version++
-		last = evidence.Previous{ID: e.Data["evidence"]}
+		last = evidence.Previous{ID: e.Data[keyBundle]}
 		// What an older version has not noted, or what does not read, stays zero.
 		_ = last.Manifest.UnmarshalText([]byte(e.Data["sha256"]))
 		_ = last.Evidence.UnmarshalText([]byte(e.Data["evidence_sha256"]))
