@@ -84,7 +84,7 @@ func (f *FileReport) take(rep pdfsig.Report) {
 	f.Verdict, f.Detail, f.Signatures = rep.Verdict, rep.Detail, nil
 	for _, s := range rep.Signatures {
 		out := SignatureReport{
-			Form: s.SubFilter, ByteRange: s.ByteRange, Whole: s.Whole, Fits: s.Err == nil, Weak: s.Weak, ClaimedTime: s.SigningTime, Reason: s.Reason,
+			Form: s.SubFilter, ByteRange: s.ByteRange, Whole: s.Whole || s.Decides, Fits: s.Err == nil, Weak: s.Weak, ClaimedTime: s.SigningTime, Reason: s.Reason,
 		}
 		if s.Err != nil {
 			out.Error = s.Err.Error()
@@ -108,7 +108,7 @@ func (f *FileReport) take(rep pdfsig.Report) {
 		if len(chain) == 0 && s.Cert != nil && s.Err == nil {
 			chain = []*x509.Certificate{s.Cert}
 		}
-		if s.Whole && s.Err == nil && !s.Document {
+		if s.Decides {
 			f.chain, f.sealedBy = s.Chain, s.Cert
 		}
 		for _, c := range chain {

@@ -55,6 +55,7 @@ type Verification struct {
 	Signer      string              // subject of the signing certificate; "" if none
 	SigningTime time.Time           // as the signer states it; zero if not
 	Chain       []*x509.Certificate // from the signer to the anchor; nil unless Verified
+	Signed      int64               // octets from the start that the seal covers: only they are read; zero: all
 }
 
 // VerifyPDF checks the seal of a PDF document against anchors; nil anchors mean
@@ -62,15 +63,15 @@ type Verification struct {
 type VerifyPDF func(pdf []byte, roots *x509.CertPool) Verification
 
 // verifySeal is the usual VerifyPDF: the chain must be good at the time of
-// signing, and the seal must cover the whole document.
+// signing, and the seal must cover all that the document shows.
 func verifySeal(pdf []byte, roots *x509.CertPool) Verification {
 	rep, err := pdfsig.Verify(pdf, pdfsig.VerifyOptions{Roots: roots})
 	if err != nil {
 		return Verification{Verdict: message.Unsigned, Detail: err.Error()}
 	}
-	v := Verification{Verdict: rep.Verdict, Detail: rep.Detail, Signer: rep.Signer, SigningTime: rep.SigningTime}
+	v := Verification{Verdict: rep.Verdict, Detail: rep.Detail, Signer: rep.Signer, SigningTime: rep.SigningTime, Signed: rep.Signed}
 	for _, s := range rep.Signatures {
-		if s.Whole && v.Verdict == message.Verified && !s.Document {
+		if s.Decides && v.Verdict == message.Verified {
 			v.Chain = s.Chain
 		}
 	}

@@ -212,10 +212,14 @@ func inMessage(tree parts.Tree, i int) bool {
 // document turns one PDF into a finding.
 func (r *Recogniser) document(m *carrier, pdf []byte) Finding {
 	v, issuer := r.check(pdf, m.in.Roots, m.platform)
-	doc := r.read(issuer, pdfText(pdf))
+	signed := pdf
+	if v.Signed > 0 && v.Signed < int64(len(pdf)) {
+		signed = pdf[:v.Signed]
+	}
+	doc := r.read(issuer, pdfText(signed))
 	disagree := ""
 	if v.Verdict == message.Verified { // pictures of strangers are not opened
-		disagree = doc.addPicture(r, pictureText(pdf))
+		disagree = doc.addPicture(r, pictureText(signed))
 	}
 	if doc.at.IsZero() {
 		doc.at = v.SigningTime

@@ -13,14 +13,19 @@ const (
 	maxPageDepth = 64
 )
 
-// document is a PDF with a classic cross-reference table, opened for signing.
+// document is a PDF whose objects can be found by its cross-references.
 type document struct {
-	data    []byte
-	start   int64           // offset of the last cross-reference table
-	trailer dict            // of the last revision
-	offsets map[int64]int64 // object number → offset; 0: free
+	data     []byte
+	start    int64           // offset of the last cross-reference section
+	trailer  dict            // of the last revision
+	places   map[int64]place // object number → where it stands
+	streams  bool            // a cross-reference section is a stream
+	hybrid   bool            // a table is followed by a stream for newer programs
+	unpacked map[int64]map[int64][]byte
 }
 
+// openDocument follows the cross-references from the last section back.
+// Encrypted documents are not taken.
 func openDocument(pdf []byte) (*document, error) {
 	if !bytes.HasPrefix(pdf, []byte("%PDF-")) {
 		return nil, ErrNotPDF
@@ -29,33 +34,86 @@ func openDocument(pdf []byte) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &document{data: pdf, start: start, offsets: map[int64]int64{}}
+	d := &document{data: pdf, start: start, places: map[int64]place{}, unpacked: map[int64]map[int64][]byte{}}
 	at := start
 	for range maxRevisions {
-		trailer, err := d.table(at)
+		trailer, err := d.section(at)
 		if err != nil {
 			return nil, err
+		}
+		if trailer.find("Encrypt") != nil {
+			return nil, fmt.Errorf("%w: encrypted", ErrUnsupported)
 		}
 		if d.trailer == nil {
 			d.trailer = trailer
 		}
 		prev, ok := number(trailer.get("Prev"))
 		if !ok {
-			return d, d.signable()
+			return d, nil
 		}
 		at = prev
 	}
 	return nil, malformed("too many revisions", 0)
 }
 
+// signable reports why an update cannot be written behind the document.
 func (d *document) signable() error {
-	if d.trailer.find("Encrypt") != nil {
-		return fmt.Errorf("%w: encrypted", ErrUnsupported)
-	}
-	if d.trailer.find("XRefStm") != nil {
+	switch {
+	case d.hybrid:
 		return fmt.Errorf("%w: hybrid cross-reference", ErrUnsupported)
+	case d.streams:
+		return fmt.Errorf("%w: no classic cross-reference table", ErrUnsupported)
 	}
 	return nil
+}
+
+// section reads one cross-reference section and its trailer. Newer sections come
+// first, so what is known stays. A hybrid file has a stream beside its table,
+// with what the table calls free (7.5.8.4).
+func (d *document) section(at int64) (dict, error) {
+	var free []int64
+	set := func(n int64, p place, inUse bool) {
+		if _, known := d.places[n]; known {
+			return
+		}
+		if d.places[n] = p; !inUse {
+			free = append(free, n)
+		}
+	}
+	trailer, stream, err := readSection(d.data, at, set)
+	d.streams = d.streams || stream
+	extra, ok := number(trailer.get("XRefStm"))
+	if err != nil || !ok {
+		return trailer, err
+	}
+	d.hybrid = true
+	for _, n := range free {
+		delete(d.places, n)
+	}
+	hidden := free
+	_, _, err = readSection(d.data, extra, set)
+	for _, n := range hidden {
+		set(n, place{}, false)
+	}
+	return trailer, err
+}
+
+// readSection reads the table (7.5.4) or stream (7.5.8) of cross-references at
+// an offset, with the trailer that belongs to it.
+func readSection(pdf []byte, at int64, set func(n int64, p place, inUse bool)) (trailer dict, stream bool, err error) {
+	if at >= int64(len(pdf)) {
+		return nil, false, malformed("cross-reference offset", len(pdf))
+	}
+	word, i, err := wordAt(pdf, int(at))
+	if err != nil {
+		return nil, false, err
+	}
+	if string(word) != "xref" {
+		trailer, err = readXRefStream(pdf, at, set)
+		return trailer, true, err
+	}
+	trailer, _, err = readTable(pdf, i, set)
+	return trailer, false, err
 }
 
 // startxref finds the last offset of a cross-reference table (7.5.5).
@@ -76,51 +134,39 @@ func startxref(pdf []byte) (int64, error) {
 	return n, nil
 }
 
-// table reads one cross-reference section (7.5.4) and its trailer. Newer
-// sections come first, so what is known stays.
-func (d *document) table(at int64) (dict, error) {
-	if at >= int64(len(d.data)) {
-		return nil, malformed("cross-reference offset", len(d.data))
-	}
-	word, i, err := d.word(int(at))
-	if err != nil {
-		return nil, err
-	}
-	if string(word) != "xref" {
-		return nil, fmt.Errorf("%w: no classic cross-reference table", ErrUnsupported)
-	}
+// readTable reads a classic table behind the word "xref", with its trailer.
+func readTable(pdf []byte, i int, set func(n int64, p place, inUse bool)) (trailer dict, end int, err error) {
 	for {
-		word, after, err := d.word(i)
+		word, after, err := wordAt(pdf, i)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if string(word) == "trailer" {
-			trailer, _, err := parseDict(d.data, after)
-			return trailer, err
+			return parseDict(pdf, after)
 		}
-		if i, err = d.subsection(i); err != nil {
-			return nil, err
+		if i, err = subsection(pdf, i, set); err != nil {
+			return nil, 0, err
 		}
 	}
 }
 
-func (d *document) word(i int) (word []byte, end int, err error) {
-	t, err := scan(d.data, i)
+func wordAt(pdf []byte, i int) (word []byte, end int, err error) {
+	t, err := scan(pdf, i)
 	if err != nil {
 		return nil, 0, err
 	}
 	if t.kind != kindWord {
 		return nil, 0, malformed("cross-reference table", t.start)
 	}
-	return d.data[t.start:t.end], t.end, nil
+	return pdf[t.start:t.end], t.end, nil
 }
 
-func (d *document) subsection(i int) (int, error) {
-	first, i, err := d.number(i)
+func subsection(pdf []byte, i int, set func(n int64, p place, inUse bool)) (int, error) {
+	first, i, err := numberAt(pdf, i)
 	if err != nil {
 		return 0, err
 	}
-	count, i, err := d.number(i)
+	count, i, err := numberAt(pdf, i)
 	if err != nil {
 		return 0, err
 	}
@@ -128,38 +174,37 @@ func (d *document) subsection(i int) (int, error) {
 		return 0, malformed("cross-reference table too long", i)
 	}
 	for n := first; n < first+count; n++ {
-		if i, err = d.object(i, n); err != nil {
+		if i, err = line(pdf, i, n, set); err != nil {
 			return 0, err
 		}
 	}
 	return i, nil
 }
 
-// object reads the line of object n in the table.
-func (d *document) object(i int, n int64) (int, error) {
-	offset, i, err := d.number(i)
+// line reads the line of object n in a table.
+func line(pdf []byte, i int, n int64, set func(n int64, p place, inUse bool)) (int, error) {
+	offset, i, err := numberAt(pdf, i)
 	if err != nil {
 		return 0, err
 	}
-	_, i, err = d.number(i)
+	_, i, err = numberAt(pdf, i)
 	if err != nil {
 		return 0, err
 	}
-	word, i, err := d.word(i)
+	word, i, err := wordAt(pdf, i)
 	if err != nil {
 		return 0, err
 	}
-	if string(word) != "n" {
-		offset = 0
-	}
-	if _, known := d.offsets[n]; !known {
-		d.offsets[n] = offset
+	if inUse := string(word) == "n"; inUse {
+		set(n, place{offset: offset}, true)
+	} else {
+		set(n, place{}, false)
 	}
 	return i, nil
 }
 
-func (d *document) number(i int) (int64, int, error) {
-	word, end, err := d.word(i)
+func numberAt(pdf []byte, i int) (int64, int, error) {
+	word, end, err := wordAt(pdf, i)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -174,7 +219,11 @@ var objectHeader = regexp.MustCompile(`^\s*(\d{1,10})\s+(\d{1,5})\s+obj`)
 
 // load returns the value of an object, as it stands.
 func (d *document) load(n, gen int64) ([]byte, error) {
-	at := d.offsets[n]
+	p := d.places[n]
+	if p.container != 0 && gen == 0 {
+		return d.loadContained(n, p.container)
+	}
+	at := p.offset
 	if at <= 0 || at >= int64(len(d.data)) {
 		return nil, fmt.Errorf("%w: object %d is missing", ErrMalformed, n)
 	}
@@ -192,6 +241,46 @@ func (d *document) load(n, gen int64) ([]byte, error) {
 		return nil, err
 	}
 	return d.data[start:end], nil
+}
+
+// generation returns the generation that an object's header names.
+func (d *document) generation(n int64) int64 {
+	at := d.places[n].offset
+	if at <= 0 || at >= int64(len(d.data)) {
+		return 0
+	}
+	if m := objectHeader.FindSubmatchIndex(d.data[at:min(at+64, int64(len(d.data)))]); m != nil {
+		gen, _ := number(d.data[at+int64(m[4]) : at+int64(m[5])])
+		return gen
+	}
+	return 0
+}
+
+// loadContained returns an object out of an object stream.
+func (d *document) loadContained(n, container int64) ([]byte, error) {
+	objects, known := d.unpacked[container]
+	if !known {
+		p := d.places[container]
+		if p.offset <= 0 || len(d.unpacked) >= maxContainers {
+			return nil, fmt.Errorf("%w: object stream %d is missing", ErrMalformed, container)
+		}
+		got, head, data, err := streamAt(d.data, p.offset)
+		if err == nil && got != container {
+			err = malformed("object header", int(p.offset))
+		}
+		if err != nil {
+			return nil, err
+		}
+		if objects, err = contained(head, data); err != nil {
+			return nil, err
+		}
+		d.unpacked[container] = objects
+	}
+	raw, ok := objects[n]
+	if !ok {
+		return nil, fmt.Errorf("%w: object %d is missing", ErrMalformed, n)
+	}
+	return raw, nil
 }
 
 // resolve follows a reference; any other value is returned as it is.

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// Later is what was appended to a document after a signature, as far as it can
-// be told without trusting the file. It informs people: whoever appends can also
-// choose what his objects are called.
+// Later is what was appended to a document after a signature. Objects informs
+// people: whoever appends can also choose what his objects are called.
 type Later struct {
 	Octets   int64    // how much
 	Objects  []string // kinds of the objects in it with their number, "Page 1"; those that replace one of before end in "*"
-	LongTerm bool     // it looks like nothing but data for long term validation (ETSI EN 319 142-1, 5.4)
+	LongTerm bool     // it is nothing but data for long term validation (ETSI EN 319 142-1, 5.4): nothing that can be seen was changed
+	Other    string   // why it is not, or could not be proven to be
 }
 
 // String says it in words.
@@ -29,7 +29,7 @@ func (l *Later) String() string {
 	}
 	text := fmt.Sprintf("%d octets were added later (%s)", l.Octets, what)
 	if l.LongTerm {
-		text += ", as for long term validation; what was added is not checked"
+		text += ", nothing but data for long term validation"
 	}
 	return text
 }
@@ -92,14 +92,13 @@ func numberBefore(b []byte) string {
 func laterThan(pdf []byte, objects []object, n int64) *Later {
 	l := &Later{Octets: int64(len(pdf)) - n}
 	before, kinds := map[string]bool{}, map[string]int{}
-	longTerm, plain, count := false, true, 0
+	count := 0
 	for i, o := range objects {
 		if int64(o.body) <= n {
 			before[o.n] = true
 			continue
 		}
 		if count++; count > maxLater {
-			plain = false
 			break
 		}
 		body := pdf[o.body:]
@@ -114,10 +113,12 @@ func laterThan(pdf []byte, objects []object, n int64) *Later {
 			kind += "*"
 		}
 		kinds[kind]++
-		longTerm = longTerm || kind == "DSS" || kind == "DSS*" || kind == "DocTimeStamp"
-		plain = plain && slices.Contains([]string{"DSS", "DocTimeStamp", "DSS*", "VRI", "VRI*", "stream", "array", "Catalog*", "AcroForm*", "Sig field", "XRef", "Page*"}, kind)
 	}
-	l.LongTerm = longTerm && plain && len(objects) < maxListed
+	if err := longTermOnly(pdf, n); err != nil {
+		l.Other = err.Error()
+	} else {
+		l.LongTerm = true
+	}
 	for _, k := range slices.Sorted(maps.Keys(kinds)) {
 		l.Objects = append(l.Objects, fmt.Sprintf("%s %d", k, kinds[k]))
 	}

@@ -10,9 +10,10 @@
 // Verifying is stricter than a PDF viewer. A document is Verified only if its
 // last signature covers every octet of the file except its own value, nothing
 // precedes, follows or hides in between, and its signer stands under an anchor
-// of the caller. What was appended after signing (also the additions of long
-// term validation) makes a receipt worth nothing here. There is no revocation
-// check and no timestamp check.
+// of the caller. One thing may follow: data for long term validation and time
+// stamps over the document (PAdES-LT, PAdES-LTA), where it is proven, object by
+// object and reference by reference, that they change nothing that the document
+// shows. Revocation is not checked here.
 package pdfsig
 
 import "errors"

@@ -49,6 +49,9 @@ func Sign(pdf []byte, s Signer, o Options) ([]byte, error) {
 		return nil, errors.New("sign PDF: certificate, key or time is missing")
 	}
 	doc, err := openDocument(pdf)
+	if err == nil {
+		err = doc.signable()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sign PDF: %w", err)
 	}

@@ -56,9 +56,9 @@ func TestSignRefuses(t *testing.T) {
 		{"no PDF", []byte("x"), s, at, ErrNotPDF},
 		{"too large", good, s, Options{Time: now, MaxSize: 10}, ErrTooLarge},
 		{"no startxref", edited("startxref", "startxxxx"), s, at, ErrMalformed},
-		{"no table", edited("\nxref\n", "\nxrfe\n"), s, at, ErrUnsupported},
+		{"no table", edited("\nxref\n", "\nxrfe\n"), s, at, ErrMalformed},
 		{"encrypted", edited("/Size", "/Encrypt 1 0 R /Size"), s, at, ErrUnsupported},
-		{"hybrid", edited("/Size", "/XRefStm 9 /Size"), s, at, ErrUnsupported},
+		{"hybrid", edited("/Size", "/XRefStm 9 /Size"), s, at, ErrMalformed},
 		{"no size", edited("/Size", "/Sizf"), s, at, ErrMalformed},
 		{"loop", loop(good), s, at, ErrMalformed},
 	} {

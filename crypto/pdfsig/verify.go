@@ -4,7 +4,6 @@ import (
 	"bytes"
 	stdcrypto "crypto"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,6 +28,7 @@ type VerifyOptions struct {
 type Report struct {
 	Signatures  []Signature // in the order of the file
 	Covered     bool        // one signature covers the whole file but its own value
+	Signed      int64       // octets from the start that the last signature covers: what the verdict is about. What follows shows nothing unless the verdict is Forged
 	Verdict     message.Authenticity
 	Detail      string            // why, for a person; no content of the document
 	Signer      string            // subject of the certificate of the covering signature, once its signature was checked
@@ -41,6 +41,7 @@ type Signature struct {
 	SubFilter      string
 	ByteRange      [4]int64
 	Whole          bool  // covers everything up to the last octet of the file
+	Decides        bool  // the verdict about the document is this one's: it covers all that the document shows
 	Err            error // nil: the CMS signature fits the octets of ByteRange
 	Cert           *x509.Certificate
 	Chain          []*x509.Certificate
@@ -63,8 +64,9 @@ const maxSignatures = 32
 // Verify says what the signatures of a PDF document are worth:
 //
 //   - Verified: the last signature covers every octet of the file except its
-//     own value, fits, is not weak, and its signer stands under an anchor; no
-//     other signature is broken.
+//     own value, or all that follows is proven to be data for long term
+//     validation that shows nothing; it fits, is not weak, and its signer
+//     stands under an anchor; no other signature is broken.
 //   - Untrusted: the same, but no anchor, or weak.
 //   - Unsigned: no signature, or only ones of a kind that we cannot check.
 //   - Forged: a signature does not fit, or something stands outside of it.
@@ -179,12 +181,7 @@ func (s *Signature) take(value, covered io.Reader, o cms.VerifyOptions) {
 // stampedDocument checks a time stamp over the document (ETSI EN 319 142-1,
 // 5.4.3).
 func (s *Signature) stampedDocument(value []byte, covered io.Reader, o VerifyOptions) {
-	var token asn1.RawValue
-	if _, err := asn1.Unmarshal(value, &token); err != nil { // zeros follow it
-		s.Err = errors.New("the document's time stamp cannot be read")
-		return
-	}
-	stamp, err := tsp.Verify(token.FullBytes, covered, tsp.Options{Trust: cms.TrustPool(o.Roots), At: o.At})
+	stamp, err := tsp.Verify(value, covered, tsp.Options{Trust: cms.TrustPool(o.Roots), At: o.At}) // NUL octets may follow it
 	if err != nil {
 		s.Err = err
 		return
@@ -262,9 +259,10 @@ func (r *Report) judge() {
 	case checked == 0:
 		r.Verdict, r.Detail = message.Unsigned, r.Signatures[0].Err.Error()
 	case whole == nil && last.Later.LongTerm:
-		r.Verdict, r.Detail = message.Untrusted, "the signature fits what it covers; "+last.Later.String()
+		r.trust(last)
+		r.Detail += "; " + last.Later.String()
 	case whole == nil:
-		r.Verdict, r.Detail = message.Forged, "the document was changed after it was signed: "+last.Later.String()
+		r.Verdict, r.Detail = message.Forged, "the document was changed after it was signed: "+last.Later.String()+"; "+last.Later.Other
 	default:
 		r.Covered = true
 		r.trust(whole)
@@ -272,14 +270,19 @@ func (r *Report) judge() {
 }
 
 func (r *Report) trust(s *Signature) {
-	r.Certificate, r.Signer, r.SigningTime = s.Cert, path.Show(s.Cert.Subject), s.SigningTime
+	s.Decides = true
+	r.Certificate, r.Signer, r.SigningTime, r.Signed = s.Cert, path.Show(s.Cert.Subject), s.SigningTime, s.ByteRange[2]+s.ByteRange[3]
+	covers := "whole document covered"
+	if !s.Whole {
+		covers = "all that the document shows covered"
+	}
 	switch {
 	case s.ChainErr != nil:
 		r.Verdict, r.Detail = message.Untrusted, s.ChainErr.Error()
 	case s.Weak:
 		r.Verdict, r.Detail = message.Untrusted, "weak signature: SHA-1 or a short key"
 	default:
-		r.Verdict, r.Detail = message.Verified, "signature good, whole document covered, signer under a configured anchor"
+		r.Verdict, r.Detail = message.Verified, "signature good, "+covers+", signer under a configured anchor"
 		if s.Stamp != nil && s.Stamp.Trusted() {
 			r.Detail += ", time stamped " + s.Stamp.At.Format(time.RFC3339)
 		}
