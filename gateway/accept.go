@@ -67,6 +67,7 @@ func (g *Gateway) local(to message.Address) *Authority {
 // Accept takes one message. When it returns nil, message, envelope and
 // decision are on disk; every error means that nothing was stored.
 func (g *Gateway) Accept(ctx context.Context, s message.Submission, body io.Reader) (message.ID, error) {
+	g.came.Add(1)
 	if err := g.roomFor(); err != nil {
 		return message.ID{}, err
 	}

@@ -23,14 +23,13 @@ import (
 	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
-	"gatewayd/queue/bolt"
 	"gatewayd/retention"
 )
 
 // Batches of the sweep.
 const (
 	releaseBatch = 256
-	dueBatch     = 1000
+	dueBatch     = 200 // a millisecond or two of work
 )
 
 // sweepMessages is what the sweep does to messages.
@@ -168,51 +167,49 @@ func (m sweepMessages) Due(ctx context.Context, day calendar.Day, left bool, fn 
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	pages := m.duePages(ctx, day, left)
-	defer func() {
-		stop()
-		for range pages { // the reader ends before we do
+	pace := pace{g: m.r.g}
+	for after := ""; ; {
+		due, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), left, after, dueBatch)
+		if err != nil {
+			return err
 		}
-	}()
-	for p := range pages {
-		if p.err != nil {
-			return p.err
-		}
-		for _, d := range p.due {
+		for _, d := range due {
 			if err := fn(m.r.g.object(d.Envelope, d.Items, exported[d.Envelope.ID])); err != nil {
 				return err
 			}
 		}
-	}
-	return ctx.Err()
-}
-
-// duePage is a piece of what is due on a day.
-type duePage struct {
-	due []bolt.Due
-	err error
-}
-
-// duePages reads one piece ahead while the one before is worked on.
-func (m sweepMessages) duePages(ctx context.Context, day calendar.Day, left bool) <-chan duePage {
-	pages := make(chan duePage)
-	go func() {
-		defer close(pages)
-		for after := ""; ; {
-			due, next, err := m.r.o.Ledger.DueBetween(ctx, day.Start(), day.End(), left, after, dueBatch)
-			select {
-			case pages <- duePage{due, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil || next == "" {
-				return
-			}
-			after = next
+		if next == "" {
+			return ctx.Err()
 		}
-	}()
-	return pages
+		pace.rest()
+		after = next
+	}
+}
+
+// How long the sweep works while mail comes in, and how long it rests then.
+const (
+	workFor = 2 * time.Millisecond
+	restFor = time.Millisecond
+)
+
+// pace lets mail go before: whoever accepts it needs a processor at once, several
+// times, and gets one when the sweep rests. While none comes in the sweep does not.
+type pace struct {
+	g     *Gateway
+	begun time.Time
+	seen  uint64 // messages that had come in
+}
+
+// rest is called between two small pieces of work.
+func (p *pace) rest() {
+	if !p.begun.IsZero() && time.Since(p.begun) < workFor {
+		return
+	}
+	if came := p.g.came.Load(); came != p.seen {
+		p.seen = came
+		time.Sleep(restFor)
+	}
+	p.begun = time.Now()
 }
 
 // exportedOn lists what was exported of an erase-by day.

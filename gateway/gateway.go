@@ -116,6 +116,7 @@ type Gateway struct {
 	workers    sync.WaitGroup
 	auditDown  atomic.Bool // the day files cannot be written: nothing is accepted, nothing leaves
 	arrivals   arrivals
+	came       atomic.Uint64 // messages that clients have brought: the sweep rests for them
 	answers    answers
 	proven     proven
 	keysMoved  chan struct{} // there may be keys for what waits

@@ -17,8 +17,9 @@ import (
 // Bounds of what one commit or look of Purge takes, so that accepting and
 // delivering go on between two.
 const (
-	purgeRows = 2000
+	purgeRows = 8000
 	warmRows  = 4000
+	breath    = 1000 // rows that are looked at before whoever waits for the processor gets it
 )
 
 // Purge deletes everything that belongs to a log day up to and including that
@@ -154,7 +155,11 @@ func (s *Store) discount(tx *bbolt.Tx, items *bbolt.Bucket) error {
 		return err
 	}
 	c := items.Cursor()
+	seen := 0
 	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if seen++; seen%breath == 0 {
+			runtime.Gosched()
+		}
 		h, _, err := parseHead(v)
 		if err != nil {
 			continue
