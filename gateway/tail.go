@@ -17,6 +17,11 @@ const (
 	indexBatch = 512
 )
 
+// indexPace is the least time between two batches. A record that comes after a
+// pause is taken at once; those of a busy session share a commit, which would
+// otherwise stand before the sync for the session's next record.
+const indexPace = 10 * time.Millisecond
+
 // tail is what the vault has and the ledger has not yet: it serves duplicates
 // and reading one's own write. It is rebuilt from the vault at start.
 type tail struct {
@@ -122,12 +127,15 @@ func (t *tail) get(id message.ID) (queue.Accepted, bool) {
 // more may be opened.
 func (g *Gateway) indexLoop(ctx, attempts context.Context) {
 	for ctx.Err() == nil {
+		begun := time.Now()
 		n, err := g.indexOnce(ctx, attempts)
 		switch {
 		case err != nil:
 			g.pause(ctx, nil, g.retryPause)
 		case n == 0:
 			g.pause(ctx, g.indexed, time.Second)
+		case n < indexBatch:
+			g.pause(ctx, nil, indexPace-time.Since(begun))
 		}
 	}
 }
