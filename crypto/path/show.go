@@ -8,23 +8,39 @@ import (
 )
 
 // Show writes a distinguished name as RFC 4514 has it, for a person and for
-// patterns in the configuration. As pkix.Name writes it, but that an e-mail
-// address (PKCS #9, which many issuers put there) is readable and not the
+// patterns in the configuration. As pkix.Name writes it, but that what issuers
+// of personal certificates and seals put there beside is readable, and not the
 // hexadecimal form of its DER.
 func Show(n pkix.Name) string {
 	s := n.String()
 	for _, a := range n.Names {
-		value, ok := a.Value.(string)
-		if !ok || !a.Type.Equal(oidEmail()) {
-			continue
+		value, isText := a.Value.(string)
+		word := wordFor(a.Type.String())
+		der, err := asn1.Marshal(a.Value)
+		if isText && word != "" && err == nil {
+			s = strings.ReplaceAll(s, a.Type.String()+"=#"+hex.EncodeToString(der), word+"="+escape(value))
 		}
-		der, err := asn1.Marshal(value)
-		if err != nil {
-			continue
-		}
-		s = strings.ReplaceAll(s, oidEmail().String()+"=#"+hex.EncodeToString(der), "emailAddress="+escape(value))
 	}
 	return s
+}
+
+// wordFor names attributes of a name that pkix.Name does not: PKCS #9, X.520.
+func wordFor(oid string) string {
+	switch oid {
+	case "1.2.840.113549.1.9.1":
+		return "emailAddress"
+	case "2.5.4.4":
+		return "SN"
+	case "2.5.4.12":
+		return "title"
+	case "2.5.4.42":
+		return "GN"
+	case "2.5.4.65":
+		return "pseudonym"
+	case "2.5.4.97":
+		return "organizationIdentifier"
+	}
+	return ""
 }
 
 // escape is RFC 4514 section 2.4. What is not printable stands as hexadecimal

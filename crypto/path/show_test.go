@@ -41,4 +41,9 @@ func TestShow(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.values, got, c.want)
 		}
 	}
+	seal := pkix.Name{CommonName: "Amt", ExtraNames: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 97}, Value: "VATCH-123"}}}
+	seal.Names = seal.ExtraNames
+	if got := Show(seal); got != "organizationIdentifier=VATCH-123,CN=Amt" {
+		t.Error(got)
+	}
 }

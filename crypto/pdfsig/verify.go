@@ -101,12 +101,12 @@ func Verify(pdf []byte, o VerifyOptions) (Report, error) {
 	return r, nil
 }
 
-// errKind marks a signature that we cannot check; cms.ErrUnsupported does so
-// too.
+// errKind marks a signature that we cannot check; so do cms.ErrUnsupported and
+// cms.ErrNoSignerKey.
 var errKind = errors.New("kind of signature is not supported")
 
 func uncheckable(err error) bool {
-	return errors.Is(err, errKind) || errors.Is(err, cms.ErrUnsupported)
+	return errors.Is(err, errKind) || errors.Is(err, cms.ErrUnsupported) || errors.Is(err, cms.ErrNoSignerKey)
 }
 
 // check verifies one signature dictionary.
