@@ -281,22 +281,13 @@ func decidedEvent(env *message.Envelope, item message.Item, now time.Time) messa
 		At: now, Kind: message.EventDecided, Authority: env.Authority, Message: env.ID, Item: item.Key.N,
 		Data: map[string]string{
 			"to": item.Recipient.Address.String(), "verdict": string(d.Verdict), "class": string(d.Class), "route": d.Route, "via": d.Via,
-			"reference": item.Reference, "because": because(d),
+			"reference": item.Reference, "because": policy.Because(d),
 		},
 	}
 }
 
-// because returns the reason that decided, for people.
-func because(d message.Decision) string {
-	r, ok := policy.Deciding(d)
-	if !ok {
-		return ""
-	}
-	return r.Rule + ": " + r.Text
-}
-
 func refusal(d message.Decision) *message.Refusal {
-	text := because(d)
+	text := policy.Because(d)
 	if text == "" {
 		text = "policy refuses this message"
 	}

@@ -8,6 +8,7 @@ import (
 	"gatewayd/audit"
 	"gatewayd/gateway/cases"
 	"gatewayd/message"
+	"gatewayd/policy"
 	"gatewayd/queue"
 )
 
@@ -107,13 +108,13 @@ func (g *Gateway) attended(env message.Envelope, item *message.Item, now time.Ti
 
 func (g *Gateway) attendHeld(item *message.Item, now time.Time, event *message.Event) teller {
 	if item.Decision.Verdict == message.Refuse {
-		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, message.Bounded(because(item.Decision))
+		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, message.Bounded(policy.Because(item.Decision))
 		event.Kind, event.Data["reason"] = message.EventRefused, item.Reply
-		return g.dsn
+		return g.notices.Failed
 	}
 	if item.Told.IsZero() {
 		if item.Reply == "" {
-			item.Reply = message.Bounded(because(item.Decision))
+			item.Reply = message.Bounded(policy.Because(item.Decision))
 		}
 		item.Told, item.NextTry = now, now.Add(g.o.Delivery.HoldReturn)
 		event.Kind, event.Data["reason"] = message.EventHeld, item.Reply
@@ -121,7 +122,7 @@ func (g *Gateway) attendHeld(item *message.Item, now time.Time, event *message.E
 	}
 	item.State, item.NextTry = message.Refused, time.Time{}
 	event.Kind, event.Data["reason"] = message.EventRefused, "held until its limit: "+item.Reply
-	return g.dsn
+	return g.notices.Failed
 }
 
 // attendUnclear: a registered decision is never sent again by itself; other

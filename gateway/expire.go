@@ -20,7 +20,6 @@ import (
 	"gatewayd/calendar"
 	"gatewayd/crypto/cms"
 	"gatewayd/gateway/cases"
-	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/retention"
@@ -295,7 +294,7 @@ func (m sweepMessages) expire(ctx context.Context, key message.ItemKey, now time
 				At: now, Kind: message.EventExpired, Authority: env.Authority, Message: env.ID, Item: key.N,
 				Data: map[string]string{"was": string(was), "erase_by": item.EraseBy.UTC().Format(time.RFC3339)},
 			}}}
-			notice, err := g.expiredNotice(ctx, env, *item, now)
+			notice, err := g.notices.Expired(ctx, env, *item, now)
 			if err == nil && notice != nil {
 				change.New = append(change.New, *notice)
 				change.Events = append(change.Events, noticeEvent(env, *item, notice.Envelope.ID, now))
@@ -309,18 +308,6 @@ func (m sweepMessages) expire(ctx context.Context, key message.ItemKey, now time
 			return fmt.Errorf("item %s: %w", key, err)
 		}
 	}
-}
-
-func (g *Gateway) expiredNotice(ctx context.Context, env message.Envelope, item message.Item, now time.Time) (*queue.Accepted, error) {
-	if !mayTell(env, item) {
-		return nil, nil
-	}
-	letter := g.letter(env, now)
-	text, err := mail.ComposeNotice(mail.Notice{Letter: letter, Topic: mail.TopicExpired, Recipient: item.Recipient.Address, Reference: item.Reference, Cause: cause(item)})
-	if err != nil {
-		return nil, fmt.Errorf("compose notice: %w", err)
-	}
-	return g.toSender(ctx, env, item, letter, text, g.noticeWindow(now), now)
 }
 
 // folderName is what the name of an authority must look like to be a folder.

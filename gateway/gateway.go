@@ -23,6 +23,7 @@ import (
 	"gatewayd/gateway/cases"
 	"gatewayd/gateway/forms"
 	"gatewayd/gateway/keydesk"
+	"gatewayd/gateway/notices"
 	"gatewayd/gateway/targets"
 	"gatewayd/legal"
 	"gatewayd/message"
@@ -100,6 +101,7 @@ type Gateway struct {
 	o          Options
 	cases      *cases.Cases
 	forms      *forms.Forms
+	notices    *notices.Notices
 	byAddress  map[string]*Authority // Address.Key → authority
 	byAccount  map[string]*Authority
 	byID       map[string]*Authority
@@ -144,6 +146,7 @@ func New(o Options) (*Gateway, error) {
 		Sources: o.Keys, Ledger: o.Store, Local: func(a message.Address) bool { return g.local(a) != nil }, Arrived: g.KeysArrived, Now: o.Now, Log: o.Log,
 	})
 	g.forms = forms.New(forms.Options{Host: o.Hostname, Data: o.Data, Vault: o.Vault, Keys: g.Desk, Scanner: o.Scanner, Manner: g.manner, Now: o.Now})
+	g.notices = notices.New(notices.Options{Host: o.Hostname, Windows: o.Windows, Vault: o.Vault, Header: g.forms.Header, Forward: g.forward})
 	g.cases = cases.New(cases.Options{Ledger: o.Store, Directory: o.Directory, Rules: o.Legal, Wait: g.receiptWait, Now: o.Now, Unstamped: g.stampSoon})
 	for i := range o.Authorities {
 		a := &o.Authorities[i]

@@ -12,7 +12,6 @@ import (
 
 	"gatewayd/calendar"
 	"gatewayd/gateway/cases"
-	"gatewayd/mail"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/retention"
@@ -183,34 +182,15 @@ func (m sweepMessages) Remind(ctx context.Context, authority string, about reten
 	if a == nil || len(a.Addresses) == 0 {
 		return nil // it is no authority of this configuration any more: nobody to tell
 	}
-	ids := strings.Join(about.IDs, ", ")
-	if more := about.Count - len(about.IDs); more > 0 {
-		ids += ", …"
-	}
-	export, limit := about.Export.In(calendar.Zone()), about.Limit.Add(-time.Second).In(calendar.Zone())
-	cause := mail.Text{
-		DE: fmt.Sprintf("%d Nachrichten. Ohne Bestätigung werden sie am %s verschlüsselt für Ihren Ersatzschlüssel exportiert; spätestens am %s wird ihr Inhalt gelöscht. Kennungen: %s", about.Count, export.Format("02.01.2006"), limit.Format("02.01.2006"), ids),
-		EN: fmt.Sprintf("%d messages. Without a confirmation they are exported on %s, encrypted to your fallback key; their content is erased on %s at the latest. Ids: %s", about.Count, export.Format(time.DateOnly), limit.Format(time.DateOnly), ids),
-	}
-	if about.Exported {
-		cause = mail.Text{
-			DE: fmt.Sprintf("%d Nachrichten wurden verschlüsselt für Ihren Ersatzschlüssel exportiert; die Dateien gibt Ihnen die Verwaltung des Mailsystems. Spätestens am %s wird ihr Inhalt im Gateway gelöscht. Kennungen: %s", about.Count, limit.Format("02.01.2006"), ids),
-			EN: fmt.Sprintf("%d messages were exported, encrypted to your fallback key; the administrators of the mail system give you the files. Their content in the gateway is erased on %s at the latest. Ids: %s", about.Count, limit.Format(time.DateOnly), ids),
-		}
-	}
-	letter := mail.Letter{ID: message.NewID(now), Host: g.o.Hostname, To: a.Addresses[0], Date: now}
-	text, err := mail.ComposeNotice(mail.Notice{Letter: letter, Topic: mail.TopicUnfiled, Cause: cause})
-	if err != nil {
-		return fmt.Errorf("compose reminder: %w", err)
-	}
-	notice, err := g.toSender(ctx, message.Envelope{Authority: authority, From: a.Addresses[0]}, message.Item{}, letter, text, g.noticeWindow(now), now)
+	to := a.Addresses[0]
+	notice, err := g.notices.Unfiled(ctx, authority, to, about, now)
 	if err != nil {
 		return err
 	}
 	return g.o.Store.Apply(ctx, queue.Change{New: []queue.Accepted{*notice}, Events: []message.Event{{
 		At: now, Kind: message.EventUnfiled, Authority: authority, Data: map[string]string{
-			"day": about.Day, "count": strconv.Itoa(about.Count), "until": export.Format(time.RFC3339), "exported": strconv.FormatBool(about.Exported),
-			"notice": letter.ID.String(), "to": a.Addresses[0].String(),
+			"day": about.Day, "count": strconv.Itoa(about.Count), "until": about.Export.In(calendar.Zone()).Format(time.RFC3339), "exported": strconv.FormatBool(about.Exported),
+			"notice": notice.Envelope.ID.String(), "to": to.String(),
 		},
 	}}})
 }

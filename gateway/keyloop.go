@@ -8,6 +8,7 @@ import (
 
 	"gatewayd/crypto/entity"
 	"gatewayd/gateway/forms"
+	"gatewayd/gateway/notices"
 	"gatewayd/keybook"
 	"gatewayd/message"
 	"gatewayd/policy"
@@ -81,12 +82,12 @@ func (g *Gateway) insist(ctx context.Context, key message.ItemKey, e edit) error
 // waitsForKey reports whether nothing but a key keeps an item: neither a person
 // nor a doubt.
 func waitsForKey(item message.Item) bool {
-	if item.State != message.Held || item.Alarm != "" || item.Reply == byPerson {
+	if item.State != message.Held || item.Alarm != "" || item.Reply == notices.ByPerson {
 		return false
 	}
 	d := item.Decision
 	if d.Verdict == message.Deliver {
-		return (d.Via == policy.ViaSMIME || d.Via == policy.ViaOpenPGP) && (item.Reply == atGate+d.Via+": "+policy.NoKey || item.Reply == atGate+forms.ErrNoKey.Error())
+		return (d.Via == policy.ViaSMIME || d.Via == policy.ViaOpenPGP) && (item.Reply == notices.AtGate+d.Via+": "+policy.NoKey || item.Reply == notices.AtGate+forms.ErrNoKey.Error())
 	}
 	return policy.LacksKey(d)
 }
@@ -115,7 +116,7 @@ func (g *Gateway) keyCame(ctx context.Context, item *message.Item) (queue.Change
 	return queue.Change{Events: []message.Event{{
 		At: now, Kind: message.EventReleased, Authority: env.Authority, Message: env.ID, Item: item.Key.N, Data: map[string]string{
 			"reason": byKey, "by": "gateway", "state": string(item.State), "class": string(item.Decision.Class),
-			"route": item.Decision.Route, "via": item.Decision.Via, "because": because(item.Decision),
+			"route": item.Decision.Route, "via": item.Decision.Via, "because": policy.Because(item.Decision),
 		},
 	}}}, nil
 }

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"gatewayd/gateway/forms"
+	"gatewayd/gateway/notices"
 	"gatewayd/mail"
 	"gatewayd/message"
+	"gatewayd/policy"
 	"gatewayd/queue"
 )
 
@@ -40,7 +42,7 @@ func (g *Gateway) Release(ctx context.Context, key message.ItemKey, reason strin
 				return nil, err
 			}
 			event.Data["class"], event.Data["route"], event.Data["via"] = string(item.Decision.Class), item.Decision.Route, item.Decision.Via
-			event.Data["reference"], event.Data["because"] = item.Reference, because(item.Decision)
+			event.Data["reference"], event.Data["because"] = item.Reference, policy.Because(item.Decision)
 			g.cases.NoteAddressee(event, env, *item)
 		}
 		if g.tooLate(env, *item) {
@@ -75,7 +77,7 @@ func (g *Gateway) decideAgain(env message.Envelope, item *message.Item) error {
 	f.Message.Approved = slices.ContainsFunc(item.Decision.Because, func(r message.Reason) bool { return r.Rule == "duty:bulk" })
 	d := g.o.Policy.Decide(f)
 	if d.Verdict != message.Deliver || d.Via == "" {
-		return fmt.Errorf("%w: %s", ErrStillHeld, because(d))
+		return fmt.Errorf("%w: %s", ErrStillHeld, policy.Because(d))
 	}
 	if d.Class == message.Registered {
 		d.GiveUp = min(d.GiveUp, g.o.Windows.MaxGiveUp(env.Received))
@@ -97,7 +99,7 @@ func (g *Gateway) Hold(ctx context.Context, key message.ItemKey, reason string) 
 		case env.Direction != message.Outbound:
 			return nil, ErrNotOpen // nothing leaves
 		case item.State == message.Waiting && item.Unclears == 0:
-			item.State, item.NextTry, item.Told, item.Reply = message.Held, g.now(), time.Time{}, byPerson
+			item.State, item.NextTry, item.Told, item.Reply = message.Held, g.now(), time.Time{}, notices.ByPerson
 		case item.State == message.Waiting || item.State == message.Unclear:
 			item.State, item.NextTry, item.Told, item.Alarm = message.Held, time.Time{}, g.now(), unclearAlarm
 		default:
@@ -116,11 +118,11 @@ func (g *Gateway) Drop(ctx context.Context, key message.ItemKey, reason string) 
 			return nil, ErrNotHeld
 		}
 		event.Kind = message.EventDropped
-		item.State, item.NextTry, item.Reply = message.Dropped, time.Time{}, droppedBy
+		item.State, item.NextTry, item.Reply = message.Dropped, time.Time{}, notices.DroppedBy
 		if !neverLeft(*item) {
 			return nil, nil
 		}
-		notice, err := g.dsn(ctx, env, *item, g.now())
+		notice, err := g.notices.Failed(ctx, env, *item, g.now())
 		if err != nil || notice == nil {
 			return nil, err
 		}

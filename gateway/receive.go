@@ -299,7 +299,7 @@ func (g *Gateway) tellMoved(ctx context.Context, m *moved, c *queue.Change, now 
 		return err
 	}
 	m.item.Reply = message.Bounded("the platform reports: " + string(m.item.Case))
-	notice, err := g.dsn(ctx, env, m.item, now)
+	notice, err := g.notices.Failed(ctx, env, m.item, now)
 	if err != nil || notice == nil {
 		return err
 	}

@@ -5,17 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"gatewayd/crypto/entity"
+	"gatewayd/gateway/notices"
 	"gatewayd/message"
+	"gatewayd/queue"
 	"gatewayd/scan"
 	"gatewayd/vault"
-)
-
-// Why an item is held for the sake of the scanner.
-const (
-	malwareFound = "malware was found: "
-	unscannable  = "too large for the scanner for malware"
 )
 
 // scanOutcome says what becomes of an item by what the scanner says; nil: it may
@@ -26,9 +23,9 @@ func (g *Gateway) scanOutcome(ctx context.Context, env message.Envelope) *outcom
 	}
 	switch found, err := g.forms.Infected(ctx, env); {
 	case found != "":
-		return &outcome{hold: malwareFound + found}
+		return &outcome{hold: notices.MalwareFound + found}
 	case errors.Is(err, scan.ErrTooLarge), errors.Is(err, entity.ErrTooLarge):
-		return &outcome{hold: unscannable}
+		return &outcome{hold: notices.Unscannable}
 	case errors.Is(err, vault.ErrGone), errors.Is(err, vault.ErrCorrupt):
 		o := noBody(err)
 		return &o
@@ -40,7 +37,7 @@ func (g *Gateway) scanOutcome(ctx context.Context, env message.Envelope) *outcom
 
 // heldByScanner reports whether an item is held because of what was found.
 func heldByScanner(item message.Item) bool {
-	return strings.HasPrefix(item.Reply, atGate+malwareFound) || item.Reply == atGate+unscannable
+	return strings.HasPrefix(item.Reply, notices.AtGate+notices.MalwareFound) || item.Reply == notices.AtGate+notices.Unscannable
 }
 
 // readable reports whether the scanner stands in nobody's way to a message.
@@ -54,4 +51,15 @@ func (g *Gateway) readable(s message.Story) bool {
 		}
 	}
 	return false
+}
+
+// heldNotice tells whom it concerns that a message waits.
+func (g *Gateway) heldNotice(ctx context.Context, env message.Envelope, item message.Item, now time.Time) (*queue.Accepted, error) {
+	if env.Direction != message.Inbound || !heldByScanner(item) {
+		return g.notices.Held(ctx, env, item, now)
+	}
+	if strings.HasPrefix(item.Decision.Via, forwardPrefix) {
+		return nil, nil // the item of the mailbox tells it
+	}
+	return g.notices.Malware(ctx, env, item, now)
 }

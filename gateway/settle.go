@@ -11,6 +11,7 @@ import (
 	"gatewayd/connectors"
 	"gatewayd/crypto/cms"
 	"gatewayd/gateway/cases"
+	"gatewayd/gateway/notices"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/receipts"
@@ -39,7 +40,7 @@ func (g *Gateway) settle(ctx context.Context, env message.Envelope, leased messa
 		change := queue.Change{Events: []message.Event{event}}
 		if item.State == message.Refused && notice == nil {
 			var err error
-			if notice, err = g.dsn(record, env, *item, now); err != nil {
+			if notice, err = g.notices.Failed(record, env, *item, now); err != nil {
 				return change, err
 			}
 		}
@@ -158,7 +159,7 @@ func (g *Gateway) conclude(env message.Envelope, item *message.Item, o outcome, 
 		item.State, item.NextTry, item.Reply = message.Refused, time.Time{}, givenUp(*item, last)
 		event.Kind, event.Data["reply"] = message.EventRefused, item.Reply
 	case o.hold != "":
-		item.State, item.NextTry, item.Told, item.Reply = message.Held, now, time.Time{}, message.Bounded(atGate+o.hold)
+		item.State, item.NextTry, item.Told, item.Reply = message.Held, now, time.Time{}, message.Bounded(notices.AtGate+o.hold)
 		event.Kind, event.Data["reason"] = message.EventHeld, o.hold
 	case o.err == nil:
 		item.RemoteID, item.SentAs, item.HandedAt, item.Alarm = o.result.RemoteID, o.result.SentAs, now, ""
@@ -224,7 +225,7 @@ func givenUp(item message.Item, last string) string {
 	if last == "" {
 		last = "none"
 	}
-	return message.Bounded(gaveUp + item.Decision.GiveUp.String() + lastAnswer + last)
+	return message.Bounded(notices.GaveUp + item.Decision.GiveUp.String() + notices.LastAnswer + last)
 }
 
 // replyOf is what a person may read about a failure: the peer's own words, or

@@ -32,6 +32,15 @@ func Deciding(d message.Decision) (message.Reason, bool) {
 	return d.Because[i], true
 }
 
+// Because returns the deciding reason, for people; "" if there is none.
+func Because(d message.Decision) string {
+	r, ok := Deciding(d)
+	if !ok {
+		return ""
+	}
+	return r.Rule + ": " + r.Text
+}
+
 // LacksKey reports whether a decision holds the message although a key of the
 // recipient would give it a way.
 func LacksKey(d message.Decision) bool {
