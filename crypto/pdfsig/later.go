@@ -23,7 +23,7 @@ func (l *Later) String() string {
 	if l == nil {
 		return ""
 	}
-	what := "nothing that can be read"
+	what := "no object: a cross-reference table alone can show others that were hidden before"
 	if len(l.Objects) > 0 {
 		what = strings.Join(l.Objects, ", ")
 	}

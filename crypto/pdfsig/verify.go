@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"gatewayd/crypto/ber"
@@ -56,6 +57,8 @@ type Signature struct {
 	Stamp    *tsp.Stamp // over this signature, or (Document) over the document; nil: none that fits
 	StampErr error      // what is wrong with a stamp that stands there
 	Later    *Later     // what was added to the file after it; nil: nothing
+	Lock     Lock       // what it lets happen later
+	Against  []string   // what was added although Lock does not let it
 }
 
 // maxSignatures bounds how many signatures of one document are looked at.
@@ -69,7 +72,9 @@ const maxSignatures = 32
 //     stands under an anchor; no other signature is broken.
 //   - Untrusted: the same, but no anchor, or weak.
 //   - Unsigned: no signature, or only ones of a kind that we cannot check.
-//   - Forged: a signature does not fit, or something stands outside of it.
+//   - Forged: a signature does not fit, or something stands outside of it; or one
+//     that is followed by others certifies the document or locks fields (DocMDP,
+//     FieldMDP), and was not obeyed.
 //
 // An error is returned only if pdf is no PDF or too large; the verdict is then
 // Unsigned.
@@ -85,13 +90,17 @@ func Verify(pdf []byte, o VerifyOptions) (Report, error) {
 	for _, f := range found {
 		r.Signatures = append(r.Signatures, check(pdf, f, o))
 	}
-	var objects []object
+	var all bodies
 	for i := range r.Signatures {
 		if s := &r.Signatures[i]; s.Err == nil && !s.Whole {
-			if objects == nil {
-				objects = objectsOf(pdf)
+			if all.pdf == nil {
+				all = bodiesOf(pdf)
 			}
-			s.Later = laterThan(pdf, objects, s.ByteRange[2]+s.ByteRange[3])
+			end := s.ByteRange[2] + s.ByteRange[3]
+			s.Later, s.Lock = laterThan(pdf, all.objects, end), lockOf(all, found[i].dict, end)
+			if s.Lock.locks() && !s.Later.LongTerm {
+				s.Against = s.Lock.forbidden(all, end)
+			}
 		}
 	}
 	r.judge()
@@ -245,6 +254,10 @@ func (r *Report) judge() {
 		}
 		if s.Document {
 			continue // it says when, and not who
+		}
+		if len(s.Against) > 0 {
+			r.Verdict, r.Detail = message.Forged, "a signature forbids what was added after it: "+strings.Join(s.Against, ", ")
+			return
 		}
 		checked++
 		if last = s; s.Whole {
