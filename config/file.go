@@ -28,17 +28,18 @@ type File struct {
 	Platform  Platforms            `toml:"platform" doc:"The recognised Zustellplattformen."`
 	SMTP      Relay                `toml:"smtp" doc:"Ordinary mail (via = \"smtp\")."`
 
-	Route      []Route    `toml:"route" doc:"The rules, in order; the first whose condition holds and that can be met decides. No match: the mail is held." need:"yes"`
-	Vocabulary Vocabulary `toml:"vocabulary" doc:"How users say the class. Leave out to use the built-in words."`
-	Policy     Policy     `toml:"policy" doc:"Values of the built-in duties."`
-	Legal      Legal      `toml:"legal" doc:"The delivery case: help with service dates and periods, never binding."`
-	Evidence   Evidence   `toml:"evidence" doc:"Evidence bundles (Nachweisdossier): what seals and stamps them."`
-	Archive    Archive    `toml:"archive" doc:"Delivery to the archive (eCH-0160)."`
-	Retention  Retention  `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
-	Audit      Audit      `toml:"audit" doc:"The audit log."`
-	Log        Log        `toml:"log" doc:"The operational log: no subject, body or address stands in it."`
-	Delivery   Delivery   `toml:"delivery" doc:"Retries and limits of delivery."`
-	Limits     Limits     `toml:"limits" doc:"Limits of the SMTP doors."`
+	Route      []Route           `toml:"route" doc:"The rules, in order; the first whose condition holds and that can be met decides. No match: the mail is held." need:"yes"`
+	Footer     map[string]Footer `toml:"footer" doc:"Footers that routes name (route.footer): under the text of mail that leaves, before it is signed and encrypted."`
+	Vocabulary Vocabulary        `toml:"vocabulary" doc:"How users say the class. Leave out to use the built-in words."`
+	Policy     Policy            `toml:"policy" doc:"Values of the built-in duties."`
+	Legal      Legal             `toml:"legal" doc:"The delivery case: help with service dates and periods, never binding."`
+	Evidence   Evidence          `toml:"evidence" doc:"Evidence bundles (Nachweisdossier): what seals and stamps them."`
+	Archive    Archive           `toml:"archive" doc:"Delivery to the archive (eCH-0160)."`
+	Retention  Retention         `toml:"retention" doc:"The legal windows (Vo E-GovG BL § 11)."`
+	Audit      Audit             `toml:"audit" doc:"The audit log."`
+	Log        Log               `toml:"log" doc:"The operational log: no subject, body or address stands in it."`
+	Delivery   Delivery          `toml:"delivery" doc:"Retries and limits of delivery."`
+	Limits     Limits            `toml:"limits" doc:"Limits of the SMTP doors."`
 
 	Test []Test `toml:"test" doc:"Assertions about routes, run by config check and at every reload."`
 }
@@ -180,6 +181,15 @@ type Route struct {
 	Via    []string `toml:"via" doc:"incamail, privasphere, smime, openpgp, smtp, mailbox: in order of preference; the first that can be used is used." need:"yes"`
 	Keep   string   `toml:"keep" doc:"How long the body stays: until_done, until_handed_over or window. Left out: until_handed_over for mailboxes and registered mail, until_done for the rest." example:"\"until_done\""`
 	GiveUp Duration `toml:"give_up" doc:"After this time in the queue the sender is told that it failed; empty: five days." example:"\"5d\""`
+	Footer string   `toml:"footer" doc:"Name of a footer that is put under the text of what goes by smime, openpgp or smtp; never under private mail." example:"amtlich"`
+}
+
+// Footer is what stands under the text of mail that leaves.
+type Footer struct {
+	German      string `toml:"de" doc:"Text for mail whose Content-Language is German." example:"Bauinspektorat Basel-Landschaft, Rheinstrasse 29, 4410 Liestal"`
+	English     string `toml:"en" doc:"The same for English. Mail that names neither language gets both, German first."`
+	GermanHTML  string `toml:"de_html" doc:"Fragment for the HTML form of a text; empty: made from de."`
+	EnglishHTML string `toml:"en_html" doc:"Fragment for the HTML form of a text; empty: made from en."`
 }
 
 // Vocabulary is how users say the class.
@@ -292,6 +302,7 @@ type Expect struct {
 	Via     string `toml:"via" doc:"Connector."`
 	Tag     string `toml:"tag" doc:"Platform tag on what leaves."`
 	Class   string `toml:"class" doc:"Class found."`
+	Footer  string `toml:"footer" doc:"Footer under its text."`
 }
 
 // Certificate is a PEM certificate (with its chain) and its key.

@@ -18,6 +18,7 @@ import (
 	"gatewayd/gateway"
 	"gatewayd/gateway/cases"
 	"gatewayd/legal"
+	"gatewayd/mail/footer"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/receipts"
@@ -42,6 +43,7 @@ type Config struct {
 	People      *directory.Live
 	Words       policy.Vocabulary
 	Rules       *policy.Policy
+	Footers     map[string]footer.Footer // that routes name
 	Legal       legal.Rules
 	Windows     retention.Windows
 	Agreements  []retention.Agreement

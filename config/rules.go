@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatewayd/gateway"
+	"gatewayd/mail/footer"
 	"gatewayd/message"
 	"gatewayd/policy"
 )
@@ -73,8 +74,9 @@ func (b *builder) rules(c *Config) {
 		HoldFor: time.Duration(f.Delivery.HoldReturn), GiveUpLimit: c.Windows.GiveUpLimit(),
 	}
 	for _, r := range f.Route {
-		o.Routes = append(o.Routes, policy.Route{Name: r.Name, When: r.When, Via: r.Via, Keep: message.Keep(r.Keep), GiveUp: time.Duration(r.GiveUp)})
+		o.Routes = append(o.Routes, policy.Route{Name: r.Name, When: r.When, Via: r.Via, Keep: message.Keep(r.Keep), GiveUp: time.Duration(r.GiveUp), Footer: r.Footer})
 	}
+	c.Footers = b.footers()
 	var errs []error
 	c.Rules, errs = policy.Compile(o)
 	for _, err := range errs {
@@ -86,6 +88,23 @@ func (b *builder) rules(c *Config) {
 	if !prefix.MatchString(f.Policy.ReferencePrefix) {
 		b.add("policy.reference_prefix", "%q: write 1 to 12 capital letters or digits", f.Policy.ReferencePrefix)
 	}
+}
+
+// footers checks the footers and that routes name those that there are.
+func (b *builder) footers() map[string]footer.Footer {
+	all := map[string]footer.Footer{}
+	for name, f := range b.file.Footer {
+		all[name] = footer.Footer{German: f.German, English: f.English, GermanHTML: f.GermanHTML, EnglishHTML: f.EnglishHTML}
+		if err := all[name].Check(); err != nil {
+			b.bad(joinKey("footer", name), "%v", err)
+		}
+	}
+	for i, r := range b.file.Route {
+		if _, ok := all[r.Footer]; !ok && r.Footer != "" {
+			b.add("route"+index(i+1)+".footer", "there is no %q: write [footer.%s]", r.Footer, r.Footer)
+		}
+	}
+	return all
 }
 
 // prefix is what receipts.DefaultReference finds again.

@@ -90,6 +90,7 @@ func (b *builder) noteTests(c *Config) {
 			{"via", t.Expect.Via, d.Via},
 			{"tag", strings.TrimSpace(t.Expect.Tag), strings.TrimSpace(d.Tag)},
 			{"class", t.Expect.Class, string(d.Class)},
+			{"footer", t.Expect.Footer, d.Footer},
 		} {
 			if f[1] != "" && f[1] != f[2] {
 				b.add(key+".expect."+f[0], "is %q, expected %q%s", f[2], f[1], why(d))

@@ -166,9 +166,14 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 			return outcome{hold: "the authority has no address on " + item.Decision.Via}
 		}
 	}
-	var content io.ReadSeeker = body
+	source, footed, err := g.forms.Footed(env, item, body)
+	if err != nil {
+		return protectError(err)
+	}
+	defer footed()
+	var content io.ReadSeeker = source
 	if item.Decision.Via == policy.ViaSMIME || item.Decision.Via == policy.ViaOpenPGP {
-		sealed, err := g.forms.Protect(ctx, env, item, body)
+		sealed, err := g.forms.Protect(ctx, env, item, source)
 		if err != nil {
 			return protectError(err)
 		}

@@ -119,7 +119,7 @@ func (g *Gateway) protection(ctx context.Context, env message.Envelope, item mes
 // protectError turns a failed protection into an outcome: never sent as it is.
 func protectError(err error) outcome {
 	switch {
-	case errors.Is(err, forms.ErrNoKey):
+	case errors.Is(err, forms.ErrNoKey), errors.Is(err, forms.ErrNoFooter):
 		return outcome{hold: err.Error()}
 	case errors.Is(err, entity.ErrIrregular):
 		return outcome{err: connectors.Refuse(connectors.StepMessage, "5.6.0", "the message has irregular lines and cannot be signed: send it anew with another program")}

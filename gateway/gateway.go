@@ -26,6 +26,7 @@ import (
 	"gatewayd/gateway/notices"
 	"gatewayd/gateway/targets"
 	"gatewayd/legal"
+	"gatewayd/mail/footer"
 	"gatewayd/message"
 	"gatewayd/policy"
 	"gatewayd/queue"
@@ -84,6 +85,7 @@ type Options struct {
 	Scanner         forms.Scanner   // for malware; nil: nobody looks
 	Connectors      map[string]connectors.Connector
 	Platforms       map[string]Platform
+	Footers         map[string]footer.Footer // that decisions name
 	Recogniser      *receipts.Recogniser
 	Windows         retention.Windows
 	Agreements      []retention.Agreement // on what needs no word of the authority before it goes
@@ -145,7 +147,7 @@ func New(o Options) (*Gateway, error) {
 	g.Desk = keydesk.New(keydesk.Options{
 		Sources: o.Keys, Ledger: o.Store, Local: func(a message.Address) bool { return g.local(a) != nil }, Arrived: g.KeysArrived, Now: o.Now, Log: o.Log,
 	})
-	g.forms = forms.New(forms.Options{Host: o.Hostname, Data: o.Data, Vault: o.Vault, Keys: g.Desk, Scanner: o.Scanner, Manner: g.manner, Now: o.Now})
+	g.forms = forms.New(forms.Options{Host: o.Hostname, Data: o.Data, Vault: o.Vault, Keys: g.Desk, Scanner: o.Scanner, Manner: g.manner, Footers: o.Footers, Now: o.Now, Log: o.Log})
 	g.notices = notices.New(notices.Options{Host: o.Hostname, Windows: o.Windows, Vault: o.Vault, Header: g.forms.Header, Forward: g.forward})
 	g.cases = cases.New(cases.Options{Ledger: o.Store, Directory: o.Directory, Rules: o.Legal, Wait: g.receiptWait, Now: o.Now, Unstamped: g.stampSoon})
 	for i := range o.Authorities {

@@ -157,6 +157,7 @@ type Decision struct {
 	Route   string        `json:"route,omitempty"`   // name of the route that decided
 	Via     string        `json:"via,omitempty"`     // connector: "incamail", "privasphere", "smtp", "mailbox"
 	Tag     string        `json:"tag,omitempty"`     // platform's subject tag that must be on what leaves
+	Footer  string        `json:"footer,omitempty"`  // name of the footer that is put under the text when it leaves
 	Owed    []ReceiptKind `json:"owed,omitempty"`    // receipts promised by the platform
 	GiveUp  time.Duration `json:"give_up,omitempty"` // after this long in the queue the sender is told
 	Keep    Keep          `json:"keep,omitempty"`

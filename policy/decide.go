@@ -262,6 +262,7 @@ func (r *run) take(route route) {
 		}
 		r.add(route.Name, saysChosen, "goes by "+via, "")
 		r.deliver(route, via, tag)
+		r.footer(route, via)
 		return
 	}
 	r.decision.Route = route.Name
@@ -288,6 +289,23 @@ func (r *run) deliver(route route, via, tag string) {
 		if r.c.class == message.Registered || via == ViaMailbox {
 			d.Keep = message.KeepUntilHandedOver
 		}
+	}
+}
+
+// footer decides whether the route's footer is put under the text. What a platform
+// proves must be what was sent, and what stays here goes out by no door.
+func (r *run) footer(route route, via string) {
+	switch {
+	case route.Footer == "":
+	case r.c.class == message.Private:
+		r.add(route.Name, saysMark, "no footer: private", lawPrivate)
+	case isPlatform(via):
+		r.add(route.Name, saysMark, "no footer by "+via+": its receipts are about what the sender wrote", "")
+	case via == ViaMailbox:
+		r.add(route.Name, saysMark, "no footer: the message stays on this gateway", "")
+	default:
+		r.add(route.Name, saysMark, "the footer "+route.Footer+" is put under its text, before it is signed and encrypted", "")
+		r.decision.Footer = route.Footer
 	}
 }
 

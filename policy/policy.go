@@ -31,6 +31,7 @@ type Route struct {
 	Via    []string      // in order of preference
 	Keep   message.Keep  // empty: until_handed_over for registered and mailbox, else until_done
 	GiveUp time.Duration // 0: five days
+	Footer string        // name of a footer that is put under the text of what goes by smime, openpgp or smtp; empty: none
 }
 
 // Options is what Compile needs. Zero fields mean the defaults.

@@ -90,6 +90,7 @@ type storedDecision struct {
 	GiveUp  int64          `cbor:"7,keyasint,omitempty"` // nanoseconds
 	Keep    string         `cbor:"8,keyasint,omitempty"`
 	Because []storedReason `cbor:"9,keyasint,omitempty"`
+	Footer  string         `cbor:"10,keyasint,omitempty"`
 }
 
 // storedItem is an item without its key, which its place tells, and without its
@@ -255,6 +256,7 @@ func DecodeDecision(b []byte) (message.Decision, error) {
 func storeDecision(d message.Decision) storedDecision {
 	s := storedDecision{
 		Verdict: string(d.Verdict), Class: string(d.Class), Route: d.Route, Via: d.Via, Tag: d.Tag, GiveUp: int64(d.GiveUp), Keep: string(d.Keep),
+		Footer: d.Footer,
 	}
 	for _, k := range d.Owed {
 		s.Owed = append(s.Owed, string(k))
@@ -268,6 +270,7 @@ func storeDecision(d message.Decision) storedDecision {
 func (s storedDecision) decision() message.Decision {
 	d := message.Decision{
 		Verdict: message.Verdict(s.Verdict), Class: message.Class(s.Class), Route: s.Route, Via: s.Via, Tag: s.Tag, GiveUp: time.Duration(s.GiveUp), Keep: message.Keep(s.Keep),
+		Footer: s.Footer,
 	}
 	for _, k := range s.Owed {
 		d.Owed = append(d.Owed, message.ReceiptKind(k))

@@ -93,7 +93,7 @@ func printExplanation(c console, x policy.Explanation) error {
 	fmt.Fprintln(t)
 	d := x.Decision
 	line := []string{"verdict " + string(d.Verdict), "class " + string(d.Class)}
-	for _, f := range [][2]string{{"route", d.Route}, {"via", d.Via}, {"tag", strings.TrimSpace(d.Tag)}} {
+	for _, f := range [][2]string{{"route", d.Route}, {"via", d.Via}, {"tag", strings.TrimSpace(d.Tag)}, {"footer", d.Footer}} {
 		if f[1] != "" {
 			line = append(line, f[0]+" "+f[1])
 		}

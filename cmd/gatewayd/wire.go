@@ -99,7 +99,7 @@ func open(cfg *config.Config, log *slog.Logger, now func() time.Time) (_ *parts,
 	p.gateway, err = gateway.New(gateway.Options{
 		Hostname: cfg.Hostname, Data: cfg.Data, ReferencePrefix: cfg.File.Policy.ReferencePrefix, Authorities: cfg.Authorities,
 		Vault: p.vault, Store: p.taps.store(p.store), Audit: p.audit, Policy: cfg.Rules, Vocabulary: cfg.Words, Directory: cfg.People.Get,
-		Keys: keys, Scanner: scanner, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Windows: cfg.Windows, Agreements: cfg.Agreements, Legal: cfg.Legal, Evidence: sealing, Delivery: cfg.Delivery,
+		Keys: keys, Scanner: scanner, Connectors: p.taps.links(links), Platforms: cfg.Platforms, Recogniser: cfg.Recogniser, Footers: cfg.Footers, Windows: cfg.Windows, Agreements: cfg.Agreements, Legal: cfg.Legal, Evidence: sealing, Delivery: cfg.Delivery,
 		Now: now, Log: log,
 	})
 	if err != nil {

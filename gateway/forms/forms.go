@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"gatewayd/crypto/entity"
 	"gatewayd/crypto/keys"
 	"gatewayd/mail"
+	"gatewayd/mail/footer"
 	"gatewayd/message"
 	"gatewayd/vault"
 )
@@ -36,7 +38,9 @@ type Options struct {
 	Keys    Keys
 	Scanner Scanner                       // for malware; nil: nobody looks
 	Manner  func(authority string) Manner // how an authority wants its mail
+	Footers map[string]footer.Footer      // that decisions name
 	Now     func() time.Time
+	Log     *slog.Logger // nil: nothing is logged
 }
 
 // Manner is how an authority wants its mail.

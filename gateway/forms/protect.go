@@ -16,7 +16,6 @@ import (
 	"gatewayd/keysources"
 	"gatewayd/message"
 	"gatewayd/policy"
-	"gatewayd/vault"
 )
 
 // ErrNoKey closes the gate: what was decided rests on a key that is gone.
@@ -43,7 +42,7 @@ func (s Sealed) Seek(off int64, whence int) (int64, error) {
 // Protect signs and encrypts the message for its one recipient, by the way that
 // was decided (docs/flow.md, step 6). Private mail carries no official
 // signature (Benutzungsreglement BL § 12).
-func (f *Forms) Protect(ctx context.Context, env message.Envelope, item message.Item, body *vault.BodyReader) (Sealed, error) {
+func (f *Forms) Protect(ctx context.Context, env message.Envelope, item message.Item, body Source) (Sealed, error) {
 	now := f.o.Now().UTC()
 	protected, err := f.protected(ctx, env, item, body, now)
 	if err != nil {
@@ -58,7 +57,7 @@ func (f *Forms) Protect(ctx context.Context, env message.Envelope, item message.
 	return Sealed{io.NewSectionReader(spool, 0, n), spool}, nil
 }
 
-func (f *Forms) protected(ctx context.Context, env message.Envelope, item message.Item, body *vault.BodyReader, now time.Time) (*entity.Protected, error) {
+func (f *Forms) protected(ctx context.Context, env message.Envelope, item message.Item, body Source, now time.Time) (*entity.Protected, error) {
 	to := item.Recipient.Address
 	theirs := f.o.Keys.Selection(ctx, to, now, true)
 	ours := f.o.Keys.Ring().Signers(env.Authority, env.From, now)

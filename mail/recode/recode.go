@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/quotedprintable"
 	"slices"
 
 	"gatewayd/mail"
@@ -58,6 +57,9 @@ func Apply(r io.ReaderAt, size int64, tree parts.Tree, changes []Change) (*Recod
 			done = p.Body.Start
 		}
 		if c.Body != nil {
+			if _, err := edited(r, p, func(*mail.Header) error { return nil }); err != nil {
+				return nil, err
+			}
 			upTo(p.Body.Start)
 			m.add(c.Body)
 			done = p.Body.End
@@ -96,36 +98,4 @@ func (m *Recoded) Reader() io.Reader {
 		readers[i] = piece()
 	}
 	return io.MultiReader(readers...)
-}
-
-// QuotedPrintable returns a reader of what r holds, as text in quoted-printable
-// (RFC 2045 section 6.7): lines end in CRLF, white space before it is encoded.
-func QuotedPrintable(r io.Reader) io.Reader {
-	q := &qpReader{r: r}
-	q.w = quotedprintable.NewWriter(&q.text)
-	return q
-}
-
-type qpReader struct {
-	r    io.Reader
-	w    *quotedprintable.Writer
-	text bytes.Buffer
-	raw  [4 << 10]byte
-	err  error
-}
-
-// Read implements io.Reader.
-func (q *qpReader) Read(p []byte) (int, error) {
-	for q.text.Len() == 0 {
-		if q.err != nil {
-			return 0, q.err
-		}
-		var n int
-		n, q.err = q.r.Read(q.raw[:])
-		_, _ = q.w.Write(q.raw[:n]) // to a buffer
-		if q.err != nil {
-			_ = q.w.Close()
-		}
-	}
-	return q.text.Read(p)
 }

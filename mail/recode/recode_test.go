@@ -51,8 +51,10 @@ func TestApply(t *testing.T) {
 	if tree, err = parts.Read(cut, cut.Size(), parts.Limits{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Apply(cut, cut.Size(), tree, []Change{{Part: 1, Header: head}}); !errors.Is(err, errNoBlank) {
-		t.Errorf("a header without end: %v", err)
+	for _, c := range []Change{{Part: 1, Header: head}, {Part: 1, Body: body("")}} {
+		if _, err := Apply(cut, cut.Size(), tree, []Change{c}); !errors.Is(err, errNoBlank) {
+			t.Errorf("a header without end: %v", err)
+		}
 	}
 	if tree, err = parts.Read(r, r.Size(), parts.Limits{}); err != nil {
 		t.Fatal(err)
@@ -66,13 +68,16 @@ func TestApply(t *testing.T) {
 // TestQuotedPrintable: what comes out is seven bits wide, 76 characters long, and
 // decodes to what went in, wherever the reader stops.
 func TestQuotedPrintable(t *testing.T) {
-	for _, text := range []string{"", "a", "ä", "a \r\n", "a=b\r\n\r\n", strings.Repeat("ü", 9000) + "\r\n", strings.Repeat("lang ", 5000), "\t\r\n.\r\n"} {
+	for _, text := range []string{
+		"", "a", "ä", "a \r\n", "a=b\r\n\r\n", strings.Repeat("ü", 9000) + "\r\n", strings.Repeat("lang ", 5000), "\t\r\n.\r\n", "a\nb", "a\rb\r", "\r\r\n\n",
+		strings.Repeat("x", 75) + "--x\r\n", strings.Repeat("x", 74) + "\t\r\n", strings.Repeat("x", 75) + " \r\n", "From a\r\n.\r\n--x\r\n", strings.Repeat("--x", 100) + " ",
+	} {
 		raw, err := io.ReadAll(QuotedPrintable(iotest{strings.NewReader(text)}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, line := range strings.Split(string(raw), "\r\n") {
-			if len(line) > 76 || strings.ContainsFunc(line, func(r rune) bool { return r > 126 }) || strings.HasSuffix(line, " ") {
+			if len(line) > 76 || strings.ContainsFunc(line, func(r rune) bool { return r > 126 || r < ' ' && r != '\t' }) || strings.HasSuffix(line, " ") || strings.HasSuffix(line, "\t") || strings.HasPrefix(line, "-") || strings.HasPrefix(line, "From ") || strings.HasPrefix(line, ".") || strings.ContainsAny(line, "\r\n") {
 				t.Errorf("%.20q: line %q", text, line)
 			}
 		}
