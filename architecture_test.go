@@ -29,7 +29,7 @@ var rows = map[string]int{
 }
 
 // cryptoOrder is the order inside crypto: a package may import those before it.
-var cryptoOrder = map[string]int{"ber": 0, "gcm": 0, "keywrap": 0, "cms": 1, "tsp": 2, "entity": 2, "path": 2, "smime": 3, "pdfsig": 3, "openpgp": 3, "keys": 4, "hsm": 4, "seal": 0}
+var cryptoOrder = map[string]int{"ber": 0, "gcm": 0, "keywrap": 0, "cms": 1, "tsp": 2, "entity": 2, "path": 2, "smime": 3, "pdfsig": 3, "openpgp": 3, "keys": 4, "hsm": 4, "seal": 0, "pdfdoc": 0}
 
 // mailOrder is the order inside mail beneath its parts: what changes a message stands
 // on what reads it. The others there know only the whole.

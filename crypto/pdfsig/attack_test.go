@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/pdfdoc"
 	"gatewayd/message"
 )
 
@@ -24,11 +25,11 @@ import (
 // locked signs a document with /Reference in the signature dictionary.
 func locked(t testing.TB, pdf []byte, s Signer, reference string) []byte {
 	t.Helper()
-	doc, err := openDocument(pdf)
+	doc, err := pdfdoc.Open(pdf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, hole, err := doc.update(reserve(s), Options{Time: now, Reason: strings.Repeat("x", len(reference))})
+	out, hole, err := update(doc, reserve(s), Options{Time: now, Reason: strings.Repeat("x", len(reference))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,19 +59,19 @@ func certified(t testing.TB, pdf []byte, s Signer, p int) []byte {
 // one of before.
 func updated(t testing.TB, pdf []byte, objects map[int64]string, trailer ...string) []byte {
 	t.Helper()
-	d, err := openDocument(pdf)
+	d, err := pdfdoc.Open(pdf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i+1 < len(trailer); i += 2 {
-		d.trailer = d.trailer.with(trailer[i], trailer[i+1])
+		d.Trailer = d.Trailer.With(trailer[i], trailer[i+1])
 	}
 	w := writer{offsets: map[int64]int64{}}
 	w.buf.Write(pdf)
 	for n, text := range objects {
 		w.object(n, []byte(text))
 	}
-	size, _ := number(d.trailer.get("Size"))
+	size, _ := pdfdoc.Number(d.Trailer.Get("Size"))
 	for n := range objects {
 		size = max(size, n+1)
 	}
@@ -81,27 +82,27 @@ func updated(t testing.TB, pdf []byte, objects map[int64]string, trailer ...stri
 // parts are the objects that attacks are about.
 type parts struct {
 	page, root, contents, next int64
-	pageDict, rootDict         dict
+	pageDict, rootDict         pdfdoc.Dict
 }
 
 func partsOf(t testing.TB, pdf []byte) (p parts) {
 	t.Helper()
-	d, err := openDocument(pdf)
+	d, err := pdfdoc.Open(pdf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.root, _, _ = reference(d.trailer.get("Root"))
-	if p.rootDict, err = d.dictAt(d.trailer.get("Root")); err != nil {
+	p.root, _, _ = pdfdoc.Reference(d.Trailer.Get("Root"))
+	if p.rootDict, err = d.DictAt(d.Trailer.Get("Root")); err != nil {
 		t.Fatal(err)
 	}
-	at, page, err := d.firstPage(p.rootDict)
+	at, page, err := d.FirstPage(p.rootDict)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.page, _, _ = reference([]byte(at))
+	p.page, _, _ = pdfdoc.Reference([]byte(at))
 	p.pageDict = page
-	p.contents, _, _ = reference(page.get("Contents"))
-	p.next, _ = number(d.trailer.get("Size"))
+	p.contents, _, _ = pdfdoc.Reference(page.Get("Contents"))
+	p.next, _ = pdfdoc.Number(d.Trailer.Get("Size"))
 	return p
 }
 
@@ -123,8 +124,8 @@ func attacks(t testing.TB, signed []byte) map[string]struct {
 	annot := fmt.Sprintf("<</Type /Annot /Subtype /FreeText /Rect [0 0 600 800] /Contents (GEFAELSCHT) /AP <</N %s>>>>", at(p.next+1))
 	widget := "<</Type /Annot /Subtype /Widget /Rect [0 0 600 800] /AP <</N " + at(p.next+1) + ">> "
 	field, sneaky := widget+"/FT /Tx /T (betrag) /V (1000000)>>", widget+"/FT /Sig /T (s)>>"
-	shown := string(p.pageDict.with("Annots", "["+at(p.next)+"]").bytes())
-	form := string(p.rootDict.with("AcroForm", "<</SigFlags 3 /Fields ["+at(p.next)+"]>>").bytes())
+	shown := string(p.pageDict.With("Annots", "["+at(p.next)+"]").Bytes())
+	form := string(p.rootDict.With("AcroForm", "<</SigFlags 3 /Fields ["+at(p.next)+"]>>").Bytes())
 	type attack = struct {
 		pdf  []byte
 		says string
@@ -134,8 +135,8 @@ func attacks(t testing.TB, signed []byte) map[string]struct {
 		// an image, is taken away; replace: fonts or form values show something else;
 		// hide and replace: the table leads to an object that lay there unseen.
 		"shadow: hide":          {updated(t, signed, map[int64]string{p.contents: streamOf("")}), "stream*"},
-		"shadow: hide, by page": {updated(t, signed, map[int64]string{p.page: string(p.pageDict.with("Contents", "[]").bytes())}), "Page*"},
-		"shadow: replace font":  {updated(t, signed, map[int64]string{p.next: "<</Type /Font /Subtype /Type3>>", p.page: string(p.pageDict.with("Resources", "<</Font <</F1 "+at(p.next)+">>>>").bytes())}), "Font 1, Page*"},
+		"shadow: hide, by page": {updated(t, signed, map[int64]string{p.page: string(p.pageDict.With("Contents", "[]").Bytes())}), "Page*"},
+		"shadow: replace font":  {updated(t, signed, map[int64]string{p.next: "<</Type /Font /Subtype /Type3>>", p.page: string(p.pageDict.With("Resources", "<</Font <</F1 "+at(p.next)+">>>>").Bytes())}), "Font 1, Page*"},
 		"shadow: replace value": {updated(t, signed, map[int64]string{p.next: field, p.page: shown, p.root: form}), "Annot 1, Catalog*"},
 		"shadow: another tree":  {updated(t, signed, map[int64]string{p.next: "<</Type /Catalog /Pages " + at(p.next+1) + ">>", p.next + 1: "<</Type /Pages /Count 1 /Kids [" + at(p.next+2) + "]>>", p.next + 2: "<</Type /Page /MediaBox [0 0 9 9]>>"}, "Root", at(p.next)), "Catalog 1, Page 1, Pages 1"},
 		"ISA: content":          {updated(t, signed, map[int64]string{p.contents: streamOf(fakeText)}), "stream*"},
@@ -151,11 +152,11 @@ func attacks(t testing.TB, signed []byte) map[string]struct {
 func hidden(t testing.TB, plain []byte) (list [4][]byte) {
 	t.Helper()
 	p := partsOf(t, plain)
-	d, err := openDocument(plain)
+	d, err := pdfdoc.Open(plain)
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := d.load(p.contents, 0)
+	good, err := d.Load(p.contents, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,13 +170,13 @@ func hidden(t testing.TB, plain []byte) (list [4][]byte) {
 		if level > 0 {
 			pdf = certified(t, prepared, testPKI().ec, level)
 		}
-		d, err := openDocument(pdf)
+		d, err := pdfdoc.Open(pdf)
 		if err != nil {
 			t.Fatal(err)
 		}
 		w := writer{offsets: map[int64]int64{p.contents: int64(at)}}
 		w.buf.Write(pdf)
-		size, _ := number(d.trailer.get("Size"))
+		size, _ := pdfdoc.Number(d.Trailer.Get("Size"))
 		w.finish(d, size)
 		list[level] = w.buf.Bytes()
 	}
@@ -250,8 +251,8 @@ func TestCertifiedTricks(t *testing.T) {
 	p := testPKI()
 	pdf := certified(t, updated(t, receipt(t, true, 1), map[int64]string{90: "<</Type /Annot /Subtype /FreeText /Rect [0 0 9 9]>>"}), p.ec, 2)
 	o := partsOf(t, pdf)
-	with := func(key, raw string) string { return string(o.pageDict.with(key, raw).bytes()) }
-	own := strings.Trim(string(o.pageDict.get("Annots")), "[]")
+	with := func(key, raw string) string { return string(o.pageDict.With(key, raw).Bytes()) }
+	own := strings.Trim(string(o.pageDict.Get("Annots")), "[]")
 	for name, c := range map[string]struct {
 		objects map[int64]string
 		says    string
@@ -264,7 +265,7 @@ func TestCertifiedTricks(t *testing.T) {
 		"annotation in an array":         {map[int64]string{o.next: "[<</Subtype /FreeText /Rect [0 0 9 9]>>]", o.page: with("Annots", fmt.Sprint(o.next, " 0 R"))}, "an annotation"},
 		"annotation from before":         {map[int64]string{o.page: with("Annots", "["+own+" 90 0 R]")}, "an annotation that was hidden before"},
 		"annotation without its type":    {map[int64]string{o.next: "<</Subtype /Stamp /Rect [0 0 9 9]>>", o.page: with("Annots", fmt.Sprintf("[%s %d 0 R]", own, o.next))}, "an annotation"},
-		"catalogue that opens something": {map[int64]string{o.root: string(o.rootDict.with("OpenAction", "<</S /JavaScript /JS (x)>>").bytes())}, "a catalogue with another /OpenAction"},
+		"catalogue that opens something": {map[int64]string{o.root: string(o.rootDict.With("OpenAction", "<</S /JavaScript /JS (x)>>").Bytes())}, "a catalogue with another /OpenAction"},
 		"objects in a stream":            {map[int64]string{o.next: "<</Type /ObjStm /N 0 /First 0 /Length 0>>\nstream\n\nendstream"}, "objects in a stream"},
 		"page key twice":                 {map[int64]string{o.page: strings.Replace(with("Annots", "["+own+"]"), "<<", "<< /Contents [] ", 1)}, "a page with another /Contents"},
 	} {
@@ -273,7 +274,7 @@ func TestCertifiedTricks(t *testing.T) {
 			t.Errorf("%s: %s (%s), want %q", name, r.Verdict, r.Detail, c.says)
 		}
 	}
-	dss := updated(t, pdf, map[int64]string{o.next: "<</Certs [] /OCSPs []>>", o.root: string(o.rootDict.with("DSS", fmt.Sprint(o.next, " 0 R")).bytes())})
+	dss := updated(t, pdf, map[int64]string{o.next: "<</Certs [] /OCSPs []>>", o.root: string(o.rootDict.With("DSS", fmt.Sprint(o.next, " 0 R")).Bytes())})
 	if r := verdict(t, sign(t, dss, p.rsa2048), VerifyOptions{Roots: p.roots}); r.Verdict != message.Verified {
 		t.Errorf("data for validation: %s (%s)", r.Verdict, r.Detail)
 	}
@@ -285,7 +286,7 @@ func TestCertifiedHostile(t *testing.T) {
 	p := testPKI()
 	pdf := certified(t, receipt(t, true, 1), p.stranger, 2)
 	o := partsOf(t, pdf)
-	wide := string(o.pageDict.with("X", "1").bytes()[2:])
+	wide := string(o.pageDict.With("X", "1").Bytes()[2:])
 	for name, unit := range map[string]string{
 		"same object": fmt.Sprintf("%d 0 obj\n<<%s\nendobj\n", o.page, wide),
 		"wide":        fmt.Sprintf("%d 0 obj\n<<%s%s\nendobj\n", o.page, strings.Repeat("/K 1 ", 4000), wide),
@@ -375,7 +376,7 @@ func TestCorpusAttacked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openDocument(pdf); err != nil || verdictThen != message.Untrusted || strings.Contains(name, "pades-lta") {
+		if _, err := pdfdoc.Open(pdf); err != nil || verdictThen != message.Untrusted || strings.Contains(name, "pades-lta") {
 			continue // no classic table: nothing here can update it
 		}
 		attacked++

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"gatewayd/crypto/pdfdoc"
 )
 
 // Lock is what a signature lets happen to the document later (ISO 32000-2,
@@ -20,23 +22,23 @@ func (l Lock) locks() bool { return l.DocMDP > 0 || l.Action != "" }
 
 // lockOf reads /Reference of a signature dictionary. Objects are looked up among
 // those before the end of the signature.
-func lockOf(b bodies, d dict, end int64) (l Lock) {
-	list, err := elements(b.resolve(d.get("Reference"), end))
+func lockOf(b bodies, d pdfdoc.Dict, end int64) (l Lock) {
+	list, err := pdfdoc.Elements(b.resolve(d.Get("Reference"), end))
 	if err != nil {
 		return l
 	}
 	for _, raw := range list {
 		ref := b.dict(raw, end)
-		params := b.dict(ref.get("TransformParams"), end)
-		switch nameOf(ref.get("TransformMethod")) {
+		params := b.dict(ref.Get("TransformParams"), end)
+		switch pdfdoc.NameOf(ref.Get("TransformMethod")) {
 		case "DocMDP":
 			l.DocMDP = 2 // the default
-			if p, ok := number(params.get("P")); ok && p >= 1 && p <= 3 {
+			if p, ok := pdfdoc.Number(params.Get("P")); ok && p >= 1 && p <= 3 {
 				l.DocMDP = int(p)
 			}
 		case "FieldMDP":
-			l.Action = nameOf(params.get("Action"))
-			names, err := elements(b.resolve(params.get("Fields"), end))
+			l.Action = pdfdoc.NameOf(params.Get("Action"))
+			names, err := pdfdoc.Elements(b.resolve(params.Get("Fields"), end))
 			if err != nil && l.Action != "All" || l.Action == "" {
 				l.Action = "All" // what cannot be read locks everything
 			}
@@ -86,15 +88,15 @@ func (b bodies) before(n string, end int64) []byte {
 
 // resolve follows one reference.
 func (b bodies) resolve(raw []byte, end int64) []byte {
-	n, _, ok := reference(raw)
+	n, _, ok := pdfdoc.Reference(raw)
 	if !ok {
 		return raw
 	}
 	return b.before(fmt.Sprint(n), end)
 }
 
-func (b bodies) dict(raw []byte, end int64) dict {
-	d, _, err := parseDict(b.resolve(raw, end), 0)
+func (b bodies) dict(raw []byte, end int64) pdfdoc.Dict {
+	d, _, err := pdfdoc.ParseDict(b.resolve(raw, end), 0)
 	if err != nil {
 		return nil
 	}
@@ -133,15 +135,15 @@ func (l Lock) forbidden(b bodies, n int64) []string {
 // followed reports why what stands behind octet n is no plain update: one that
 // leads to what lay there unseen, or to another catalogue.
 func followed(pdf []byte, n int64) error {
-	base, err := openDocument(pdf[:n])
+	base, err := pdfdoc.Open(pdf[:n])
 	if err != nil {
 		return err
 	}
-	t, err := readTail(pdf, n)
+	t, err := pdfdoc.ReadTail(pdf, n)
 	if err != nil {
 		return err
 	}
-	return t.chained(base)
+	return t.Chained(base)
 }
 
 // change is one object that was added after a signature.
@@ -158,7 +160,7 @@ func (c change) same() bool { return c.old == nil || kindOf(c.old) == c.kind }
 // structure refuses what no later signature needs: another page, a page or a
 // catalogue that shows something else.
 func (c change) structure() string {
-	d, _, err := parseDict(c.body, 0)
+	d, _, err := pdfdoc.ParseDict(c.body, 0)
 	switch {
 	case c.kind == "ObjStm":
 		return "objects in a stream, which are not looked at"
@@ -179,18 +181,18 @@ func (c change) structure() string {
 
 // annotations refuses those of a page that stand in the page itself, or lay in the
 // file before, unseen.
-func (c change) annotations(page dict) string {
-	was, _, err := parseDict(c.old, 0)
+func (c change) annotations(page pdfdoc.Dict) string {
+	was, _, err := pdfdoc.ParseDict(c.old, 0)
 	if err != nil {
 		return "a page with other annotations"
 	}
-	list, err := elements(c.b.resolve(page.get("Annots"), int64(len(c.b.pdf))))
-	if err != nil && page.find("Annots") != nil || len(list) > maxAnnotations {
+	list, err := pdfdoc.Elements(c.b.resolve(page.Get("Annots"), int64(len(c.b.pdf))))
+	if err != nil && page.Find("Annots") != nil || len(list) > maxAnnotations {
 		return "a page with other annotations"
 	}
-	before, _ := elements(c.b.resolve(was.get("Annots"), c.end))
+	before, _ := pdfdoc.Elements(c.b.resolve(was.Get("Annots"), c.end))
 	for _, raw := range list {
-		n, _, ok := reference(raw)
+		n, _, ok := pdfdoc.Reference(raw)
 		switch {
 		case !ok:
 			return "an annotation"
@@ -204,9 +206,9 @@ func (c change) annotations(page dict) string {
 
 // refuses says what of an object the lock does not let in; empty: nothing.
 func (l Lock) refuses(c change) string {
-	d, _, err := parseDict(c.body, 0)
-	field, name := d.find("T") != nil || d.find("V") != nil, readText(d.get("T"))
-	signature := nameOf(d.get("FT")) == "Sig"
+	d, _, err := pdfdoc.ParseDict(c.body, 0)
+	field, name := d.Find("T") != nil || d.Find("V") != nil, readText(d.Get("T"))
+	signature := pdfdoc.NameOf(d.Get("FT")) == "Sig"
 	switch {
 	case c.kind == "Sig" && l.DocMDP == 1:
 		return "another signature"
@@ -224,7 +226,7 @@ func (l Lock) refuses(c change) string {
 		return "a signature that is shown on the page"
 	case signature && c.same():
 		return ""
-	case d.find("Rect") != nil && !(field && c.same() && c.old != nil && l.DocMDP > 1):
+	case d.Find("Rect") != nil && !(field && c.same() && c.old != nil && l.DocMDP > 1):
 		return "an annotation"
 	case field && c.same() && c.old != nil && l.DocMDP > 1:
 		return ""
@@ -244,15 +246,15 @@ const (
 )
 
 // differs compares a dictionary with the one that it replaces, but for some keys.
-func differs(d dict, old []byte, text string, but ...string) string {
-	was, _, err := parseDict(old, 0)
+func differs(d pdfdoc.Dict, old []byte, text string, but ...string) string {
+	was, _, err := pdfdoc.ParseDict(old, 0)
 	if err != nil || len(d)+len(was) > maxCompared {
 		return text + "content"
 	}
 	for _, e := range slices.Concat(d, was) {
-		key := e.key
-		same := bytes.Equal(bytes.Join(bytes.Fields(d.get(key)), []byte(" ")), bytes.Join(bytes.Fields(was.get(key)), []byte(" ")))
-		if !slices.Contains(but, key) && (!same || d.count(key) > 1) {
+		key := e.Key
+		same := bytes.Equal(bytes.Join(bytes.Fields(d.Get(key)), []byte(" ")), bytes.Join(bytes.Fields(was.Get(key)), []byte(" ")))
+		if !slices.Contains(but, key) && (!same || d.Count(key) > 1) {
 			return text + "/" + shownKey(key)
 		}
 	}
@@ -282,10 +284,10 @@ func (l Lock) field(name string) bool {
 }
 
 // seen reports whether a field has room on the page.
-func seen(d dict) bool {
-	list, err := elements(d.get("Rect"))
+func seen(d pdfdoc.Dict) bool {
+	list, err := pdfdoc.Elements(d.Get("Rect"))
 	if err != nil || len(list) != 4 {
-		return d.find("Rect") != nil || d.find("AP") != nil
+		return d.Find("Rect") != nil || d.Find("AP") != nil
 	}
 	return !bytes.Equal(list[0], list[2]) && !bytes.Equal(list[1], list[3])
 }

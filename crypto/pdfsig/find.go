@@ -6,12 +6,14 @@ import (
 	"strings"
 	"time"
 	"unicode/utf16"
+
+	"gatewayd/crypto/pdfdoc"
 )
 
 // found is a signature dictionary in the file.
 type found struct {
-	dict     dict
-	contents entry // /Contents, with its place in the file
+	dict     pdfdoc.Dict
+	contents pdfdoc.Entry // /Contents, with its place in the file
 }
 
 // Bounds of the search.
@@ -47,7 +49,7 @@ func findSignatures(pdf []byte) ([]found, bool) {
 		if s.effort > maxEffort || len(s.list) == maxSignatures {
 			return s.list, false
 		}
-		if c := d.find("Contents"); c != nil && start != last {
+		if c := d.Find("Contents"); c != nil && start != last {
 			s.list = append(s.list, found{d, *c})
 			last = start
 		}
@@ -57,7 +59,7 @@ func findSignatures(pdf []byte) ([]found, bool) {
 // enclosing returns the dictionary that has /ByteRange at the given place, and
 // where it begins; nil if there is none. It tries the openings before that
 // place from the nearest on: those of inner dictionaries are closed before it.
-func (s *search) enclosing(at int) (int, dict) {
+func (s *search) enclosing(at int) (int, pdfdoc.Dict) {
 	floor := max(0, at-maxDict)
 	for end, tries := at, 0; tries < maxTries; tries++ {
 		s.effort++
@@ -66,9 +68,9 @@ func (s *search) enclosing(at int) (int, dict) {
 			break
 		}
 		start := floor + n
-		d, stop, err := parseDict(s.pdf[:min(len(s.pdf), start+maxDict)], start)
+		d, stop, err := pdfdoc.ParseDict(s.pdf[:min(len(s.pdf), start+maxDict)], start)
 		if err == nil && stop > at {
-			if d.find("ByteRange") == nil {
+			if d.Find("ByteRange") == nil {
 				d = nil
 			}
 			return start, d
@@ -87,7 +89,7 @@ func readText(raw []byte) string {
 	var b []byte
 	switch raw[0] {
 	case '(':
-		b = unescape(raw[1 : len(raw)-1])
+		b = pdfdoc.Unescape(raw[1 : len(raw)-1])
 	case '<':
 		digits := bytes.Join(bytes.Fields(raw[1:len(raw)-1]), nil)
 		b = make([]byte, hex.DecodedLen(len(digits)))
@@ -110,33 +112,6 @@ func readText(raw []byte) string {
 }
 
 const maxText = 4096
-
-// unescape decodes the inside of a literal string (7.3.4.2).
-func unescape(b []byte) []byte {
-	var out []byte
-	for i := 0; i < len(b); i++ {
-		if b[i] != '\\' || i+1 == len(b) {
-			out = append(out, b[i])
-			continue
-		}
-		i++
-		switch c := b[i]; {
-		case c >= '0' && c <= '7':
-			v := 0
-			n := 0
-			for ; n < 3 && i+n < len(b) && b[i+n] >= '0' && b[i+n] <= '7'; n++ {
-				v = v<<3 | int(b[i+n]-'0')
-			}
-			i += n - 1
-			out = append(out, byte(v))
-		case strings.IndexByte("nrtbf", c) >= 0:
-			out = append(out, "\n\r\t\b\f"[strings.IndexByte("nrtbf", c)])
-		case c != '\n' && c != '\r':
-			out = append(out, c)
-		}
-	}
-	return out
-}
 
 // readTime reads a date (7.9.4); zero if there is none.
 func readTime(raw []byte) time.Time {

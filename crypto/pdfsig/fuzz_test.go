@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"gatewayd/crypto/pdfdoc"
 	"gatewayd/message"
 )
 
@@ -76,11 +77,11 @@ func covered(pdf []byte, r Report) []byte {
 func FuzzSign(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, pdf []byte) {
-		doc, err := openDocument(pdf)
-		if err != nil || doc.signable() != nil {
+		doc, err := pdfdoc.Open(pdf)
+		if err != nil || doc.Signable() != nil {
 			return
 		}
-		out, hole, err := doc.update(64, Options{Time: now})
+		out, hole, err := update(doc, 64, Options{Time: now})
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrUnsupported) {
 				t.Errorf("unclear error: %v", err)
@@ -97,33 +98,33 @@ func FuzzSign(f *testing.F) {
 // leaves every stream of the signed document but its metadata where it was.
 func FuzzUpdate(f *testing.F) {
 	pdf := sign(f, receipt(f, true, 1), testPKI().ec)
-	base, err := openDocument(pdf)
+	base, err := pdfdoc.Open(pdf)
 	if err != nil {
 		f.Fatal(err)
 	}
-	size, _ := number(base.trailer.get("Size"))
-	root := string(base.trailer.get("Root"))
-	catalog, err := base.dictAt([]byte(root))
+	size, _ := pdfdoc.Number(base.Trailer.Get("Size"))
+	root := string(base.Trailer.Get("Root"))
+	catalog, err := base.DictAt([]byte(root))
 	if err != nil {
 		f.Fatal(err)
 	}
-	n, _, _ := reference([]byte(root))
+	n, _, _ := pdfdoc.Reference([]byte(root))
 	dss := fmt.Sprintf("%s 0 obj\n%s\nendobj\n%d 0 obj\n<</Certs [%d 0 R]>>\nendobj\n%d 0 obj\n<</Length 1>>\nstream\na\nendstream\nendobj\n",
-		fmt.Sprint(n), catalog.with("DSS", fmt.Sprintf("%d 0 R", size)).bytes(), size, size+1, size+1)
+		fmt.Sprint(n), catalog.With("DSS", fmt.Sprintf("%d 0 R", size)).Bytes(), size, size+1, size+1)
 	offset := func(s string) int { return len(pdf) + strings.Index(dss, s) }
 	f.Add([]byte(fmt.Sprintf("%sxref\n%d 1\n%010d 00000 n\r\n%d 2\n%010d 00000 n\r\n%010d 00000 n\r\ntrailer\n<</Size 99/Root %s/Prev %d>>\nstartxref\n%d\n%%%%EOF\n",
-		dss, n, len(pdf), size, offset(fmt.Sprintf("%d 0 obj", size)), offset(fmt.Sprintf("%d 0 obj", size+1)), root, base.start, len(pdf)+len(dss))))
+		dss, n, len(pdf), size, offset(fmt.Sprintf("%d 0 obj", size)), offset(fmt.Sprintf("%d 0 obj", size+1)), root, base.Start, len(pdf)+len(dss))))
 	f.Fuzz(func(t *testing.T, tail []byte) {
 		whole := append(bytes.Clone(pdf), tail...)
 		if longTermOnly(whole, int64(len(pdf))) != nil {
 			return
 		}
-		now, err := openDocument(whole)
+		now, err := pdfdoc.Open(whole)
 		if err != nil {
 			t.Fatalf("taken, and cannot be opened: %v", err)
 		}
-		for n, p := range base.places {
-			if _, _, data, err := streamAt(pdf, p.offset); err == nil && data != nil && now.places[n] != p && n != 0 {
+		for n, p := range base.Places {
+			if _, _, data, err := pdfdoc.StreamAt(pdf, p.Offset); err == nil && data != nil && now.Places[n] != p && n != 0 {
 				t.Errorf("stream %d was replaced", n)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"gatewayd/crypto/pdfdoc"
 )
 
 // Later is what was appended to a document after a signature. Objects informs
@@ -63,29 +65,11 @@ func objectsOf(pdf []byte) []object {
 		}
 		at := i + n
 		i = at + len("obj")
-		if number := numberBefore(pdf[max(0, at-32):at]); number != "" {
+		if number := pdfdoc.NumberBefore(pdf[max(0, at-32):at]); number != "" {
 			list = append(list, object{number, i})
 		}
 	}
 	return list
-}
-
-// numberBefore reads the object number at the end of "… 12 0 ".
-func numberBefore(b []byte) string {
-	fields := strings.FieldsFunc(string(b), func(r rune) bool { return r < '0' || r > '9' })
-	if len(fields) < 2 {
-		return ""
-	}
-	number, generation := fields[len(fields)-2], fields[len(fields)-1]
-	rest := bytes.TrimRight(b, " \r\n\t")
-	if !bytes.HasSuffix(rest, []byte(generation)) || len(rest) == len(b) {
-		return ""
-	}
-	rest = bytes.TrimRight(bytes.TrimSuffix(rest, []byte(generation)), " \r\n\t")
-	if !bytes.HasSuffix(rest, []byte(number)) {
-		return ""
-	}
-	return number
 }
 
 // laterThan looks at what follows the first n octets.

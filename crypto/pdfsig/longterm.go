@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gatewayd/crypto/pdfdoc"
 )
 
 // longTermOnly reports what a document shows differently since octet from: nil
@@ -23,23 +25,23 @@ import (
 // Whoever cannot prove this, because a file is written in an unusual way, gets
 // an error, too.
 func longTermOnly(pdf []byte, from int64) error {
-	base, err := openDocument(pdf[:from])
+	base, err := pdfdoc.Open(pdf[:from])
 	if err != nil {
 		return err
 	}
-	t, err := readTail(pdf, from)
+	t, err := pdfdoc.ReadTail(pdf, from)
 	if err != nil {
 		return err
 	}
-	if err := t.chained(base); err != nil {
+	if err := t.Chained(base); err != nil {
 		return err
 	}
-	taken, err := references(base)
+	taken, err := pdfdoc.References(base)
 	if err != nil {
 		return err
 	}
 	c := &changes{base: base, tail: t, now: map[int64][]byte{}, taken: taken}
-	for _, r := range t.revisions {
+	for _, r := range t.Revisions {
 		if err := c.apply(r); err != nil {
 			return err
 		}
@@ -49,44 +51,44 @@ func longTermOnly(pdf []byte, from int64) error {
 
 // changes follows a document through its updates.
 type changes struct {
-	base  *document
-	tail  *tail
+	base  *pdfdoc.Document
+	tail  *pdfdoc.Tail
 	now   map[int64][]byte // values that updates have set so far
 	taken map[int64]bool   // numbers that the base refers to
-	next  *revision        // whose changes are looked at
+	next  *pdfdoc.Revision // whose changes are looked at
 }
 
 // before returns a value as it stands before the next revision.
 func (c *changes) before(raw []byte) ([]byte, error) {
-	n, gen, ok := reference(raw)
+	n, gen, ok := pdfdoc.Reference(raw)
 	if !ok {
 		return raw, nil
 	}
 	if v, ok := c.now[n]; ok && gen == 0 {
 		return v, nil
 	}
-	return c.base.load(n, gen)
+	return c.base.Load(n, gen)
 }
 
 // after returns a value as the next revision has it.
 func (c *changes) after(raw []byte) ([]byte, error) {
-	n, gen, ok := reference(raw)
+	n, gen, ok := pdfdoc.Reference(raw)
 	if ok && gen == 0 {
-		if o := c.tail.in(c.next, n); o != nil {
-			return o.raw, nil
+		if o := c.tail.In(c.next, n); o != nil {
+			return o.Raw, nil
 		}
 	}
 	return c.before(raw)
 }
 
-func (c *changes) apply(r *revision) error {
+func (c *changes) apply(r *pdfdoc.Revision) error {
 	c.next = r
 	valid, err := c.validationData()
 	if err != nil {
 		return err
 	}
-	for n := range r.places {
-		o := c.tail.in(r, n)
+	for n := range r.Places {
+		o := c.tail.In(r, n)
 		if o == nil {
 			continue
 		}
@@ -94,9 +96,9 @@ func (c *changes) apply(r *revision) error {
 			return fmt.Errorf("object %d: %w", n, err)
 		}
 	}
-	for n := range r.places {
-		if o := c.tail.in(r, n); o != nil {
-			c.now[n] = o.raw
+	for n := range r.Places {
+		if o := c.tail.In(r, n); o != nil {
+			c.now[n] = o.Raw
 		}
 	}
 	return nil
@@ -105,10 +107,10 @@ func (c *changes) apply(r *revision) error {
 // exists reports whether the document has an object of that number already.
 func (c *changes) exists(n int64) bool {
 	_, set := c.now[n]
-	return set || c.base.places[n] != place{}
+	return set || c.base.Places[n] != pdfdoc.Place{}
 }
 
-func (c *changes) allowed(n int64, o *written, valid map[int64]bool) error {
+func (c *changes) allowed(n int64, o *pdfdoc.Written, valid map[int64]bool) error {
 	if !c.exists(n) {
 		if c.taken[n] {
 			return errors.New("fills a gap in the signed document")
@@ -119,28 +121,28 @@ func (c *changes) allowed(n int64, o *written, valid map[int64]bool) error {
 	if err != nil {
 		return err
 	}
-	if canonical(old) == canonical(o.raw) && !o.stream {
+	if pdfdoc.Canonical(old) == pdfdoc.Canonical(o.Raw) && !o.Stream {
 		return nil
 	}
-	root, _, _ := reference(c.base.trailer.get("Root"))
-	info, _, described := reference(c.base.trailer.get("Info"))
+	root, _, _ := pdfdoc.Reference(c.base.Trailer.Get("Root"))
+	info, _, described := pdfdoc.Reference(c.base.Trailer.Get("Info"))
 	switch {
-	case c.isMetadata(n) && o.stream && typeOf(old) == "/Metadata" && typeOf(o.raw) == "/Metadata":
+	case c.isMetadata(n) && o.Stream && typeOf(old) == "/Metadata" && typeOf(o.Raw) == "/Metadata":
 		return nil
-	case o.stream:
+	case o.Stream:
 		return errors.New("content was replaced")
 	case n == root:
-		return c.catalog(old, o.raw)
+		return c.catalog(old, o.Raw)
 	case described && n == info:
-		return sameBut(old, o.raw, "ModDate", "Producer")
+		return sameBut(old, o.Raw, "ModDate", "Producer")
 	case valid[n]:
 		return nil
-	case strings.HasPrefix(canonical(old), "["):
-		return c.list(old, o.raw)
+	case strings.HasPrefix(pdfdoc.Canonical(old), "["):
+		return c.list(old, o.Raw)
 	case c.isForm(n):
-		return c.form(old, o.raw)
+		return c.form(old, o.Raw)
 	}
-	return c.page(old, o.raw)
+	return c.page(old, o.Raw)
 }
 
 // catalog allows validation data, the extension's name, and a form.
@@ -148,22 +150,22 @@ func (c *changes) catalog(old, now []byte) error {
 	if err := sameBut(old, now, "DSS", "Extensions", "Version", "AcroForm"); err != nil {
 		return err
 	}
-	o, _, err := parseDict(old, 0)
+	o, _, err := pdfdoc.ParseDict(old, 0)
 	if err != nil {
 		return err
 	}
-	d, _, err := parseDict(now, 0)
+	d, _, err := pdfdoc.ParseDict(now, 0)
 	if err != nil {
 		return err
 	}
-	if canonical(o.get("AcroForm")) == canonical(d.get("AcroForm")) {
+	if pdfdoc.Canonical(o.Get("AcroForm")) == pdfdoc.Canonical(d.Get("AcroForm")) {
 		return nil
 	}
-	was, err := c.before(o.get("AcroForm"))
+	was, err := c.before(o.Get("AcroForm"))
 	if err != nil {
 		return err
 	}
-	is, err := c.after(d.get("AcroForm"))
+	is, err := c.after(d.Get("AcroForm"))
 	if err != nil {
 		return err
 	}
@@ -174,15 +176,15 @@ func (c *changes) catalog(old, now []byte) error {
 func (c *changes) isForm(n int64) bool { return c.inCatalog("AcroForm", n) }
 
 func (c *changes) inCatalog(key string, n int64) bool {
-	root, err := c.before(c.base.trailer.get("Root"))
+	root, err := c.before(c.base.Trailer.Get("Root"))
 	if err != nil {
 		return false
 	}
-	d, _, err := parseDict(root, 0)
+	d, _, err := pdfdoc.ParseDict(root, 0)
 	if err != nil {
 		return false
 	}
-	got, _, ok := reference(d.get(key))
+	got, _, ok := pdfdoc.Reference(d.Get(key))
 	return ok && got == n
 }
 
@@ -193,9 +195,9 @@ func (c *changes) form(old, now []byte) error {
 		old = []byte("<<>>")
 	}
 	free := []string{"Fields", "SigFlags"}
-	if o, _, err := parseDict(old, 0); err == nil && c.onlySignatures(o) {
+	if o, _, err := pdfdoc.ParseDict(old, 0); err == nil && c.onlySignatures(o) {
 		for _, key := range []string{"DR", "DA"} { // what fields that show text take fonts from
-			if o.find(key) == nil {
+			if o.Find(key) == nil {
 				free = append(free, key)
 			}
 		}
@@ -207,15 +209,15 @@ func (c *changes) form(old, now []byte) error {
 }
 
 // onlySignatures reports whether a form has no fields but signatures.
-func (c *changes) onlySignatures(form dict) bool {
-	raw, err := c.before(form.get("Fields"))
+func (c *changes) onlySignatures(form pdfdoc.Dict) bool {
+	raw, err := c.before(form.Get("Fields"))
 	if err != nil {
 		return false
 	}
 	if raw == nil {
 		return true
 	}
-	fields, err := elements(raw)
+	fields, err := pdfdoc.Elements(raw)
 	if err != nil {
 		return false
 	}
@@ -224,7 +226,7 @@ func (c *changes) onlySignatures(form dict) bool {
 		if err != nil {
 			return false
 		}
-		if d, _, err := parseDict(v, 0); err != nil || canonical(d.get("FT")) != "/Sig" || d.find("Kids") != nil {
+		if d, _, err := pdfdoc.ParseDict(v, 0); err != nil || pdfdoc.Canonical(d.Get("FT")) != "/Sig" || d.Find("Kids") != nil {
 			return false
 		}
 	}
@@ -248,19 +250,19 @@ func (c *changes) page(old, now []byte) error {
 
 // entryGrows compares lists that stand in a dictionary or are referred to.
 func (c *changes) entryGrows(old, now []byte, key string) error {
-	o, _, err := parseDict(old, 0)
+	o, _, err := pdfdoc.ParseDict(old, 0)
 	if err != nil {
 		return err
 	}
-	d, _, err := parseDict(now, 0)
+	d, _, err := pdfdoc.ParseDict(now, 0)
 	if err != nil {
 		return err
 	}
-	was, err := c.before(o.get(key))
+	was, err := c.before(o.Get(key))
 	if err != nil {
 		return err
 	}
-	is, err := c.after(d.get(key))
+	is, err := c.after(d.Get(key))
 	if err != nil {
 		return err
 	}
@@ -272,18 +274,18 @@ func (c *changes) list(old, now []byte) error {
 	var was, is [][]byte
 	var err error
 	if old != nil {
-		if was, err = elements(old); err != nil {
+		if was, err = pdfdoc.Elements(old); err != nil {
 			return err
 		}
 	}
 	if now != nil {
-		if is, err = elements(now); err != nil {
+		if is, err = pdfdoc.Elements(now); err != nil {
 			return err
 		}
 	}
 	kept := 0
 	for _, e := range is {
-		if kept < len(was) && canonical(e) == canonical(was[kept]) {
+		if kept < len(was) && pdfdoc.Canonical(e) == pdfdoc.Canonical(was[kept]) {
 			kept++
 			continue
 		}
@@ -300,36 +302,36 @@ func (c *changes) list(old, now []byte) error {
 // stampField demands a new field that holds a time stamp over the document and
 // shows nothing.
 func (c *changes) stampField(ref []byte) error {
-	n, gen, ok := reference(ref)
+	n, gen, ok := pdfdoc.Reference(ref)
 	if !ok || gen != 0 || c.exists(n) {
 		return errors.New("something was added to a list")
 	}
-	o := c.tail.in(c.next, n)
-	if o == nil || o.stream {
+	o := c.tail.In(c.next, n)
+	if o == nil || o.Stream {
 		return errors.New("something was added to a list")
 	}
-	d, _, err := parseDict(o.raw, 0)
+	d, _, err := pdfdoc.ParseDict(o.Raw, 0)
 	if err != nil {
 		return err
 	}
 	for _, e := range d {
-		if d.count(e.key) > 1 || !slices.Contains([]string{"Type", "Subtype", "FT", "T", "V", "F", "P", "Rect", "AP", "M", "NM", "DR", "DA"}, e.key) {
-			return fmt.Errorf("a new field has /%.20s", e.key)
+		if d.Count(e.Key) > 1 || !slices.Contains([]string{"Type", "Subtype", "FT", "T", "V", "F", "P", "Rect", "AP", "M", "NM", "DR", "DA"}, e.Key) {
+			return fmt.Errorf("a new field has /%.20s", e.Key)
 		}
 	}
-	if canonical(d.get("FT")) != "/Sig" || d.get("Subtype") != nil && canonical(d.get("Subtype")) != "/Widget" {
+	if pdfdoc.Canonical(d.Get("FT")) != "/Sig" || d.Get("Subtype") != nil && pdfdoc.Canonical(d.Get("Subtype")) != "/Widget" {
 		return errors.New("a new field is no signature")
 	}
-	if err := showsNothing(d.get("Rect")); err != nil {
+	if err := showsNothing(d.Get("Rect")); err != nil {
 		return err
 	}
-	v, gen, ok := reference(d.get("V"))
-	stamp := c.tail.in(c.next, v)
-	if !ok || gen != 0 || stamp == nil || stamp.stream || c.exists(v) {
+	v, gen, ok := pdfdoc.Reference(d.Get("V"))
+	stamp := c.tail.In(c.next, v)
+	if !ok || gen != 0 || stamp == nil || stamp.Stream || c.exists(v) {
 		return errors.New("a new field without a time stamp")
 	}
-	s, _, err := parseDict(stamp.raw, 0)
-	if err != nil || nameOf(s.get("SubFilter")) != subFilterStamp {
+	s, _, err := pdfdoc.ParseDict(stamp.Raw, 0)
+	if err != nil || pdfdoc.NameOf(s.Get("SubFilter")) != subFilterStamp {
 		return errors.New("a new field that is no time stamp")
 	}
 	return nil
@@ -337,11 +339,11 @@ func (c *changes) stampField(ref []byte) error {
 
 // typeOf returns /Type of a dictionary; "" if there is none.
 func typeOf(raw []byte) string {
-	d, _, err := parseDict(raw, 0)
+	d, _, err := pdfdoc.ParseDict(raw, 0)
 	if err != nil {
 		return ""
 	}
-	return canonical(d.get("Type"))
+	return pdfdoc.Canonical(d.Get("Type"))
 }
 
 // showsNothing demands a rectangle without area; none is one.
@@ -349,11 +351,11 @@ func showsNothing(raw []byte) error {
 	if raw == nil {
 		return nil
 	}
-	sides, err := elements(raw)
+	sides, err := pdfdoc.Elements(raw)
 	if err != nil || len(sides) != 4 {
 		return errors.New("a new field with an odd rectangle")
 	}
-	if canonical(sides[0]) != canonical(sides[2]) || canonical(sides[1]) != canonical(sides[3]) {
+	if pdfdoc.Canonical(sides[0]) != pdfdoc.Canonical(sides[2]) || pdfdoc.Canonical(sides[1]) != pdfdoc.Canonical(sides[3]) {
 		return errors.New("a new field that can be seen")
 	}
 	return nil
@@ -361,20 +363,20 @@ func showsNothing(raw []byte) error {
 
 // sameBut demands that two dictionaries differ in nothing but some keys.
 func sameBut(old, now []byte, but ...string) error {
-	o, _, err := parseDict(old, 0)
+	o, _, err := pdfdoc.ParseDict(old, 0)
 	if err != nil {
 		return err
 	}
-	d, _, err := parseDict(now, 0)
+	d, _, err := pdfdoc.ParseDict(now, 0)
 	if err != nil {
 		return err
 	}
 	for _, e := range slices.Concat(o, d) {
-		if o.count(e.key) > 1 || d.count(e.key) > 1 {
-			return fmt.Errorf("/%.20s stands twice", e.key)
+		if o.Count(e.Key) > 1 || d.Count(e.Key) > 1 {
+			return fmt.Errorf("/%.20s stands twice", e.Key)
 		}
-		if !slices.Contains(but, e.key) && present(o.get(e.key)) != present(d.get(e.key)) {
-			return fmt.Errorf("/%.20s was changed", e.key)
+		if !slices.Contains(but, e.Key) && present(o.Get(e.Key)) != present(d.Get(e.Key)) {
+			return fmt.Errorf("/%.20s was changed", e.Key)
 		}
 	}
 	return nil
@@ -382,7 +384,7 @@ func sameBut(old, now []byte, but ...string) error {
 
 // present is canonical, with null as if the entry were not there.
 func present(raw []byte) string {
-	if s := canonical(raw); s != "null" {
+	if s := pdfdoc.Canonical(raw); s != "null" {
 		return s
 	}
 	return ""
@@ -392,15 +394,15 @@ func present(raw []byte) string {
 // data of before: /DSS of the catalog, and the dictionaries and lists below it.
 func (c *changes) validationData() (map[int64]bool, error) {
 	set := map[int64]bool{}
-	root, err := c.before(c.base.trailer.get("Root"))
+	root, err := c.before(c.base.Trailer.Get("Root"))
 	if err != nil {
 		return nil, err
 	}
-	d, _, err := parseDict(root, 0)
+	d, _, err := pdfdoc.ParseDict(root, 0)
 	if err != nil {
 		return nil, err
 	}
-	c.below(d.get("DSS"), 0, set)
+	c.below(d.Get("DSS"), 0, set)
 	return set, nil
 }
 
@@ -413,20 +415,20 @@ func (c *changes) below(raw []byte, depth int, set map[int64]bool) {
 	if err != nil {
 		return
 	}
-	_, errList := elements(v)
-	d, _, errDict := parseDict(v, 0)
+	_, errList := pdfdoc.Elements(v)
+	d, _, errDict := pdfdoc.ParseDict(v, 0)
 	if errList != nil && errDict != nil || typeOf(v) == "/Page" {
 		return
 	}
-	if n, _, ok := reference(raw); ok {
+	if n, _, ok := pdfdoc.Reference(raw); ok {
 		set[n] = true
 	}
 	if errList == nil {
 		return // of streams, which may not be replaced
 	}
 	for _, e := range d {
-		if slices.Contains([]string{"VRI", "Certs", "OCSPs", "CRLs", "Cert", "OCSP", "CRL"}, e.key) || depth == 1 {
-			c.below(e.raw, depth+1, set)
+		if slices.Contains([]string{"VRI", "Certs", "OCSPs", "CRLs", "Cert", "OCSP", "CRL"}, e.Key) || depth == 1 {
+			c.below(e.Raw, depth+1, set)
 		}
 	}
 }

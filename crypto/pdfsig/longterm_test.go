@@ -8,15 +8,16 @@ import (
 	"strings"
 	"testing"
 
+	"gatewayd/crypto/pdfdoc"
 	"gatewayd/message"
 )
 
 // base is a signed receipt with what a writer of updates needs of it.
 type base struct {
 	pdf                        []byte
-	doc                        *document
+	doc                        *pdfdoc.Document
 	root, page, contents, info int64
-	catalog, pageDict          dict
+	catalog, pageDict          pdfdoc.Dict
 	next                       int64 // the first free number
 }
 
@@ -24,28 +25,28 @@ func signedBase(t *testing.T) base {
 	t.Helper()
 	b := base{pdf: sign(t, receipt(t, true, 1), testPKI().ec)}
 	var err error
-	if b.doc, err = openDocument(b.pdf); err != nil {
+	if b.doc, err = pdfdoc.Open(b.pdf); err != nil {
 		t.Fatal(err)
 	}
-	b.root, _, _ = reference(b.doc.trailer.get("Root"))
-	b.info, _, _ = reference(b.doc.trailer.get("Info"))
-	if b.catalog, err = b.doc.dictAt(b.doc.trailer.get("Root")); err != nil {
+	b.root, _, _ = pdfdoc.Reference(b.doc.Trailer.Get("Root"))
+	b.info, _, _ = pdfdoc.Reference(b.doc.Trailer.Get("Info"))
+	if b.catalog, err = b.doc.DictAt(b.doc.Trailer.Get("Root")); err != nil {
 		t.Fatal(err)
 	}
-	ref, page, err := b.doc.firstPage(b.catalog)
+	ref, page, err := b.doc.FirstPage(b.catalog)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.pageDict = page
-	b.page, _, _ = reference([]byte(ref))
-	b.contents, _, _ = reference(page.get("Contents"))
-	b.next, _ = number(b.doc.trailer.get("Size"))
+	b.page, _, _ = pdfdoc.Reference([]byte(ref))
+	b.contents, _, _ = pdfdoc.Reference(page.Get("Contents"))
+	b.next, _ = pdfdoc.Number(b.doc.Trailer.Get("Size"))
 	return b
 }
 
-func (b base) infoDict(t *testing.T) dict {
+func (b base) infoDict(t *testing.T) pdfdoc.Dict {
 	t.Helper()
-	d, err := b.doc.dictAt(b.doc.trailer.get("Info"))
+	d, err := b.doc.DictAt(b.doc.Trailer.Get("Info"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func (b base) infoDict(t *testing.T) dict {
 // append writes one update behind pdf.
 func (b base) append(t *testing.T, pdf []byte, objects map[int64]string) []byte {
 	t.Helper()
-	d, err := openDocument(pdf)
+	d, err := pdfdoc.Open(pdf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,17 +84,17 @@ func field(v int64, rest string) string {
 // lists returns the catalog's form and the page with one more field in each.
 func (b base) withField(t *testing.T, n int64) (form, page string) {
 	t.Helper()
-	f, err := b.doc.dictAt(b.catalog.get("AcroForm"))
+	f, err := b.doc.DictAt(b.catalog.Get("AcroForm"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	grown := func(d dict, key string) string {
-		raw, err := b.doc.resolve(d.get(key))
+	grown := func(d pdfdoc.Dict, key string) string {
+		raw, err := b.doc.Resolve(d.Get(key))
 		if err != nil {
 			t.Fatal(err)
 		}
 		list := strings.TrimSuffix(strings.TrimSpace(string(raw)), "]")
-		return string(d.with(key, fmt.Sprintf("%s %d 0 R]", list, n)).bytes())
+		return string(d.With(key, fmt.Sprintf("%s %d 0 R]", list, n)).Bytes())
 	}
 	return grown(f, "Fields"), grown(b.pageDict, "Annots")
 }
@@ -104,13 +105,13 @@ func TestLongTerm(t *testing.T) {
 	b := signedBase(t)
 	n := b.next
 	dss := map[int64]string{
-		b.root: string(b.catalog.with("DSS", fmt.Sprintf("%d 0 R", n)).bytes()),
+		b.root: string(b.catalog.With("DSS", fmt.Sprintf("%d 0 R", n)).Bytes()),
 		n:      fmt.Sprintf("<</Type /DSS /Certs [%d 0 R]>>", n+1),
 		n + 1:  "<</Length 3>>\nstream\nabc\nendstream",
 	}
 	form, page := b.withField(t, n+3)
 	inline := func(f string) map[int64]string {
-		return map[int64]string{b.root: string(b.catalog.with("AcroForm", form).bytes()), b.page: page, n + 3: f, n + 4: stamp}
+		return map[int64]string{b.root: string(b.catalog.With("AcroForm", form).Bytes()), b.page: page, n + 3: f, n + 4: stamp}
 	}
 	with := func(o map[int64]string, n int64, raw string) map[int64]string {
 		out := map[int64]string{n: raw}
@@ -122,7 +123,7 @@ func TestLongTerm(t *testing.T) {
 		return out
 	}
 	root := func(key, raw string) map[int64]string {
-		return with(dss, b.root, string(b.catalog.with("DSS", fmt.Sprintf("%d 0 R", n)).with(key, raw).bytes()))
+		return with(dss, b.root, string(b.catalog.With("DSS", fmt.Sprintf("%d 0 R", n)).With(key, raw).Bytes()))
 	}
 	for _, c := range []struct {
 		name    string
@@ -130,7 +131,7 @@ func TestLongTerm(t *testing.T) {
 		why     string // part of the reason; "": long term
 	}{
 		{"validation data", dss, ""},
-		{"rewritten as it was", map[int64]string{b.page: strings.ReplaceAll(string(b.pageDict.bytes()), "\n", "  ")}, ""},
+		{"rewritten as it was", map[int64]string{b.page: strings.ReplaceAll(string(b.pageDict.Bytes()), "\n", "  ")}, ""},
 		{"a stamp", inline(field(n+4, invisible)), ""},
 		{"a stamp without place", inline(field(n+4, "")), ""},
 		{"extension named", root("Extensions", "<</ESIC <</BaseVersion /1.7>>>>"), ""},
@@ -142,11 +143,11 @@ func TestLongTerm(t *testing.T) {
 		{"a second form", root("AcroForm", "<</NeedAppearances true>>"), "/NeedAppearances"},
 		{"another form", root("AcroForm", fmt.Sprintf("%d 0 R", n)), "/Type"},
 		{"content replaced", with(dss, b.contents, "<</Length 3>>\nstream\nabc\nendstream"), "content was replaced"},
-		{"page replaced", with(dss, b.page, string(b.pageDict.with("Contents", fmt.Sprintf("%d 0 R", n+1)).bytes())), "/Contents"},
-		{"page turned", with(dss, b.page, string(b.pageDict.with("Rotate", "180").bytes())), "/Rotate"},
-		{"annotations gone", with(dss, b.page, string(b.pageDict.with("Annots", "[]").bytes())), "shortened"},
-		{"date of change", with(dss, b.info, string(b.infoDict(t).with("ModDate", "(D:20260101000000Z)").bytes())), ""},
-		{"title replaced", with(dss, b.info, string(b.infoDict(t).with("Title", "(x)").bytes())), "/Title"},
+		{"page replaced", with(dss, b.page, string(b.pageDict.With("Contents", fmt.Sprintf("%d 0 R", n+1)).Bytes())), "/Contents"},
+		{"page turned", with(dss, b.page, string(b.pageDict.With("Rotate", "180").Bytes())), "/Rotate"},
+		{"annotations gone", with(dss, b.page, string(b.pageDict.With("Annots", "[]").Bytes())), "shortened"},
+		{"date of change", with(dss, b.info, string(b.infoDict(t).With("ModDate", "(D:20260101000000Z)").Bytes())), ""},
+		{"title replaced", with(dss, b.info, string(b.infoDict(t).With("Title", "(x)").Bytes())), "/Title"},
 		{"a field that can be seen", inline(field(n+4, "/Rect [0 0 200 200]")), "can be seen"},
 		{"a field without place in numbers", inline(field(n+4, "/Rect [0 0]")), "odd rectangle"},
 		{"a field that acts", inline(field(n+4, invisible+" /AA <</E <<>>>>")), "/AA"},
@@ -176,7 +177,7 @@ func TestLongTermTwice(t *testing.T) {
 	b := signedBase(t)
 	n := b.next
 	once := b.append(t, b.pdf, map[int64]string{
-		b.root: string(b.catalog.with("DSS", fmt.Sprintf("%d 0 R", n)).bytes()),
+		b.root: string(b.catalog.With("DSS", fmt.Sprintf("%d 0 R", n)).Bytes()),
 		n:      fmt.Sprintf("<</Certs %d 0 R>>", n+1),
 		n + 1:  fmt.Sprintf("[%d 0 R]", n+2),
 		n + 2:  "<</Length 1>>\nstream\na\nendstream",
@@ -224,7 +225,7 @@ func TestLongTermTricks(t *testing.T) {
 		"a length too short":                     strings.Replace(tail, "/Length 1", "/Length 0", 1),
 		"a stream for others than the table's":   strings.Replace(tail, "/Prev ", "/XRefStm 9 /Prev ", 1),
 		"another generation":                     strings.Replace(tail, fmt.Sprintf("%d 0 obj", n), fmt.Sprintf("%d 1 obj", n), 1),
-		"startxref of the signed part once more": tail[:strings.LastIndex(tail, "startxref")] + fmt.Sprintf("startxref\n%d\n%%%%EOF\n", b.doc.start),
+		"startxref of the signed part once more": tail[:strings.LastIndex(tail, "startxref")] + fmt.Sprintf("startxref\n%d\n%%%%EOF\n", b.doc.Start),
 	} {
 		if forged == tail {
 			t.Fatalf("%s: nothing was changed", name)

@@ -16,14 +16,18 @@
 // shows. Revocation is not checked here.
 package pdfsig
 
-import "errors"
+import (
+	"errors"
+
+	"gatewayd/crypto/pdfdoc"
+)
 
 // Errors that callers may branch on.
 var (
-	ErrNotPDF      = errors.New("not a PDF document")
+	ErrNotPDF      = pdfdoc.ErrNotPDF
 	ErrTooLarge    = errors.New("PDF document too large")
-	ErrUnsupported = errors.New("unsupported PDF document") // cannot be signed: encrypted, or without classic cross-reference table
-	ErrMalformed   = errors.New("malformed PDF document")
+	ErrUnsupported = pdfdoc.ErrUnsupported // cannot be signed: encrypted, or without classic cross-reference table
+	ErrMalformed   = pdfdoc.ErrMalformed
 )
 
 // DefaultMaxSize is the largest document taken, in octets, where the options

@@ -15,6 +15,7 @@ import (
 	"unicode/utf16"
 
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/pdfdoc"
 )
 
 // Signer is who seals: a certificate, the certificates between it and its
@@ -48,14 +49,14 @@ func Sign(pdf []byte, s Signer, o Options) ([]byte, error) {
 	if s.Cert == nil || s.Key == nil || o.Time.IsZero() {
 		return nil, errors.New("sign PDF: certificate, key or time is missing")
 	}
-	doc, err := openDocument(pdf)
+	doc, err := pdfdoc.Open(pdf)
 	if err == nil {
-		err = doc.signable()
+		err = doc.Signable()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sign PDF: %w", err)
 	}
-	out, hole, err := doc.update(reserve(s)+stampRoom(o), o)
+	out, hole, err := update(doc, reserve(s)+stampRoom(o), o)
 	if err != nil {
 		return nil, fmt.Errorf("sign PDF: %w", err)
 	}
@@ -99,19 +100,19 @@ const byteRangeWidth = len("[0 0000000000 0000000000 0000000000]")
 // update returns the document with an incremental update that holds an empty
 // signature of the given size, its ByteRange filled in, and where the value of
 // /Contents stands, angle brackets included.
-func (d *document) update(size int, o Options) ([]byte, span, error) {
-	next, ok := number(d.trailer.get("Size"))
-	if !ok || next <= 0 || next >= maxObjects {
+func update(d *pdfdoc.Document, size int, o Options) ([]byte, span, error) {
+	next, ok := pdfdoc.Number(d.Trailer.Get("Size"))
+	if !ok || next <= 0 || next >= pdfdoc.MaxObjects {
 		return nil, span{}, fmt.Errorf("%w: trailer without size", ErrMalformed)
 	}
-	objects, err := d.fieldObjects(next)
+	objects, err := fieldObjects(d, next)
 	if err != nil {
 		return nil, span{}, err
 	}
 	w := writer{offsets: map[int64]int64{}}
-	w.buf.Grow(len(d.data) + 2*size + 8192)
-	w.buf.Write(d.data)
-	if !bytes.HasSuffix(d.data, []byte("\n")) {
+	w.buf.Grow(len(d.Data) + 2*size + 8192)
+	w.buf.Write(d.Data)
+	if !bytes.HasSuffix(d.Data, []byte("\n")) {
 		w.buf.WriteByte('\n')
 	}
 	byteRange, hole := w.signature(next, size, o)
@@ -127,66 +128,66 @@ func (d *document) update(size int, o Options) ([]byte, span, error) {
 
 // fieldObjects returns what changes beside the signature itself, whose number
 // is next: its field (next+1), the catalogue, the first page.
-func (d *document) fieldObjects(next int64) (map[int64][]byte, error) {
-	rootAt := d.trailer.get("Root")
-	root, err := d.dictAt(rootAt)
+func fieldObjects(d *pdfdoc.Document, next int64) (map[int64][]byte, error) {
+	rootAt := d.Trailer.Get("Root")
+	root, err := d.DictAt(rootAt)
 	if err != nil {
 		return nil, fmt.Errorf("catalogue: %w", err)
 	}
-	pageAt, page, err := d.firstPage(root)
+	pageAt, page, err := d.FirstPage(root)
 	if err != nil {
 		return nil, err
 	}
-	rootN, rootGen, okRoot := reference(rootAt)
-	pageN, pageGen, okPage := reference([]byte(pageAt))
+	rootN, rootGen, okRoot := pdfdoc.Reference(rootAt)
+	pageN, pageGen, okPage := pdfdoc.Reference([]byte(pageAt))
 	if !okRoot || !okPage || rootGen != 0 || pageGen != 0 {
 		return nil, fmt.Errorf("%w: catalogue or page is not an object of generation 0", ErrUnsupported)
 	}
 	field := fmt.Sprintf("%d 0 R", next+1)
-	form, err := d.form(root, field)
+	form, err := form(d, root, field)
 	if err != nil {
 		return nil, err
 	}
-	annots, err := d.appendTo(page.get("Annots"), field)
+	annots, err := appendTo(d, page.Get("Annots"), field)
 	if err != nil {
 		return nil, fmt.Errorf("annotations: %w", err)
 	}
 	return map[int64][]byte{
 		next + 1: fmt.Appendf(nil, "<<\n/Type /Annot\n/Subtype /Widget\n/FT /Sig\n/T (Signature%d)\n/V %d 0 R\n"+
 			"/F 132\n/Rect [0 0 0 0]\n/P %s\n>>", next, next, pageAt),
-		rootN: root.with("AcroForm", form).bytes(),
-		pageN: page.with("Annots", annots).bytes(),
+		rootN: root.With("AcroForm", form).Bytes(),
+		pageN: page.With("Annots", annots).Bytes(),
 	}, nil
 }
 
 // form returns the interactive form (12.7.2) with one more field. SigFlags 3:
 // signatures exist, append only.
-func (d *document) form(root dict, field string) (string, error) {
-	var form dict
-	if raw := root.get("AcroForm"); raw != nil {
+func form(d *pdfdoc.Document, root pdfdoc.Dict, field string) (string, error) {
+	var form pdfdoc.Dict
+	if raw := root.Get("AcroForm"); raw != nil {
 		var err error
-		if form, err = d.dictAt(raw); err != nil {
+		if form, err = d.DictAt(raw); err != nil {
 			return "", fmt.Errorf("form: %w", err)
 		}
 	}
-	fields, err := d.appendTo(form.get("Fields"), field)
+	fields, err := appendTo(d, form.Get("Fields"), field)
 	if err != nil {
 		return "", fmt.Errorf("form fields: %w", err)
 	}
-	return string(form.with("Fields", fields).with("SigFlags", "3").bytes()), nil
+	return string(form.With("Fields", fields).With("SigFlags", "3").Bytes()), nil
 }
 
 // appendTo returns an array, given as value or reference or not at all, with
 // one more element.
-func (d *document) appendTo(raw []byte, element string) (string, error) {
+func appendTo(d *pdfdoc.Document, raw []byte, element string) (string, error) {
 	if raw == nil {
 		return "[" + element + "]", nil
 	}
-	raw, err := d.resolve(raw)
+	raw, err := d.Resolve(raw)
 	if err != nil {
 		return "", err
 	}
-	list, err := elements(raw)
+	list, err := pdfdoc.Elements(raw)
 	if err != nil {
 		return "", err
 	}
@@ -228,14 +229,14 @@ func (w *writer) signature(n int64, size int, o Options) (byteRange int, hole sp
 
 // finish writes the cross-reference section (7.5.4), one subsection for each
 // object, and the trailer.
-func (w *writer) finish(d *document, size int64) {
+func (w *writer) finish(d *pdfdoc.Document, size int64) {
 	at := w.buf.Len()
 	w.buf.WriteString("xref\n")
 	for _, n := range slices.Sorted(maps.Keys(w.offsets)) {
 		fmt.Fprintf(&w.buf, "%d 1\n%010d 00000 n\r\n", n, w.offsets[n])
 	}
-	trailer := d.trailer.with("Size", fmt.Sprint(size)).with("Prev", fmt.Sprint(d.start))
-	fmt.Fprintf(&w.buf, "trailer\n%s\nstartxref\n%d\n%%%%EOF\n", trailer.bytes(), at)
+	trailer := d.Trailer.With("Size", fmt.Sprint(size)).With("Prev", fmt.Sprint(d.Start))
+	fmt.Fprintf(&w.buf, "trailer\n%s\nstartxref\n%d\n%%%%EOF\n", trailer.Bytes(), at)
 }
 
 // textString writes a text (7.9.2.2): ASCII as literal, other as UTF-16.

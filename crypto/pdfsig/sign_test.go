@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"gatewayd/crypto/pdfdoc"
 	"gatewayd/message"
 )
 
@@ -23,17 +24,17 @@ func TestSignKeepsTheDocument(t *testing.T) {
 		if !bytes.HasPrefix(out, pdf) {
 			t.Errorf("%d pages: octets of the document changed", pages)
 		}
-		d, err := openDocument(out)
+		d, err := pdfdoc.Open(out)
 		if err != nil {
 			t.Fatal(err)
 		}
-		root, err := d.dictAt(d.trailer.get("Root"))
-		if err != nil || !bytes.Contains(root.get("AcroForm"), []byte("/SigFlags 3")) || root.find("Pages") == nil {
-			t.Errorf("catalogue %s, %v", root.bytes(), err)
+		root, err := d.DictAt(d.Trailer.Get("Root"))
+		if err != nil || !bytes.Contains(root.Get("AcroForm"), []byte("/SigFlags 3")) || root.Find("Pages") == nil {
+			t.Errorf("catalogue %s, %v", root.Bytes(), err)
 		}
-		_, page, err := d.firstPage(root)
-		if err != nil || page.find("Annots") == nil || page.find("Contents") == nil {
-			t.Errorf("page %s, %v", page.bytes(), err)
+		_, page, err := d.FirstPage(root)
+		if err != nil || page.Find("Annots") == nil || page.Find("Contents") == nil {
+			t.Errorf("page %s, %v", page.Bytes(), err)
 		}
 	}
 }
@@ -70,7 +71,7 @@ func TestSignRefuses(t *testing.T) {
 
 // loop makes the cross-reference chain point at itself.
 func loop(pdf []byte) []byte {
-	at, err := startxref(pdf)
+	at, err := pdfdoc.Startxref(pdf)
 	if err != nil {
 		panic(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"gatewayd/crypto/ber"
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/path"
+	"gatewayd/crypto/pdfdoc"
 	"gatewayd/crypto/tsp"
 	"gatewayd/message"
 )
@@ -121,13 +122,13 @@ func uncheckable(err error) bool {
 // check verifies one signature dictionary.
 func check(pdf []byte, f found, o VerifyOptions) Signature {
 	s := Signature{
-		SubFilter: nameOf(f.dict.get("SubFilter")),
-		Name:      readText(f.dict.get("Name")),
-		Location:  readText(f.dict.get("Location")),
-		Reason:    readText(f.dict.get("Reason")),
+		SubFilter: pdfdoc.NameOf(f.dict.Get("SubFilter")),
+		Name:      readText(f.dict.Get("Name")),
+		Location:  readText(f.dict.Get("Location")),
+		Reason:    readText(f.dict.Get("Reason")),
 	}
 	for _, key := range []string{"SubFilter", "ByteRange", "Contents"} {
-		if f.dict.count(key) > 1 {
+		if f.dict.Count(key) > 1 {
 			s.Err = fmt.Errorf("%s stands twice", key)
 			return s
 		}
@@ -140,7 +141,7 @@ func check(pdf []byte, f found, o VerifyOptions) Signature {
 	if s.Err = s.readRange(pdf, f); s.Err != nil {
 		return s
 	}
-	value, err := contents(f.contents.raw)
+	value, err := contents(f.contents.Raw)
 	if err != nil {
 		s.Err = err
 		return s
@@ -152,7 +153,7 @@ func check(pdf []byte, f found, o VerifyOptions) Signature {
 		s.stampedDocument(value, covered(), o)
 		return s
 	}
-	how := cms.VerifyOptions{Trust: cms.TrustPool(o.Roots), At: o.At, Claimed: readTime(f.dict.get("M")), Limits: ber.Limits{Size: int64(len(value)) + 1}}
+	how := cms.VerifyOptions{Trust: cms.TrustPool(o.Roots), At: o.At, Claimed: readTime(f.dict.Get("M")), Limits: ber.Limits{Size: int64(len(value)) + 1}}
 	s.take(bytes.NewReader(value), covered(), how)
 	if s.Stamp != nil && s.Stamp.Trusted() && o.At.IsZero() {
 		how.At = s.Stamp.At // proven; the signing time is only claimed
@@ -201,7 +202,7 @@ func (s *Signature) stampedDocument(value []byte, covered io.Reader, o VerifyOpt
 // readRange reads /ByteRange and demands that it leaves out exactly the value
 // of /Contents of the same dictionary, and begins with the file.
 func (s *Signature) readRange(pdf []byte, f found) error {
-	list, err := elements(f.dict.get("ByteRange"))
+	list, err := pdfdoc.Elements(f.dict.Get("ByteRange"))
 	if err != nil {
 		return fmt.Errorf("byte range: %w", err)
 	}
@@ -209,14 +210,14 @@ func (s *Signature) readRange(pdf []byte, f found) error {
 		return errors.New("byte range does not have four numbers")
 	}
 	for i, raw := range list {
-		n, ok := number(raw)
+		n, ok := pdfdoc.Number(raw)
 		if !ok || n > int64(len(pdf)) {
 			return errors.New("byte range outside of the file")
 		}
 		s.ByteRange[i] = n
 	}
 	b := s.ByteRange
-	if b[0] != 0 || b[1] != int64(f.contents.start) || b[2] != int64(f.contents.end) {
+	if b[0] != 0 || b[1] != int64(f.contents.Start) || b[2] != int64(f.contents.End) {
 		return errors.New("byte range leaves out something else than the signature")
 	}
 	if b[2]+b[3] > int64(len(pdf)) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/pdfdoc"
 	"gatewayd/message"
 )
 
@@ -82,10 +83,10 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// shadowOf makes an update that openDocument can follow.
+// shadowOf makes an update that pdfdoc.Open can follow.
 func shadowOf(t *testing.T, pdf []byte) []byte {
 	t.Helper()
-	d, err := openDocument(pdf)
+	d, err := pdfdoc.Open(pdf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,11 +149,11 @@ func forge(t *testing.T, s Signer, o cms.SignOptions, edit func(pdf []byte, hole
 
 func forgeWith(t *testing.T, s Signer, sign func(io.Reader, cms.Signer) ([]byte, error), edit func(pdf []byte, hole span) []byte) []byte {
 	t.Helper()
-	doc, err := openDocument(receipt(t, true, 1))
+	doc, err := pdfdoc.Open(receipt(t, true, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, hole, err := doc.update(reserve(s), Options{Time: now})
+	out, hole, err := update(doc, reserve(s), Options{Time: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package pdfsig
+package pdfdoc
 
 import (
 	"bytes"
@@ -9,45 +9,45 @@ import (
 // Bounds of the cross-reference chain.
 const (
 	maxRevisions = 128
-	maxObjects   = 1 << 20
+	MaxObjects   = 1 << 20
 	maxPageDepth = 64
 )
 
-// document is a PDF whose objects can be found by its cross-references.
-type document struct {
-	data     []byte
-	start    int64           // offset of the last cross-reference section
-	trailer  dict            // of the last revision
-	places   map[int64]place // object number → where it stands
+// Document is a PDF whose objects can be found by its cross-references.
+type Document struct {
+	Data     []byte
+	Start    int64           // offset of the last cross-reference section
+	Trailer  Dict            // of the last revision
+	Places   map[int64]Place // object number → where it stands
 	streams  bool            // a cross-reference section is a stream
 	hybrid   bool            // a table is followed by a stream for newer programs
 	unpacked map[int64]map[int64][]byte
 }
 
-// openDocument follows the cross-references from the last section back.
+// Open follows the cross-references from the last section back.
 // Encrypted documents are not taken.
-func openDocument(pdf []byte) (*document, error) {
+func Open(pdf []byte) (*Document, error) {
 	if !bytes.HasPrefix(pdf, []byte("%PDF-")) {
 		return nil, ErrNotPDF
 	}
-	start, err := startxref(pdf)
+	start, err := Startxref(pdf)
 	if err != nil {
 		return nil, err
 	}
-	d := &document{data: pdf, start: start, places: map[int64]place{}, unpacked: map[int64]map[int64][]byte{}}
+	d := &Document{Data: pdf, Start: start, Places: map[int64]Place{}, unpacked: map[int64]map[int64][]byte{}}
 	at := start
 	for range maxRevisions {
 		trailer, err := d.section(at)
 		if err != nil {
 			return nil, err
 		}
-		if trailer.find("Encrypt") != nil {
+		if trailer.Find("Encrypt") != nil {
 			return nil, fmt.Errorf("%w: encrypted", ErrUnsupported)
 		}
-		if d.trailer == nil {
-			d.trailer = trailer
+		if d.Trailer == nil {
+			d.Trailer = trailer
 		}
-		prev, ok := number(trailer.get("Prev"))
+		prev, ok := Number(trailer.Get("Prev"))
 		if !ok {
 			return d, nil
 		}
@@ -56,8 +56,8 @@ func openDocument(pdf []byte) (*document, error) {
 	return nil, malformed("too many revisions", 0)
 }
 
-// signable reports why an update cannot be written behind the document.
-func (d *document) signable() error {
+// Signable reports why an update cannot be written behind the document.
+func (d *Document) Signable() error {
 	switch {
 	case d.hybrid:
 		return fmt.Errorf("%w: hybrid cross-reference", ErrUnsupported)
@@ -70,37 +70,37 @@ func (d *document) signable() error {
 // section reads one cross-reference section and its trailer. Newer sections come
 // first, so what is known stays. A hybrid file has a stream beside its table,
 // with what the table calls free (7.5.8.4).
-func (d *document) section(at int64) (dict, error) {
+func (d *Document) section(at int64) (Dict, error) {
 	var free []int64
-	set := func(n int64, p place, inUse bool) {
-		if _, known := d.places[n]; known {
+	set := func(n int64, p Place, inUse bool) {
+		if _, known := d.Places[n]; known {
 			return
 		}
-		if d.places[n] = p; !inUse {
+		if d.Places[n] = p; !inUse {
 			free = append(free, n)
 		}
 	}
-	trailer, stream, err := readSection(d.data, at, set)
+	trailer, stream, err := readSection(d.Data, at, set)
 	d.streams = d.streams || stream
-	extra, ok := number(trailer.get("XRefStm"))
+	extra, ok := Number(trailer.Get("XRefStm"))
 	if err != nil || !ok {
 		return trailer, err
 	}
 	d.hybrid = true
 	for _, n := range free {
-		delete(d.places, n)
+		delete(d.Places, n)
 	}
 	hidden := free
-	_, _, err = readSection(d.data, extra, set)
+	_, _, err = readSection(d.Data, extra, set)
 	for _, n := range hidden {
-		set(n, place{}, false)
+		set(n, Place{}, false)
 	}
 	return trailer, err
 }
 
 // readSection reads the table (7.5.4) or stream (7.5.8) of cross-references at
 // an offset, with the trailer that belongs to it.
-func readSection(pdf []byte, at int64, set func(n int64, p place, inUse bool)) (trailer dict, stream bool, err error) {
+func readSection(pdf []byte, at int64, set func(n int64, p Place, inUse bool)) (trailer Dict, stream bool, err error) {
 	if at >= int64(len(pdf)) {
 		return nil, false, malformed("cross-reference offset", len(pdf))
 	}
@@ -116,8 +116,8 @@ func readSection(pdf []byte, at int64, set func(n int64, p place, inUse bool)) (
 	return trailer, false, err
 }
 
-// startxref finds the last offset of a cross-reference table (7.5.5).
-func startxref(pdf []byte) (int64, error) {
+// Startxref finds the last offset of a cross-reference table (7.5.5).
+func Startxref(pdf []byte) (int64, error) {
 	tail := max(0, len(pdf)-2048)
 	i := bytes.LastIndex(pdf[tail:], []byte("startxref"))
 	if i < 0 {
@@ -127,7 +127,7 @@ func startxref(pdf []byte) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, ok := number(pdf[t.start:t.end])
+	n, ok := Number(pdf[t.start:t.end])
 	if !ok || n >= int64(len(pdf)) {
 		return 0, malformed("startxref", t.start)
 	}
@@ -135,14 +135,14 @@ func startxref(pdf []byte) (int64, error) {
 }
 
 // readTable reads a classic table behind the word "xref", with its trailer.
-func readTable(pdf []byte, i int, set func(n int64, p place, inUse bool)) (trailer dict, end int, err error) {
+func readTable(pdf []byte, i int, set func(n int64, p Place, inUse bool)) (trailer Dict, end int, err error) {
 	for {
 		word, after, err := wordAt(pdf, i)
 		if err != nil {
 			return nil, 0, err
 		}
 		if string(word) == "trailer" {
-			return parseDict(pdf, after)
+			return ParseDict(pdf, after)
 		}
 		if i, err = subsection(pdf, i, set); err != nil {
 			return nil, 0, err
@@ -161,7 +161,7 @@ func wordAt(pdf []byte, i int) (word []byte, end int, err error) {
 	return pdf[t.start:t.end], t.end, nil
 }
 
-func subsection(pdf []byte, i int, set func(n int64, p place, inUse bool)) (int, error) {
+func subsection(pdf []byte, i int, set func(n int64, p Place, inUse bool)) (int, error) {
 	first, i, err := numberAt(pdf, i)
 	if err != nil {
 		return 0, err
@@ -170,7 +170,7 @@ func subsection(pdf []byte, i int, set func(n int64, p place, inUse bool)) (int,
 	if err != nil {
 		return 0, err
 	}
-	if first+count > maxObjects {
+	if first+count > MaxObjects {
 		return 0, malformed("cross-reference table too long", i)
 	}
 	for n := first; n < first+count; n++ {
@@ -182,7 +182,7 @@ func subsection(pdf []byte, i int, set func(n int64, p place, inUse bool)) (int,
 }
 
 // line reads the line of object n in a table.
-func line(pdf []byte, i int, n int64, set func(n int64, p place, inUse bool)) (int, error) {
+func line(pdf []byte, i int, n int64, set func(n int64, p Place, inUse bool)) (int, error) {
 	offset, i, err := numberAt(pdf, i)
 	if err != nil {
 		return 0, err
@@ -196,9 +196,9 @@ func line(pdf []byte, i int, n int64, set func(n int64, p place, inUse bool)) (i
 		return 0, err
 	}
 	if inUse := string(word) == "n"; inUse {
-		set(n, place{offset: offset}, true)
+		set(n, Place{Offset: offset}, true)
 	} else {
-		set(n, place{}, false)
+		set(n, Place{}, false)
 	}
 	return i, nil
 }
@@ -208,7 +208,7 @@ func numberAt(pdf []byte, i int) (int64, int, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	n, ok := number(word)
+	n, ok := Number(word)
 	if !ok {
 		return 0, 0, malformed("number", i)
 	}
@@ -217,56 +217,56 @@ func numberAt(pdf []byte, i int) (int64, int, error) {
 
 var objectHeader = regexp.MustCompile(`^\s*(\d{1,10})\s+(\d{1,5})\s+obj`)
 
-// load returns the value of an object, as it stands.
-func (d *document) load(n, gen int64) ([]byte, error) {
-	p := d.places[n]
+// Load returns the value of an object, as it stands.
+func (d *Document) Load(n, gen int64) ([]byte, error) {
+	p := d.Places[n]
 	if p.container != 0 && gen == 0 {
 		return d.loadContained(n, p.container)
 	}
-	at := p.offset
-	if at <= 0 || at >= int64(len(d.data)) {
+	at := p.Offset
+	if at <= 0 || at >= int64(len(d.Data)) {
 		return nil, fmt.Errorf("%w: object %d is missing", ErrMalformed, n)
 	}
-	m := objectHeader.FindSubmatchIndex(d.data[at:min(at+64, int64(len(d.data)))])
+	m := objectHeader.FindSubmatchIndex(d.Data[at:min(at+64, int64(len(d.Data)))])
 	if m == nil {
 		return nil, malformed("object header", int(at))
 	}
-	gotN, _ := number(d.data[at+int64(m[2]) : at+int64(m[3])])
-	gotGen, _ := number(d.data[at+int64(m[4]) : at+int64(m[5])])
+	gotN, _ := Number(d.Data[at+int64(m[2]) : at+int64(m[3])])
+	gotGen, _ := Number(d.Data[at+int64(m[4]) : at+int64(m[5])])
 	if gotN != n || gotGen != gen {
 		return nil, malformed("object header", int(at))
 	}
-	start, end, err := value(d.data, int(at)+m[1])
+	start, end, err := value(d.Data, int(at)+m[1])
 	if err != nil {
 		return nil, err
 	}
-	return d.data[start:end], nil
+	return d.Data[start:end], nil
 }
 
 // generation returns the generation that an object's header names.
-func (d *document) generation(n int64) int64 {
-	at := d.places[n].offset
-	if at <= 0 || at >= int64(len(d.data)) {
+func (d *Document) generation(n int64) int64 {
+	at := d.Places[n].Offset
+	if at <= 0 || at >= int64(len(d.Data)) {
 		return 0
 	}
-	if m := objectHeader.FindSubmatchIndex(d.data[at:min(at+64, int64(len(d.data)))]); m != nil {
-		gen, _ := number(d.data[at+int64(m[4]) : at+int64(m[5])])
+	if m := objectHeader.FindSubmatchIndex(d.Data[at:min(at+64, int64(len(d.Data)))]); m != nil {
+		gen, _ := Number(d.Data[at+int64(m[4]) : at+int64(m[5])])
 		return gen
 	}
 	return 0
 }
 
 // loadContained returns an object out of an object stream.
-func (d *document) loadContained(n, container int64) ([]byte, error) {
+func (d *Document) loadContained(n, container int64) ([]byte, error) {
 	objects, known := d.unpacked[container]
 	if !known {
-		p := d.places[container]
-		if p.offset <= 0 || len(d.unpacked) >= maxContainers {
+		p := d.Places[container]
+		if p.Offset <= 0 || len(d.unpacked) >= maxContainers {
 			return nil, fmt.Errorf("%w: object stream %d is missing", ErrMalformed, container)
 		}
-		got, head, data, err := streamAt(d.data, p.offset)
+		got, head, data, err := StreamAt(d.Data, p.Offset)
 		if err == nil && got != container {
-			err = malformed("object header", int(p.offset))
+			err = malformed("object header", int(p.Offset))
 		}
 		if err != nil {
 			return nil, err
@@ -283,41 +283,41 @@ func (d *document) loadContained(n, container int64) ([]byte, error) {
 	return raw, nil
 }
 
-// resolve follows a reference; any other value is returned as it is.
-func (d *document) resolve(raw []byte) ([]byte, error) {
-	n, gen, ok := reference(raw)
+// Resolve follows a reference; any other value is returned as it is.
+func (d *Document) Resolve(raw []byte) ([]byte, error) {
+	n, gen, ok := Reference(raw)
 	if !ok {
 		return raw, nil
 	}
-	return d.load(n, gen)
+	return d.Load(n, gen)
 }
 
-func (d *document) dictAt(raw []byte) (dict, error) {
-	raw, err := d.resolve(raw)
+func (d *Document) DictAt(raw []byte) (Dict, error) {
+	raw, err := d.Resolve(raw)
 	if err != nil {
 		return nil, err
 	}
-	got, _, err := parseDict(raw, 0)
+	got, _, err := ParseDict(raw, 0)
 	return got, err
 }
 
-// firstPage walks the page tree (7.7.3) down its first branch and returns the
+// FirstPage walks the page tree (7.7.3) down its first branch and returns the
 // page's reference and dictionary.
-func (d *document) firstPage(root dict) (string, dict, error) {
-	at := root.get("Pages")
+func (d *Document) FirstPage(root Dict) (string, Dict, error) {
+	at := root.Get("Pages")
 	for range maxPageDepth {
-		node, err := d.dictAt(at)
+		node, err := d.DictAt(at)
 		if err != nil {
 			return "", nil, fmt.Errorf("page tree: %w", err)
 		}
-		kids := node.get("Kids")
+		kids := node.Get("Kids")
 		if kids == nil {
 			return string(at), node, nil
 		}
-		if kids, err = d.resolve(kids); err != nil {
+		if kids, err = d.Resolve(kids); err != nil {
 			return "", nil, fmt.Errorf("page tree: %w", err)
 		}
-		list, err := elements(kids)
+		list, err := Elements(kids)
 		if err != nil {
 			return "", nil, fmt.Errorf("page tree: %w", err)
 		}

@@ -1,4 +1,4 @@
-package pdfsig
+package pdfdoc
 
 import (
 	"bytes"
@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// canonical writes a value in one form, so that two that mean the same compare
+// Canonical writes a value in one form, so that two that mean the same compare
 // equal however they were written: keys in order, one blank between elements,
 // names and strings decoded. What cannot be read stands as it is. A nil value
 // is "".
-func canonical(raw []byte) string {
+func Canonical(raw []byte) string {
 	if raw == nil {
 		return ""
 	}
@@ -31,13 +31,13 @@ func canonicalAt(b *strings.Builder, raw []byte, i, depth int) (end int, ok bool
 	text := raw[t.start:t.end]
 	switch t.kind {
 	case kindOpen:
-		d, end, err := parseDict(raw, t.start)
+		d, end, err := ParseDict(raw, t.start)
 		if err != nil {
 			return 0, false
 		}
 		return end, canonicalDict(b, d, depth)
 	case kindArray:
-		list, err := elements(raw[t.start:])
+		list, err := Elements(raw[t.start:])
 		if err != nil {
 			return 0, false
 		}
@@ -54,9 +54,9 @@ func canonicalAt(b *strings.Builder, raw []byte, i, depth int) (end int, ok bool
 		_, end, err := value(raw, t.start)
 		return end, err == nil
 	case kindName:
-		b.WriteString("/" + escapeName(nameOf(text)))
+		b.WriteString("/" + escapeName(NameOf(text)))
 	case kindString:
-		b.WriteString("<" + hex.EncodeToString(unescape(text[1:len(text)-1])) + ">")
+		b.WriteString("<" + hex.EncodeToString(Unescape(text[1:len(text)-1])) + ">")
 	case kindHex:
 		digits := bytes.ToLower(bytes.Join(bytes.Fields(text[1:len(text)-1]), nil))
 		if len(digits)%2 == 1 {
@@ -66,7 +66,7 @@ func canonicalAt(b *strings.Builder, raw []byte, i, depth int) (end int, ok bool
 	case kindWord:
 		end := referenceEnd(raw, t)
 		if end != t.end {
-			n, gen, _ := reference(raw[t.start:end])
+			n, gen, _ := Reference(raw[t.start:end])
 			b.WriteString(strconv.FormatInt(n, 10) + " " + strconv.FormatInt(gen, 10) + " R")
 			return end, true
 		}
@@ -77,16 +77,16 @@ func canonicalAt(b *strings.Builder, raw []byte, i, depth int) (end int, ok bool
 	return t.end, true
 }
 
-func canonicalDict(b *strings.Builder, d dict, depth int) bool {
+func canonicalDict(b *strings.Builder, d Dict, depth int) bool {
 	d = slices.Clone(d)
-	slices.SortStableFunc(d, func(a, c entry) int { return strings.Compare(a.key, c.key) })
+	slices.SortStableFunc(d, func(a, c Entry) int { return strings.Compare(a.Key, c.Key) })
 	b.WriteString("<<")
 	for _, e := range d {
-		if string(e.raw) == "null" { // 7.3.7: as if the entry were not there
+		if string(e.Raw) == "null" { // 7.3.7: as if the entry were not there
 			continue
 		}
-		b.WriteString("/" + escapeName(e.key) + " ")
-		if _, ok := canonicalAt(b, e.raw, 0, depth+1); !ok {
+		b.WriteString("/" + escapeName(e.Key) + " ")
+		if _, ok := canonicalAt(b, e.Raw, 0, depth+1); !ok {
 			return false
 		}
 	}

@@ -1,26 +1,26 @@
-package pdfsig
+package pdfdoc
 
 import (
 	"bytes"
 	"fmt"
 )
 
-// entry is one key of a dictionary with its value as it stands in the file.
-type entry struct {
-	key        string
-	raw        []byte
-	start, end int // of raw, in the data given to parseDict
+// Entry is one key of a dictionary with its value as it stands in the file.
+type Entry struct {
+	Key        string
+	Raw        []byte
+	Start, End int // of raw, in the data given to parseDict
 }
 
-// dict is a dictionary in the order of the file. Values stay unparsed, so that
+// Dict is a dictionary in the order of the file. Values stay unparsed, so that
 // what we do not change is written back octet for octet.
-type dict []entry
+type Dict []Entry
 
 // maxEntries bounds one dictionary.
 const maxEntries = 4096
 
-// parseDict reads the dictionary at or after i and returns where it ends.
-func parseDict(b []byte, i int) (dict, int, error) {
+// ParseDict reads the dictionary at or after i and returns where it ends.
+func ParseDict(b []byte, i int) (Dict, int, error) {
 	t, err := scan(b, i)
 	if err != nil {
 		return nil, 0, err
@@ -28,7 +28,7 @@ func parseDict(b []byte, i int) (dict, int, error) {
 	if t.kind != kindOpen {
 		return nil, 0, malformed("dictionary is missing", i)
 	}
-	var d dict
+	var d Dict
 	for i = t.end; ; {
 		key, err := scan(b, i)
 		if err != nil {
@@ -44,56 +44,56 @@ func parseDict(b []byte, i int) (dict, int, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		d = append(d, entry{nameOf(b[key.start:key.end]), b[start:end], start, end})
+		d = append(d, Entry{NameOf(b[key.start:key.end]), b[start:end], start, end})
 		i = end
 	}
 }
 
-// get returns the first value of that key; nil if there is none.
-func (d dict) get(key string) []byte {
-	if e := d.find(key); e != nil {
-		return e.raw
+// Get returns the first value of that key; nil if there is none.
+func (d Dict) Get(key string) []byte {
+	if e := d.Find(key); e != nil {
+		return e.Raw
 	}
 	return nil
 }
 
-func (d dict) find(key string) *entry {
+func (d Dict) Find(key string) *Entry {
 	for i := range d {
-		if d[i].key == key {
+		if d[i].Key == key {
 			return &d[i]
 		}
 	}
 	return nil
 }
 
-// count returns how often a key stands: more than once is a trick.
-func (d dict) count(key string) int {
+// Count returns how often a key stands: more than once is a trick.
+func (d Dict) Count(key string) int {
 	n := 0
 	for _, e := range d {
-		if e.key == key {
+		if e.Key == key {
 			n++
 		}
 	}
 	return n
 }
 
-// with returns the dictionary with one value set.
-func (d dict) with(key, raw string) dict {
-	out := make(dict, 0, len(d)+1)
+// With returns the dictionary with one value set.
+func (d Dict) With(key, raw string) Dict {
+	out := make(Dict, 0, len(d)+1)
 	for _, e := range d {
-		if e.key != key {
+		if e.Key != key {
 			out = append(out, e)
 		}
 	}
-	return append(out, entry{key: key, raw: []byte(raw)})
+	return append(out, Entry{Key: key, Raw: []byte(raw)})
 }
 
-// bytes writes the dictionary.
-func (d dict) bytes() []byte {
+// Bytes writes the dictionary.
+func (d Dict) Bytes() []byte {
 	var out bytes.Buffer
 	out.WriteString("<<\n")
 	for _, e := range d {
-		fmt.Fprintf(&out, "/%s %s\n", escapeName(e.key), e.raw)
+		fmt.Fprintf(&out, "/%s %s\n", escapeName(e.Key), e.Raw)
 	}
 	out.WriteString(">>")
 	return out.Bytes()
@@ -111,19 +111,19 @@ func escapeName(s string) string {
 	return string(out)
 }
 
-// reference reads "n g R".
-func reference(raw []byte) (n, gen int64, ok bool) {
+// Reference reads "n g R".
+func Reference(raw []byte) (n, gen int64, ok bool) {
 	f := bytes.FieldsFunc(raw, func(r rune) bool { return r < 128 && isSpace(byte(r)) })
 	if len(f) != 3 || string(f[2]) != "R" {
 		return 0, 0, false
 	}
-	n, okN := number(f[0])
-	gen, okG := number(f[1])
+	n, okN := Number(f[0])
+	gen, okG := Number(f[1])
 	return n, gen, okN && okG
 }
 
-// elements returns the values of an array.
-func elements(raw []byte) ([][]byte, error) {
+// Elements returns the values of an array.
+func Elements(raw []byte) ([][]byte, error) {
 	t, err := scan(raw, 0)
 	if err != nil {
 		return nil, err

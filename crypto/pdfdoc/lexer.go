@@ -1,9 +1,10 @@
-package pdfsig
+package pdfdoc
 
 import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // kind of a token, ISO 32000-1, 7.2 and 7.3.
@@ -177,8 +178,8 @@ func isNumber(b []byte) bool {
 	return true
 }
 
-// number returns a non-negative integer of at most ten digits.
-func number(b []byte) (int64, bool) {
+// Number returns a non-negative integer of at most ten digits.
+func Number(b []byte) (int64, bool) {
 	if !isNumber(b) {
 		return 0, false
 	}
@@ -186,8 +187,8 @@ func number(b []byte) (int64, bool) {
 	return n, err == nil
 }
 
-// nameOf decodes "/Na#6de" (7.3.5).
-func nameOf(b []byte) string {
+// NameOf decodes "/Na#6de" (7.3.5).
+func NameOf(b []byte) string {
 	if len(b) == 0 || b[0] != '/' {
 		return ""
 	}
@@ -207,4 +208,49 @@ func nameOf(b []byte) string {
 		out = append(out, b[i])
 	}
 	return string(out)
+}
+
+// Unescape decodes the inside of a literal string (7.3.4.2).
+func Unescape(b []byte) []byte {
+	var out []byte
+	for i := 0; i < len(b); i++ {
+		if b[i] != '\\' || i+1 == len(b) {
+			out = append(out, b[i])
+			continue
+		}
+		i++
+		switch c := b[i]; {
+		case c >= '0' && c <= '7':
+			v := 0
+			n := 0
+			for ; n < 3 && i+n < len(b) && b[i+n] >= '0' && b[i+n] <= '7'; n++ {
+				v = v<<3 | int(b[i+n]-'0')
+			}
+			i += n - 1
+			out = append(out, byte(v))
+		case strings.IndexByte("nrtbf", c) >= 0:
+			out = append(out, "\n\r\t\b\f"[strings.IndexByte("nrtbf", c)])
+		case c != '\n' && c != '\r':
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// NumberBefore reads the object number at the end of "… 12 0 ".
+func NumberBefore(b []byte) string {
+	fields := strings.FieldsFunc(string(b), func(r rune) bool { return r < '0' || r > '9' })
+	if len(fields) < 2 {
+		return ""
+	}
+	number, generation := fields[len(fields)-2], fields[len(fields)-1]
+	rest := bytes.TrimRight(b, " \r\n\t")
+	if !bytes.HasSuffix(rest, []byte(generation)) || len(rest) == len(b) {
+		return ""
+	}
+	rest = bytes.TrimRight(bytes.TrimSuffix(rest, []byte(generation)), " \r\n\t")
+	if !bytes.HasSuffix(rest, []byte(number)) {
+		return ""
+	}
+	return number
 }

@@ -1,4 +1,4 @@
-package pdfsig
+package pdfdoc
 
 import (
 	"bytes"
@@ -14,17 +14,17 @@ const (
 	maxContainers = 256      // object streams kept unpacked
 )
 
-// place says where an object stands: at an offset, or as the index-th of an
+// Place says where an object stands: at an offset, or as the index-th of an
 // object stream. The zero value: it is free.
-type place struct {
-	offset    int64
+type Place struct {
+	Offset    int64
 	container int64 // number of the object stream; 0: none
 	index     int64
 }
 
-// streamAt returns the dictionary and the data of the stream object at an
+// StreamAt returns the dictionary and the data of the stream object at an
 // offset, still encoded, and the number of the object.
-func streamAt(pdf []byte, at int64) (n int64, d dict, data []byte, err error) {
+func StreamAt(pdf []byte, at int64) (n int64, d Dict, data []byte, err error) {
 	if at < 0 || at >= int64(len(pdf)) {
 		return 0, nil, nil, malformed("stream offset", len(pdf))
 	}
@@ -32,8 +32,8 @@ func streamAt(pdf []byte, at int64) (n int64, d dict, data []byte, err error) {
 	if m == nil {
 		return 0, nil, nil, malformed("object header", int(at))
 	}
-	n, _ = number(pdf[at+int64(m[2]) : at+int64(m[3])])
-	d, end, err := parseDict(pdf, int(at)+m[1])
+	n, _ = Number(pdf[at+int64(m[2]) : at+int64(m[3])])
+	d, end, err := ParseDict(pdf, int(at)+m[1])
 	if err != nil {
 		return 0, nil, nil, err
 	}
@@ -44,7 +44,7 @@ func streamAt(pdf []byte, at int64) (n int64, d dict, data []byte, err error) {
 // streamData returns what stands between "stream" and "endstream" behind a
 // dictionary that ends at i, and where that ends. A length that is a reference
 // is not followed: the data then ends at the first "endstream".
-func streamData(pdf []byte, d dict, i int) (data []byte, end int, err error) {
+func streamData(pdf []byte, d Dict, i int) (data []byte, end int, err error) {
 	word, err := scan(pdf, i)
 	if err != nil {
 		return nil, 0, err
@@ -62,7 +62,7 @@ func streamData(pdf []byte, d dict, i int) (data []byte, end int, err error) {
 		return nil, 0, malformed("line end after stream", start)
 	}
 	stop := -1
-	if n, ok := number(d.get("Length")); ok {
+	if n, ok := Number(d.Get("Length")); ok {
 		if stop = start + int(n); stop > len(pdf) {
 			return nil, 0, malformed("stream length", start)
 		}
@@ -83,8 +83,8 @@ func streamData(pdf []byte, d dict, i int) (data []byte, end int, err error) {
 
 // decode undoes the filters that cross-reference and object streams have: none,
 // or FlateDecode, with a PNG predictor or without.
-func decode(d dict, data []byte) ([]byte, error) {
-	switch filter := canonical(d.get("Filter")); filter {
+func decode(d Dict, data []byte) ([]byte, error) {
+	switch filter := Canonical(d.Get("Filter")); filter {
 	case "":
 		return data, nil
 	case "/FlateDecode", "[/FlateDecode]":
@@ -103,29 +103,29 @@ func decode(d dict, data []byte) ([]byte, error) {
 	if len(out) > maxInflated {
 		return nil, fmt.Errorf("%w: compressed data too long", ErrMalformed)
 	}
-	parms := d.get("DecodeParms")
-	if list, err := elements(parms); err == nil && len(list) == 1 {
+	parms := d.Get("DecodeParms")
+	if list, err := Elements(parms); err == nil && len(list) == 1 {
 		parms = list[0]
 	}
 	if parms == nil || string(parms) == "null" {
 		return out, nil
 	}
-	p, _, err := parseDict(parms, 0)
+	p, _, err := ParseDict(parms, 0)
 	if err != nil {
 		return nil, err
 	}
-	predictor, _ := number(p.get("Predictor"))
+	predictor, _ := Number(p.Get("Predictor"))
 	if predictor < 10 {
 		if predictor > 1 {
 			return nil, fmt.Errorf("%w: predictor %d", ErrUnsupported, predictor)
 		}
 		return out, nil
 	}
-	columns, ok := number(p.get("Columns"))
+	columns, ok := Number(p.Get("Columns"))
 	if !ok {
 		columns = 1
 	}
-	if columns > 1<<10 || p.find("Colors") != nil && canonical(p.get("Colors")) != "1" || p.find("BitsPerComponent") != nil && canonical(p.get("BitsPerComponent")) != "8" {
+	if columns > 1<<10 || p.Find("Colors") != nil && Canonical(p.Get("Colors")) != "1" || p.Find("BitsPerComponent") != nil && Canonical(p.Get("BitsPerComponent")) != "8" {
 		return nil, fmt.Errorf("%w: predictor", ErrUnsupported)
 	}
 	return unpredict(out, int(columns))
@@ -181,24 +181,24 @@ func abs(n int) int { return max(n, -n) }
 
 // readXRefStream reads a cross-reference stream (7.5.8): each entry is told to
 // set, the dictionary is the trailer.
-func readXRefStream(pdf []byte, at int64, set func(n int64, p place, inUse bool)) (dict, error) {
-	_, d, data, err := streamAt(pdf, at)
+func readXRefStream(pdf []byte, at int64, set func(n int64, p Place, inUse bool)) (Dict, error) {
+	_, d, data, err := StreamAt(pdf, at)
 	if err != nil {
 		return nil, err
 	}
-	if canonical(d.get("Type")) != "/XRef" {
+	if Canonical(d.Get("Type")) != "/XRef" {
 		return nil, malformed("no cross-reference", int(at))
 	}
 	if data, err = decode(d, data); err != nil {
 		return nil, err
 	}
-	widths, err := numbers(d.get("W"))
+	widths, err := numbers(d.Get("W"))
 	if err != nil || len(widths) != 3 || max(widths[0], widths[1], widths[2]) > 8 {
 		return nil, malformed("widths of a cross-reference stream", int(at))
 	}
-	index, err := numbers(d.get("Index"))
-	if d.get("Index") == nil {
-		size, ok := number(d.get("Size"))
+	index, err := numbers(d.Get("Index"))
+	if d.Get("Index") == nil {
+		size, ok := Number(d.Get("Size"))
 		index, err = []int64{0, size}, nil
 		if !ok {
 			err = malformed("size of a cross-reference stream", int(at))
@@ -221,18 +221,18 @@ func readXRefStream(pdf []byte, at int64, set func(n int64, p place, inUse bool)
 	entry := widths[0] + widths[1] + widths[2]
 	for ; len(index) > 0; index = index[2:] {
 		first, count := index[0], index[1]
-		if first+count > maxObjects || entry == 0 || count*entry > int64(len(data)) {
+		if first+count > MaxObjects || entry == 0 || count*entry > int64(len(data)) {
 			return nil, malformed("length of a cross-reference stream", int(at))
 		}
 		for n := first; n < first+count; n++ {
 			kind, a, b := field(widths[0], 1), field(widths[1], 0), field(widths[2], 0)
 			switch kind {
 			case 0:
-				set(n, place{}, false)
+				set(n, Place{}, false)
 			case 1:
-				set(n, place{offset: a}, true)
+				set(n, Place{Offset: a}, true)
 			case 2:
-				set(n, place{container: a, index: b}, true)
+				set(n, Place{container: a, index: b}, true)
 			default:
 				return nil, malformed("kind of a cross-reference", int(at))
 			}
@@ -243,13 +243,13 @@ func readXRefStream(pdf []byte, at int64, set func(n int64, p place, inUse bool)
 
 // numbers reads an array of numbers.
 func numbers(raw []byte) ([]int64, error) {
-	list, err := elements(raw)
+	list, err := Elements(raw)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]int64, len(list))
 	for i, e := range list {
-		n, ok := number(e)
+		n, ok := Number(e)
 		if !ok {
 			return nil, malformed("number", 0)
 		}
@@ -259,14 +259,14 @@ func numbers(raw []byte) ([]int64, error) {
 }
 
 // contained returns the objects of an object stream (7.5.7) by their number.
-func contained(d dict, data []byte) (map[int64][]byte, error) {
+func contained(d Dict, data []byte) (map[int64][]byte, error) {
 	data, err := decode(d, data)
 	if err != nil {
 		return nil, err
 	}
-	count, okN := number(d.get("N"))
-	first, okF := number(d.get("First"))
-	if canonical(d.get("Type")) != "/ObjStm" || !okN || !okF || count > maxContained || first > int64(len(data)) {
+	count, okN := Number(d.Get("N"))
+	first, okF := Number(d.Get("First"))
+	if Canonical(d.Get("Type")) != "/ObjStm" || !okN || !okF || count > maxContained || first > int64(len(data)) {
 		return nil, malformed("object stream", 0)
 	}
 	out := make(map[int64][]byte, count)
@@ -277,7 +277,7 @@ func contained(d dict, data []byte) (map[int64][]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			n, ok := number(data[t.start:t.end])
+			n, ok := Number(data[t.start:t.end])
 			if !ok {
 				return nil, malformed("object stream", t.start)
 			}

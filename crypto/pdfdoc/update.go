@@ -1,4 +1,4 @@
-package pdfsig
+package pdfdoc
 
 import (
 	"bytes"
@@ -6,29 +6,29 @@ import (
 	"fmt"
 )
 
-// written is an object as an update has it: where it stands and its value. A
+// Written is an object as an update has it: where it stands and its value. A
 // stream's data is passed over.
-type written struct {
+type Written struct {
 	n, gen int64
-	raw    []byte
-	stream bool
+	Raw    []byte
+	Stream bool
 	listed bool // a cross-reference names it
 }
 
-// revision is one cross-reference section of an update with its trailer.
-type revision struct {
+// Revision is one cross-reference section of an update with its trailer.
+type Revision struct {
 	pdf     []byte
 	at      int64
-	trailer dict
-	places  map[int64]place
+	trailer Dict
+	Places  map[int64]Place
 }
 
-// tail is what stands behind the first octets of a file, read from front to
+// Tail is what stands behind the first octets of a file, read from front to
 // end. Nothing in it was left unread.
-type tail struct {
+type Tail struct {
 	pdf       []byte
-	objects   map[int64]*written         // by their offset
-	revisions []*revision                // the oldest first
+	objects   map[int64]*Written         // by their offset
+	Revisions []*Revision                // the oldest first
 	packed    map[int64]map[int64][]byte // objects in object streams, by the stream's offset
 	starts    int                        // how often startxref stands there
 }
@@ -36,12 +36,12 @@ type tail struct {
 // maxTailObjects bounds the objects of a tail.
 const maxTailObjects = 4096
 
-// readTail reads updates that were appended behind octet from. It takes only
+// ReadTail reads updates that were appended behind octet from. It takes only
 // what a plain writer writes: objects, cross-reference sections, trailers,
 // startxref. Anything else is an error: a viewer may see something in what we
 // do not.
-func readTail(pdf []byte, from int64) (*tail, error) {
-	t := &tail{pdf: pdf, objects: map[int64]*written{}, packed: map[int64]map[int64][]byte{}}
+func ReadTail(pdf []byte, from int64) (*Tail, error) {
+	t := &Tail{pdf: pdf, objects: map[int64]*Written{}, packed: map[int64]map[int64][]byte{}}
 	for i := int(from); ; {
 		first, err := scan(pdf, i)
 		if err != nil {
@@ -69,70 +69,70 @@ func readTail(pdf []byte, from int64) (*tail, error) {
 	}
 }
 
-func (t *tail) table(pdf []byte, word token) (int, error) {
+func (t *Tail) table(pdf []byte, word token) (int, error) {
 	r := t.revision(int64(word.start))
 	trailer, end, err := readTable(pdf, word.end, r.set)
 	if err != nil {
 		return 0, err
 	}
 	r.trailer = trailer
-	if at, ok := number(trailer.get("XRefStm")); ok {
+	if at, ok := Number(trailer.Get("XRefStm")); ok {
 		if err := t.hybrid(r, solid(pdf, at)); err != nil {
 			return 0, err
 		}
 	}
-	if last := len(t.revisions) - 1; last >= t.starts {
-		t.revisions = t.revisions[:last] // a stream that no startxref names: the table stands for it
+	if last := len(t.Revisions) - 1; last >= t.starts {
+		t.Revisions = t.Revisions[:last] // a stream that no startxref names: the table stands for it
 	}
-	t.revisions = append(t.revisions, r)
+	t.Revisions = append(t.Revisions, r)
 	return end, nil
 }
 
 // hybrid takes the stream before a table for the part of it that older programs
 // do not see (7.5.8.4).
-func (t *tail) hybrid(r *revision, at int64) error {
-	last := len(t.revisions) - 1
-	if last < 0 || t.revisions[last].at != at {
+func (t *Tail) hybrid(r *Revision, at int64) error {
+	last := len(t.Revisions) - 1
+	if last < 0 || t.Revisions[last].at != at {
 		return malformed("hybrid cross-reference", int(at))
 	}
-	for n, p := range t.revisions[last].places {
-		if r.places[n] == (place{}) {
-			r.places[n] = p
+	for n, p := range t.Revisions[last].Places {
+		if r.Places[n] == (Place{}) {
+			r.Places[n] = p
 		}
 	}
 	return nil
 }
 
-func (t *tail) revision(at int64) *revision {
-	return &revision{pdf: t.pdf, at: at, places: map[int64]place{}}
+func (t *Tail) revision(at int64) *Revision {
+	return &Revision{pdf: t.pdf, at: at, Places: map[int64]Place{}}
 }
 
 // set keeps a cross-reference. Some writers point at the line end before an
 // object.
-func (r *revision) set(n int64, p place, _ bool) {
-	if p.offset = solid(r.pdf, p.offset); p.offset == 0 && p.container == 0 {
-		p = place{}
+func (r *Revision) set(n int64, p Place, _ bool) {
+	if p.Offset = solid(r.pdf, p.Offset); p.Offset == 0 && p.container == 0 {
+		p = Place{}
 	}
-	r.places[n] = p
+	r.Places[n] = p
 }
 
 // start reads the number behind "startxref": it must be the section before it.
-func (t *tail) start(pdf []byte, i int) (int, error) {
+func (t *Tail) start(pdf []byte, i int) (int, error) {
 	n, end, err := numberAt(pdf, i)
 	if err != nil {
 		return 0, err
 	}
-	if len(t.revisions) == 0 || t.revisions[len(t.revisions)-1].at != solid(pdf, n) {
+	if len(t.Revisions) == 0 || t.Revisions[len(t.Revisions)-1].at != solid(pdf, n) {
 		return 0, malformed("startxref names another section", i)
 	}
 	t.starts++
 	return end, nil
 }
 
-func (t *tail) object(pdf []byte, first token) (int, error) {
-	o := &written{}
+func (t *Tail) object(pdf []byte, first token) (int, error) {
+	o := &Written{}
 	var ok bool
-	if o.n, ok = number(pdf[first.start:first.end]); !ok {
+	if o.n, ok = Number(pdf[first.start:first.end]); !ok {
 		return 0, malformed("stray word", first.start)
 	}
 	gen, i, err := numberAt(pdf, first.end)
@@ -148,7 +148,7 @@ func (t *tail) object(pdf []byte, first token) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	o.raw = pdf[start:end]
+	o.Raw = pdf[start:end]
 	if word, i, err = wordAt(pdf, end); err != nil {
 		return 0, err
 	}
@@ -171,9 +171,9 @@ func (t *tail) object(pdf []byte, first token) (int, error) {
 }
 
 // stream passes over a stream's data. A cross-reference stream is a revision.
-func (t *tail) stream(pdf []byte, at int64, o *written, i int) (int, error) {
-	o.stream = true
-	d, _, err := parseDict(o.raw, 0)
+func (t *Tail) stream(pdf []byte, at int64, o *Written, i int) (int, error) {
+	o.Stream = true
+	d, _, err := ParseDict(o.Raw, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -181,12 +181,12 @@ func (t *tail) stream(pdf []byte, at int64, o *written, i int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	switch canonical(d.get("Type")) {
+	switch Canonical(d.Get("Type")) {
 	case "/ObjStm":
 		if t.packed[at], err = contained(d, data); err != nil {
 			return 0, err
 		}
-		if d.find("Extends") != nil || len(t.packed) > maxContainers {
+		if d.Find("Extends") != nil || len(t.packed) > maxContainers {
 			return 0, fmt.Errorf("%w: object streams", ErrUnsupported)
 		}
 	case "/XRef":
@@ -194,31 +194,31 @@ func (t *tail) stream(pdf []byte, at int64, o *written, i int) (int, error) {
 		if r.trailer, err = readXRefStream(pdf, at, r.set); err != nil {
 			return 0, err
 		}
-		t.revisions = append(t.revisions, r)
+		t.Revisions = append(t.Revisions, r)
 		o.listed = true // it may leave itself out
 	}
 	return end, nil
 }
 
-// chained reports how the revisions do not follow each other and the base: each
+// Chained reports how the revisions do not follow each other and the base: each
 // must name the one before it and the base's catalog, every object must be
 // named by a cross-reference, and no cross-reference may point anywhere else
 // than the base's own does.
-func (t *tail) chained(base *document) error {
-	if len(t.revisions) == 0 || t.starts != len(t.revisions) {
+func (t *Tail) Chained(base *Document) error {
+	if len(t.Revisions) == 0 || t.starts != len(t.Revisions) {
 		return errors.New("objects without a cross-reference")
 	}
-	previous := base.start
-	for _, r := range t.revisions {
-		prev, ok := number(r.trailer.get("Prev"))
+	previous := base.Start
+	for _, r := range t.Revisions {
+		prev, ok := Number(r.trailer.Get("Prev"))
 		if !ok || solid(t.pdf, prev) != solid(t.pdf, previous) {
 			return errors.New("cross-references do not follow those of before")
 		}
-		if r.trailer.find("Encrypt") != nil || r.trailer.count("Root") != 1 ||
-			canonical(r.trailer.get("Root")) != canonical(base.trailer.get("Root")) {
+		if r.trailer.Find("Encrypt") != nil || r.trailer.Count("Root") != 1 ||
+			Canonical(r.trailer.Get("Root")) != Canonical(base.Trailer.Get("Root")) {
 			return errors.New("the trailer names another document")
 		}
-		for n, p := range r.places {
+		for n, p := range r.Places {
 			if err := t.points(base, r, n, p); err != nil {
 				return err
 			}
@@ -234,33 +234,33 @@ func (t *tail) chained(base *document) error {
 }
 
 // points checks one cross-reference and marks what it names.
-func (t *tail) points(base *document, r *revision, n int64, p place) error {
-	if o := t.objects[p.offset]; o != nil && p.container == 0 && p.offset != 0 {
+func (t *Tail) points(base *Document, r *Revision, n int64, p Place) error {
+	if o := t.objects[p.Offset]; o != nil && p.container == 0 && p.Offset != 0 {
 		if o.n != n || o.gen != 0 {
 			return fmt.Errorf("object %d is another one", n)
 		}
 		o.listed = true
 		return nil
 	}
-	before, known := base.places[n]
-	if before.offset = solid(t.pdf, before.offset); known && before == p || !known && p == (place{}) || t.in(r, n) != nil {
+	before, known := base.Places[n]
+	if before.Offset = solid(t.pdf, before.Offset); known && before == p || !known && p == (Place{}) || t.In(r, n) != nil {
 		return nil
 	}
 	return fmt.Errorf("object %d was moved", n)
 }
 
-// in returns the object that a revision has at a number; nil: none of its own.
-func (t *tail) in(r *revision, n int64) *written {
-	p := r.places[n]
+// In returns the object that a revision has at a number; nil: none of its own.
+func (t *Tail) In(r *Revision, n int64) *Written {
+	p := r.Places[n]
 	if p.container == 0 {
-		return t.objects[p.offset]
+		return t.objects[p.Offset]
 	}
-	holder := r.places[p.container]
+	holder := r.Places[p.container]
 	if holder.container != 0 {
 		return nil
 	}
-	if raw, ok := t.packed[holder.offset][n]; ok {
-		return &written{n: n, raw: raw, listed: true}
+	if raw, ok := t.packed[holder.Offset][n]; ok {
+		return &Written{n: n, Raw: raw, listed: true}
 	}
 	return nil
 }
@@ -273,15 +273,15 @@ func solid(pdf []byte, n int64) int64 {
 	return n
 }
 
-// references returns the numbers of all objects that objects of the base refer
+// References returns the numbers of all objects that objects of the base refer
 // to. Words in strings that only look so are among them.
-func references(base *document) (map[int64]bool, error) {
+func References(base *Document) (map[int64]bool, error) {
 	seen := map[int64]bool{}
-	for n, p := range base.places {
-		if p == (place{}) {
+	for n, p := range base.Places {
+		if p == (Place{}) {
 			continue
 		}
-		raw, err := base.load(n, base.generation(n))
+		raw, err := base.Load(n, base.generation(n))
 		if err != nil {
 			return nil, err
 		}
@@ -292,7 +292,7 @@ func references(base *document) (map[int64]bool, error) {
 			}
 			at := i + k
 			i = at + 1
-			if v, ok := number([]byte(numberBefore(raw[max(0, at-32):at]))); ok {
+			if v, ok := Number([]byte(NumberBefore(raw[max(0, at-32):at]))); ok {
 				seen[v] = true
 			}
 		}
