@@ -24,6 +24,7 @@ import (
 	"gatewayd/gateway/forms"
 	"gatewayd/gateway/keydesk"
 	"gatewayd/gateway/notices"
+	"gatewayd/gateway/proofs"
 	"gatewayd/gateway/targets"
 	"gatewayd/legal"
 	"gatewayd/mail/footer"
@@ -104,6 +105,7 @@ type Gateway struct {
 	cases      *cases.Cases
 	forms      *forms.Forms
 	notices    *notices.Notices
+	proofs     *proofs.Proofs
 	byAddress  map[string]*Authority // Address.Key → authority
 	byAccount  map[string]*Authority
 	byID       map[string]*Authority
@@ -121,7 +123,6 @@ type Gateway struct {
 	auditDown  atomic.Bool // the day files cannot be written: nothing is accepted, nothing leaves
 	arrivals   arrivals
 	came       atomic.Uint64 // messages that clients have brought: the sweep rests for them
-	answers    answers
 	proven     proven
 	keysMoved  chan struct{} // there may be keys for what waits
 	agentAway  atomic.Bool   // the key agent was told to be out of reach
@@ -149,6 +150,7 @@ func New(o Options) (*Gateway, error) {
 	})
 	g.forms = forms.New(forms.Options{Host: o.Hostname, Data: o.Data, Vault: o.Vault, Keys: g.Desk, Scanner: o.Scanner, Manner: g.manner, Footers: o.Footers, Now: o.Now, Log: o.Log})
 	g.notices = notices.New(notices.Options{Host: o.Hostname, Windows: o.Windows, Vault: o.Vault, Header: g.forms.Header, Forward: g.forward})
+	g.proofs = proofs.New(proofs.Options{Recogniser: o.Recogniser, Vault: o.Vault, Roots: g.roots(), Revocation: revocation(o.Keys)})
 	g.cases = cases.New(cases.Options{Ledger: o.Store, Directory: o.Directory, Rules: o.Legal, Wait: g.receiptWait, Now: o.Now, Unstamped: g.stampSoon})
 	for i := range o.Authorities {
 		a := &o.Authorities[i]
@@ -241,6 +243,14 @@ func (g *Gateway) Authority(account string) string {
 func (g *Gateway) MayUse(account string, from message.Address) bool {
 	a := g.byAddress[from.Key()]
 	return a != nil && (g.byAccount[account] == a || g.o.Directory().AccountActs(account, a.ID, g.now()))
+}
+
+// revocation is who is asked about the certificates of seals; nil: nobody.
+func revocation(k keydesk.Sources) proofs.Revocation {
+	if k.Revocation == nil {
+		return nil
+	}
+	return k.Revocation
 }
 
 func (g *Gateway) now() time.Time { return g.o.Now().UTC() }

@@ -7,17 +7,14 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"sync"
 	"time"
 
 	"gatewayd/crypto/cms"
 	"gatewayd/crypto/entity"
-	"gatewayd/crypto/seal"
-	"gatewayd/evidence"
+	"gatewayd/gateway/proofs"
 	"gatewayd/message"
 	"gatewayd/queue"
 	"gatewayd/receipts"
-	"gatewayd/vault"
 )
 
 // receive takes mail that came in (docs/flow.md, step 9): a platform's receipt
@@ -26,7 +23,7 @@ import (
 func (g *Gateway) receive(ctx context.Context, env message.Envelope, item message.Item) bool {
 	record := context.WithoutCancel(ctx)
 	found, err := g.recognise(record, env, item)
-	var unreadable *unreadableError
+	var unreadable *proofs.UnreadableError
 	readable := !errors.As(err, &unreadable)
 	if err != nil && (readable || item.Attempts < unreadableAfter) {
 		return g.settle(ctx, env, item, outcome{err: fmt.Errorf("read receipt: %w", err)})
@@ -78,20 +75,11 @@ func (g *Gateway) receive(ctx context.Context, env message.Envelope, item messag
 // cannot read it. Trouble of our own, such as a full disk, does not count.
 const unreadableAfter = 3
 
-// unreadableError marks a mail that cannot be read, now or ever.
-type unreadableError struct{ err error }
-
-// Error implements error.
-func (e *unreadableError) Error() string { return e.err.Error() }
-
-// Unwrap returns the cause.
-func (e *unreadableError) Unwrap() error { return e.err }
-
 // filing is what becomes of one mail that came in.
 type filing struct {
 	env       message.Envelope
 	leased    message.Item
-	found     []filed
+	found     []proofs.Proof
 	unread    bool // it could not be read
 	unmatched bool // its receipts cannot be brought to their items
 	bounces   []bounced
@@ -100,131 +88,17 @@ type filing struct {
 	protection map[string]string
 }
 
-// filed is a receipt with its finding; the document is in the vault already.
-type filed struct {
-	receipt message.Receipt
-	finding receipts.Finding
-}
-
 // recognise reads what a platform says. Only the first recipient's item looks:
 // one mail is one proof, to however many mailboxes it was addressed.
-func (g *Gateway) recognise(ctx context.Context, env message.Envelope, item message.Item) ([]filed, error) {
-	if env.Direction != message.Inbound || item.Key.N != 1 || !g.o.Recogniser.Claims(env) {
+func (g *Gateway) recognise(ctx context.Context, env message.Envelope, item message.Item) ([]proofs.Proof, error) {
+	if env.Direction != message.Inbound || item.Key.N != 1 {
 		return nil, nil
 	}
-	body, err := g.o.Vault.OpenBody(env.Body)
-	if errors.Is(err, vault.ErrGone) || errors.Is(err, vault.ErrCorrupt) {
-		return nil, &unreadableError{err}
+	found, err := g.proofs.Read(ctx, env)
+	for _, p := range found {
+		g.proven.saw(p.Receipt)
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	findings, claimed, err := g.o.Recogniser.Recognise(receipts.Input{Envelope: env, Body: body, Size: body.Size(), Now: env.Received, Roots: g.roots()})
-	if err != nil {
-		return nil, &unreadableError{err}
-	}
-	if !claimed {
-		return nil, nil
-	}
-	var all []filed
-	for i, f := range findings {
-		r, err := g.receipt(ctx, env, f, i)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, filed{r, f})
-	}
-	return all, nil
-}
-
-func (g *Gateway) receipt(ctx context.Context, env message.Envelope, f receipts.Finding, n int) (message.Receipt, error) {
-	r := message.Receipt{
-		ID: receiptID(env.ID, n), Authority: env.Authority, Mail: env.ID, Kind: f.Kind, Platform: f.Platform, At: f.At, Received: env.Received,
-		Verdict: f.Verdict, Detail: message.Bounded(f.Detail), Signer: message.Bounded(f.Signer), Code: f.Code,
-		Digest: digestOf(f.Document), FileName: message.Bounded(f.FileName), MediaType: f.MediaType,
-	}
-	if r.Verdict == message.Verified {
-		if err := g.askStatus(ctx, env, f, &r); err != nil {
-			return r, err
-		}
-	}
-	g.proven.saw(r)
-	if len(f.Document) > 0 {
-		var err error
-		// The document is proof: it follows the log window, not the content's.
-		if r.Document, err = g.o.Vault.PutBlob(ctx, seal.Log, env.LogDay, f.Document); err != nil {
-			return r, err
-		}
-	}
-	return r, nil
-}
-
-// statusWait bounds how long a receipt waits for what issuers say of its seal.
-const statusWait = 15 * time.Second
-
-// askStatus keeps what issuers say of the certificates of a good seal. One that
-// was revoked before the receipt's time proves nothing; that nobody answers
-// takes nothing from it.
-func (g *Gateway) askStatus(ctx context.Context, env message.Envelope, f receipts.Finding, r *message.Receipt) error {
-	if g.o.Keys.Revocation == nil || len(f.Chain) < 2 {
-		return nil
-	}
-	asking, cancel := context.WithTimeout(ctx, statusWait)
-	defer cancel()
-	answers, err := g.o.Keys.Revocation.Answers(asking, f.Chain)
-	if err != nil {
-		r.Detail = message.Bounded(r.Detail + "; whether its certificates are revoked could not be learned of all")
-	}
-	for _, a := range answers {
-		s := message.Status{Kind: a.Kind, Of: digestOf(a.Of.Raw), At: a.At, Revoked: a.Revoked, Digest: digestOf(a.Data)}
-		if s.Document, err = g.answers.keep(s.Digest, env.LogDay, func() (message.Ref, error) { return g.o.Vault.PutBlob(ctx, seal.Log, env.LogDay, a.Data) }); err != nil {
-			return err
-		}
-		r.Status = append(r.Status, s)
-		if !a.Revoked.IsZero() && !a.Revoked.After(f.At) {
-			r.Verdict = message.Untrusted
-			r.Detail = message.Bounded("a certificate of its seal was revoked on " + a.Revoked.UTC().Format(time.RFC3339))
-		}
-	}
-	return nil
-}
-
-// answers remembers where an issuer's answer lies already: the same list stands
-// beside many receipts.
-type answers struct {
-	mu    sync.Mutex
-	where map[string]message.Ref
-}
-
-// maxAnswers bounds what is remembered.
-const maxAnswers = 1000
-
-func (a *answers) keep(d message.Digest, day string, put func() (message.Ref, error)) (message.Ref, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	key := day + d.String()
-	if ref, ok := a.where[key]; ok {
-		return ref, nil
-	}
-	ref, err := put()
-	if err != nil {
-		return ref, err
-	}
-	if a.where == nil || len(a.where) >= maxAnswers {
-		a.where = map[string]message.Ref{}
-	}
-	a.where[key] = ref
-	return ref, nil
-}
-
-// receiptID is derived from the mail's, so that a repeated attempt gives the
-// same receipt.
-func receiptID(mail message.ID, n int) message.ID {
-	d := digestOf(fmt.Appendf(nil, "receipt %s %d", mail, n))
-	id := mail
-	copy(id[6:], d[:])
-	return id
+	return found, err
 }
 
 // file commits receipts, the items they move, and the end of the inbound item
@@ -245,7 +119,7 @@ func (g *Gateway) file(ctx context.Context, f filing, item message.Item) error {
 	byKey := map[message.ItemKey]*moved{}
 	for _, r := range f.found {
 		if f.unmatched {
-			c.Receipts, c.Events = append(c.Receipts, r.receipt), append(c.Events, receiptEvent(message.EventUnmatched, env, r.receipt, now))
+			c.Receipts, c.Events = append(c.Receipts, r.Receipt), append(c.Events, receiptEvent(message.EventUnmatched, env, r.Receipt, now))
 			continue
 		}
 		if err := g.fileOne(ctx, env, r, &c, byKey, now); err != nil {
@@ -310,18 +184,18 @@ func (g *Gateway) tellMoved(ctx context.Context, m *moved, c *queue.Change, now 
 
 // forPeople reports whether the mail lies in the mailbox for somebody to read:
 // it is no receipt, or one that proves nothing by itself.
-func forPeople(found []filed) bool {
+func forPeople(found []proofs.Proof) bool {
 	for _, f := range found {
-		if f.receipt.Verdict == message.Verified {
+		if f.Receipt.Verdict == message.Verified {
 			return false
 		}
 	}
 	return true
 }
 
-func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c *queue.Change, byKey map[message.ItemKey]*moved, now time.Time) error {
-	r := f.receipt
-	item, rung, ok, err := receipts.Match(ctx, f.finding, env.Authority, lookup{g.o.Store, g.byID})
+func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f proofs.Proof, c *queue.Change, byKey map[message.ItemKey]*moved, now time.Time) error {
+	r := f.Receipt
+	item, rung, ok, err := receipts.Match(ctx, f.Finding, env.Authority, lookup{g.o.Store, g.byID})
 	if err != nil {
 		return err
 	}
@@ -332,7 +206,7 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 	event := receiptEvent(message.EventReceipt, env, r, now)
 	r.Item, r.MatchedBy = item.Key, rung
 	if r.Verdict == message.Verified {
-		if r.Fits, r.Mismatch, err = g.compare(ctx, f.finding, item.Key.Message); err != nil {
+		if r.Fits, r.Mismatch, err = g.compare(ctx, f.Finding, item.Key.Message); err != nil {
 			return err
 		}
 		if r.Mismatch != "" {
@@ -368,49 +242,13 @@ func (g *Gateway) fileOne(ctx context.Context, env message.Envelope, f filed, c 
 	return nil
 }
 
-// compare says whether a verified receipt names what was sent (law.md C-05).
+// compare says whether a verified receipt names what was sent.
 func (g *Gateway) compare(ctx context.Context, f receipts.Finding, id message.ID) (fits, differs string, err error) {
 	env, _, err := g.o.Store.Message(ctx, id)
 	if err != nil {
 		return "", "", err
 	}
-	var sent []receipts.Attachment
-	if len(f.Attachments) > 0 {
-		if sent, err = g.attachmentsOf(env); err != nil {
-			return "", "", err
-		}
-	}
-	fits, differs = receipts.Compare(f, env.Content, sent)
-	return message.Bounded(fits), message.Bounded(differs), nil
-}
-
-// attachmentsOf lists the named parts of a message with their digests; nil if
-// the content is gone.
-func (g *Gateway) attachmentsOf(env message.Envelope) ([]receipts.Attachment, error) {
-	body, err := g.o.Vault.OpenBody(env.Body)
-	if errors.Is(err, vault.ErrGone) || errors.Is(err, vault.ErrCorrupt) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	parts, err := evidence.Parts(body, body.Size())
-	if err != nil {
-		return nil, err
-	}
-	list := []receipts.Attachment{}
-	for _, p := range parts {
-		if p.Name == "" {
-			continue
-		}
-		a := receipts.Attachment{Name: p.Name}
-		if err := a.SHA256.UnmarshalText([]byte(p.SHA256)); err != nil {
-			return nil, err
-		}
-		list = append(list, a)
-	}
-	return list, nil
+	return g.proofs.Compare(f, env)
 }
 
 func receiptEvent(kind message.EventKind, env message.Envelope, r message.Receipt, now time.Time) message.Event {
