@@ -126,7 +126,7 @@ const (
 // severityOf tells what wants a person's attention from what does not.
 func severityOf(k message.EventKind) int {
 	switch k {
-	case message.EventForged, message.EventDamaged, message.EventClock, message.EventOverdue, message.EventAlarm, message.EventUnmatched, message.EventUnclear:
+	case message.EventForged, message.EventDamaged, message.EventClock, message.EventOverdue, message.EventAlarm, message.EventUnmatched, message.EventUnclear, message.EventLost:
 		return severityWarn
 	case message.EventRead, message.EventKey, message.EventDestroyed, message.EventDoomed, message.EventPaused, message.EventResumed, message.EventStarted:
 		return severityNotice

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -69,6 +70,7 @@ func fileAll(s message.Story, f message.Filing) (queue.Change, error) {
 		}
 		if item.Filed = f; f.Disposition.Settles() {
 			item.HandedOver = f.At
+			item.Alarm = message.WithAlarm(item.Alarm, lossOwner, "")
 			if cases.Watched(item) {
 				item.NextTry = f.At // alarms that only inform end with it
 			}
@@ -96,7 +98,46 @@ func (g *Gateway) unfiled(env message.Envelope, items []message.Item) (u message
 		}
 	}
 	u.Export = u.EraseBy.Add(-retention.ExportBefore)
-	return u, u.EraseBy.After(g.now())
+	u.Lost = lost(items)
+	return u, u.Lost || u.EraseBy.After(g.now())
+}
+
+// lossOwner is who writes the alarm of what was lost (message.WithAlarm); it stands
+// until somebody says what became of the matter (HandOver).
+const lossOwner = "content"
+
+const lossAlarm = "it was destroyed at its limit, and nobody has it: tell the sender or the authority, then say what became of it (handover confirm)"
+
+func lost(items []message.Item) bool {
+	return slices.ContainsFunc(items, func(i message.Item) bool { return strings.Contains(i.Alarm, lossOwner+": "+lossAlarm) })
+}
+
+// Lost implements retention.Messages: an event, and an alarm on every item, in one
+// commit.
+func (m sweepMessages) Lost(ctx context.Context, o retention.Object, because string, now time.Time) (bool, error) {
+	id, err := message.ParseID(o.ID)
+	if err != nil {
+		return false, err
+	}
+	for range maxConflicts {
+		env, items, err2 := m.r.g.o.Store.Message(ctx, id)
+		if err2 != nil || lost(items) {
+			return false, err2
+		}
+		states := map[string]bool{}
+		for i := range items {
+			states[string(items[i].State)] = true
+			items[i].Alarm = message.WithAlarm(items[i].Alarm, lossOwner, lossAlarm)
+		}
+		err = m.r.g.o.Store.Apply(ctx, queue.Change{Items: items, Events: []message.Event{{
+			At: now, Kind: message.EventLost, Authority: env.Authority, Message: id,
+			Data: map[string]string{"day": env.EraseDay, "sha256": o.SHA256, "because": because, "state": strings.Join(slices.Sorted(maps.Keys(states)), " ")},
+		}}})
+		if !errors.Is(err, queue.ErrConflict) {
+			break
+		}
+	}
+	return err == nil, err
 }
 
 // Unfiled returns a page of an authority's messages whose content nobody has
@@ -189,7 +230,7 @@ func (m sweepMessages) Remind(ctx context.Context, authority string, about reten
 	}
 	return g.o.Store.Apply(ctx, queue.Change{New: []queue.Accepted{*notice}, Events: []message.Event{{
 		At: now, Kind: message.EventUnfiled, Authority: authority, Data: map[string]string{
-			"day": about.Day, "count": strconv.Itoa(about.Count), "until": about.Export.In(calendar.Zone()).Format(time.RFC3339), "exported": strconv.FormatBool(about.Exported),
+			"day": about.Day, "count": strconv.Itoa(about.Count), "until": about.Export.In(calendar.Zone()).Format(time.RFC3339), "exported": strconv.FormatBool(about.Exported), "lost": strconv.FormatBool(about.Lost),
 			"notice": notice.Envelope.ID.String(), "to": to.String(),
 		},
 	}}})

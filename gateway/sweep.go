@@ -96,6 +96,9 @@ func (r *Retention) Run(ctx context.Context) {
 		if did.Clock.Jumped {
 			r.g.o.Log.Warn("the clock has jumped: nothing is erased by it until somebody vouches for it, or for 24 hours", "proof", did.Clock.Proof)
 		}
+		if did.Lost > 0 {
+			r.g.o.Log.Error("content was destroyed at its limit that nobody has: gatewayd handover list names it", "lost", did.Lost)
+		}
 		if len(did.Doomed)+len(did.Destroyed)+did.Exported+did.Expired > 0 {
 			r.g.o.Log.Info("swept", "exported", did.Exported, "expired", did.Expired, "doomed", did.Doomed, "destroyed", did.Destroyed)
 		}

@@ -42,6 +42,7 @@ const (
 	EventStamped    EventKind = "evidence_stamped" // the seal of a bundle that was made without a time stamp has one
 	EventUnfiled    EventKind = "unfiled"          // the authority was told what its file has not taken yet, or what was exported instead
 	EventExported   EventKind = "exported"         // encrypted to the authority's fallback key, before its content goes
+	EventLost       EventKind = "lost"             // content goes that nobody had confirmed and that could not be exported
 	EventErased     EventKind = "erased"           // one message's key was overwritten and its body let go
 	EventDoomed     EventKind = "doomed"           // the content key of a day refuses to read from now on
 	EventDestroyed  EventKind = "destroyed"        // the key of a day was destroyed; the protocol of destruction tells what

@@ -72,6 +72,7 @@ type Unfiled struct {
 	SHA256    string    `json:"sha256"`
 	Open      bool      `json:"open"`           // still on its way for some recipient: it cannot be filed yet
 	Filed     Filing    `json:"filed,omitzero"` // offered to the archive, no answer yet
+	Lost      bool      `json:"lost"`           // its content went at its limit, and nobody has it: say what becomes of the matter
 	Exported  bool      `json:"exported"`       // lies encrypted to the authority's fallback key among the exports
 	Export    time.Time `json:"export"`         // when it is exported, if nobody files it before
 	EraseBy   time.Time `json:"erase_by"`       // when its content is gone at the latest

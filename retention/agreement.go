@@ -38,6 +38,7 @@ type Reminder struct {
 	Export   time.Time // when they are exported; past: they were
 	Limit    time.Time // their content is gone at the latest
 	Exported bool      // this tells that they were exported now
+	Lost     bool      // this tells that their content goes now, and nobody has it
 }
 
 // remindIDs bounds how many messages one reminder names.

@@ -19,14 +19,26 @@ func (s *Sweeper) destroyContent(ctx context.Context, plan Schedule, day calenda
 	if err != nil {
 		return err
 	}
+	lost, because := map[string]*Reminder{}, noExport
+	if l := late(Content, plan.Limit, r.Clock); l != nil && l.Because == lateGap {
+		because = lateGap
+	}
 	err = s.o.Messages.Due(ctx, day, false, func(o Object) error {
 		if err := s.expire(ctx, o, r); err != nil {
 			return err
 		}
-		return p.add(o, destroyed(o))
+		d := destroyed(o)
+		if d.Disposition == noDisposition {
+			d.Failed += ": " + because
+			s.lose(ctx, o, day, because, lost, r)
+		}
+		return p.add(o, d)
 	})
 	if err = errors.Join(err, p.sync()); err != nil {
 		return err
+	}
+	if err := s.remind(ctx, lost, r); err != nil {
+		s.o.Log.Error("an authority cannot be told what goes unexported", "error", err)
 	}
 	if err := s.step("destroy"); err != nil {
 		return err
@@ -35,6 +47,29 @@ func (s *Sweeper) destroyContent(ctx context.Context, plan Schedule, day calenda
 		return err
 	}
 	return s.finish(ctx, plan, doomed, p.list, r)
+}
+
+// noDisposition stands in a protocol for what went without one: the limit is absolute
+// (Vo E-GovG BL § 11 Abs. 1 lit. a), so it does not wait for an export that failed. That is an
+// incident: event, alarm, mail to the authority, and a task until a person says what
+// became of the matter (handover confirm).
+const noDisposition = "none"
+
+// noExport is why something has no disposition where the gateway did not stand still.
+const noExport = "it could not be exported"
+
+// lose notes what goes unexported. Nothing blocks a day key.
+func (s *Sweeper) lose(ctx context.Context, o Object, day calendar.Day, because string, lost map[string]*Reminder, r *Result) {
+	fresh, err := s.o.Messages.Lost(ctx, o, because, r.Clock.Now)
+	if err != nil {
+		s.o.Log.Error("the loss of a message cannot be noted; the protocol names it", "message", o.ID, "error", err)
+	}
+	if err != nil || !fresh {
+		return
+	}
+	r.Lost++
+	remember(lost, o, day)
+	lost[o.Authority].Lost = true
 }
 
 // destroyed says what becomes of a message and by which disposition.
@@ -56,7 +91,7 @@ func destroyed(o Object) Destroyed {
 	case !o.Erased.IsZero() || o.NoRecord:
 		d.Disposition, d.Skipped = "no_record", "its route keeps no body once it is delivered"
 	default:
-		d.Disposition, d.Failed = "none", "neither confirmed nor exported"
+		d.Disposition, d.Failed = noDisposition, "neither confirmed nor exported"
 	}
 	if o.Open {
 		d.Failed += " (an item had not ended)"

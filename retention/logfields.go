@@ -35,6 +35,7 @@ func LogFields() []message.Field {
 		{Name: "key", Purpose: "fingerprint of a key", Personal: true},
 		{Name: "keys", Purpose: "number of keys"},
 		{Name: "line", Purpose: "number of a line in a file of the audit log"},
+		{Name: "lost", Purpose: "messages whose content went and that nobody has"},
 		{Name: "message", Purpose: "id of a message"},
 		{Name: "method", Purpose: "method of HTTP"},
 		{Name: "octets", Purpose: "length of an answer, or of a damaged stretch"},

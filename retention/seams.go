@@ -53,6 +53,9 @@ type Messages interface {
 	Export(ctx context.Context, o Object, now time.Time) error
 	// File notes that a standing agreement (Object.Agreement) covers a message.
 	File(ctx context.Context, o Object, now time.Time) error
+	// Lost notes that content goes which nobody has, and sets a task for a person; false:
+	// that was done before.
+	Lost(ctx context.Context, o Object, because string, now time.Time) (bool, error)
 	// Remind tells an authority, by mail and event, what it has not filed yet.
 	Remind(ctx context.Context, authority string, about Reminder, now time.Time) error
 	// Ended tells when the last item of a message that is not open ended.

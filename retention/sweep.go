@@ -53,6 +53,7 @@ type Result struct {
 	Doomed    []string `json:"doomed,omitempty"`
 	Spared    []string `json:"spared,omitempty"`
 	Destroyed []string `json:"destroyed,omitempty"` // "content-2027-01-23"
+	Lost      int      `json:"lost"`                // messages whose content went and that nobody has
 	Failed    int      `json:"failed"`              // exports that could not be made; they do not stop the erasure
 }
 

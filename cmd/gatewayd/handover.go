@@ -53,6 +53,8 @@ func (l handoverListCmd) Run(c console) error {
 
 func unfiledRemark(u message.Unfiled) string {
 	switch {
+	case u.Lost:
+		return "destroyed at its limit, and nobody has it"
 	case u.Exported:
 		return "exported to the fallback key"
 	case u.Open:

@@ -166,6 +166,12 @@ func (n *Notices) Unfiled(ctx context.Context, authority string, to message.Addr
 			EN: fmt.Sprintf("%d messages were exported, encrypted to your fallback key; the administrators of the mail system give you the files. Their content in the gateway is erased on %s at the latest. Ids: %s", about.Count, limit.Format(time.DateOnly), ids),
 		}
 	}
+	if about.Lost {
+		cause = mail.Text{
+			DE: fmt.Sprintf("%d Nachrichten wurden an ihrer Frist vernichtet, ohne dass jemand sie hat: Niemand hatte sie bestätigt, und sie liessen sich nicht exportieren, zum Beispiel weil das Gateway stillstand. Bitte halten Sie für jede fest, was daraus wird, und fragen Sie wo nötig beim Absender nach. Kennungen: %s", about.Count, ids),
+			EN: fmt.Sprintf("%d messages were destroyed at their limit, and nobody has them: nobody had confirmed them, and they could not be exported, for example because the gateway stood still. Please record what becomes of each, and ask the sender where that is needed. Ids: %s", about.Count, ids),
+		}
+	}
 	letter := mail.Letter{ID: message.NewID(now), Host: n.o.Host, To: to, Date: now}
 	text, err := mail.ComposeNotice(mail.Notice{Letter: letter, Topic: mail.TopicUnfiled, Cause: cause})
 	if err != nil {
