@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"gatewayd/audit"
@@ -474,30 +473,4 @@ func (f *office) sweepBackup(all []planted, backup string) {
 	if n := f.readable(all, backup, false); n != 0 {
 		f.t.Errorf("after the sweep the old copy gives %d bodies", n)
 	}
-}
-
-// TestPace: a sweep rests while mail comes in, after each piece of work of some
-// length, and not while none does.
-func TestPace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rest, came := (&gateway.Gateway{}).Pace()
-		rested := func() bool {
-			begun := time.Now()
-			rest()
-			return time.Since(begun) > 0
-		}
-		for i, tt := range []struct {
-			work time.Duration
-			came int
-			want bool
-		}{{0, 0, false}, {3 * time.Millisecond, 0, false}, {3 * time.Millisecond, 1, true}, {time.Millisecond, 5, false}, {time.Millisecond, 0, true}, {time.Hour, 0, false}} {
-			time.Sleep(tt.work)
-			for range tt.came {
-				came()
-			}
-			if got := rested(); got != tt.want {
-				t.Errorf("%d: after %s of work and %d messages it rested: %v", i, tt.work, tt.came, got)
-			}
-		}
-	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -17,6 +18,9 @@ import (
 // letGoScan bounds at how many rows one call looks, also of messages that have
 // ended, so that accepting and delivering go on between two.
 const letGoScan = 8192
+
+// dueBreath is after how many messages whoever waits for the processor gets it.
+const dueBreath = 16
 
 // LetGo returns messages whose items have all let go of the body while the body
 // is there still, from the ID behind after on, at most max. It looks at a bounded
@@ -117,6 +121,9 @@ func (d *dueScan) scan(tx *bbolt.Tx, day string, start []byte) (full bool, err e
 		if d.left && rows.ended(id) {
 			d.passed++
 			continue
+		}
+		if len(d.due)%dueBreath == 0 {
+			runtime.Gosched()
 		}
 		one, err := rows.due(id)
 		if errors.Is(err, seal.ErrDestroyed) {

@@ -17,7 +17,7 @@ import (
 // Bounds of what one commit or look of Purge takes, so that accepting and
 // delivering go on between two.
 const (
-	purgeRows = 8000
+	purgeRows = 50_000
 	warmRows  = 4000
 	breath    = 1000 // rows that are looked at before whoever waits for the processor gets it
 )
