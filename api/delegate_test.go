@@ -32,7 +32,7 @@ func TestDelegate(t *testing.T) {
 		"one's own, named":        {"read", "GET", "/v1/mailboxes/bau/messages", []string{"Gatewayd-Authority", "bau"}, http.StatusOK},
 		"nobody":                  {"", "GET", "/v1/mailboxes/steuer/messages", []string{"Gatewayd-Authority", "steuer"}, http.StatusUnauthorized},
 		"own mailbox as delegate": {"all", "GET", "/v1/mailboxes/bau/messages", []string{"Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "security"}, http.StatusNotFound},
-		"without a purpose":       {"all", "GET", "/v1/mailboxes/steuer/messages", []string{"Gatewayd-Authority", "steuer"}, http.StatusBadRequest},
+		"without a purpose":       {"all", "GET", "/v1/mailboxes/steuer/messages", []string{"Gatewayd-Authority", "steuer", "Gatewayd-Purpose", ""}, http.StatusBadRequest},
 		"a purpose of one's own":  {"read", "GET", "/v1/mailboxes/bau/messages", []string{"Gatewayd-Purpose", "curiosity"}, http.StatusBadRequest},
 	} {
 		if status, _, text := d.ask(tt.token, tt.method, tt.path, "", tt.header...); status != tt.status {

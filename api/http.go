@@ -70,9 +70,9 @@ type Service interface {
 	// recipient.
 	Cases(ctx context.Context, authority string, id message.ID) ([]legal.Case, error)
 	// Evidence makes the evidence bundle of one delivery case, ready to be
-	// written; by names the token. evidence.ErrNoSeal; any trouble of the
+	// written; r names the token. evidence.ErrNoSeal; any trouble of the
 	// time-stamping authority is temporary.
-	Evidence(ctx context.Context, authority string, key message.ItemKey, by string) (*evidence.Bundle, error)
+	Evidence(ctx context.Context, authority string, key message.ItemKey, r message.Reading) (*evidence.Bundle, error)
 	// CloseTask notes that a person has done what a case asked for; by names the
 	// token.
 	CloseTask(ctx context.Context, authority string, key message.ItemKey, code, reason, by string) error

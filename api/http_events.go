@@ -23,8 +23,10 @@ type eventsInput struct {
 type eventsOutput struct{ Body Events }
 
 func (h *HTTP) registerEvents(routes huma.API) {
-	huma.Register(routes, operation(http.MethodGet, "/v1/events", "list-events", directory.RightRead,
-		"The authority's events, in order and complete; the same cursor gives the same events again"), h.events)
+	op := operation(http.MethodGet, "/v1/events", "list-events", directory.RightRead,
+		"The authority's events, in order and complete; the same cursor gives the same events again")
+	op.Description += statesPurpose
+	huma.Register(routes, op, h.events)
 }
 
 func (h *HTTP) events(ctx context.Context, in *eventsInput) (*eventsOutput, error) {

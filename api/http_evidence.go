@@ -19,12 +19,14 @@ const headerStamp = "Evidence-Time-Stamp"
 
 type evidenceInput struct {
 	ID        string `path:"id" maxLength:"64"`
+	Purpose   string `header:"Gatewayd-Purpose" maxLength:"32" doc:"What for: security, operation, protection, audit or access"`
 	Recipient int    `query:"recipient" minimum:"1" maximum:"16777216" doc:"Number of the recipient; may be left out where only one is registered"`
 }
 
 func (h *HTTP) registerEvidence(routes huma.API) {
 	op := operation(http.MethodGet, "/v1/messages/{id}/evidence", "get-evidence", directory.RightRead,
 		"The evidence bundle (Nachweisdossier) of one delivery case, sealed and stamped now; who asked stands in the audit log")
+	op.Description += statesPurpose
 	op.Responses = bytesOf("application/zip", "The bundle: receipts byte for byte, the message or after erasure its hash, manifest, seal, time stamp")
 	op.Errors = append(op.Errors, http.StatusConflict, http.StatusNotImplemented)
 	huma.Register(routes, op, h.evidence)
@@ -49,7 +51,7 @@ func (h *HTTP) evidence(ctx context.Context, in *evidenceInput) (*huma.StreamRes
 	case n == 0:
 		n = cases[0].Item.N
 	}
-	b, err := h.service.Evidence(ctx, token.Authority, message.ItemKey{Message: id, N: n}, token.Name)
+	b, err := h.service.Evidence(ctx, token.Authority, message.ItemKey{Message: id, N: n}, message.Reading{By: token.Name, Purpose: message.Purpose(in.Purpose)})
 	if errors.Is(err, evidence.ErrNoSeal) {
 		return nil, problem{Title: "no seal", Status: http.StatusNotImplemented, Detail: "this gateway has no seal or no time-stamping authority for evidence bundles; ask its operator"}
 	}

@@ -42,9 +42,10 @@ type mailboxMessageInput struct {
 
 func (h *HTTP) registerMailbox(routes huma.API) {
 	read := directory.RightRead
-	huma.Register(routes, operation(http.MethodGet, "/v1/messages/{id}", "get-message", read,
-		"What became of a message, recipient by recipient, with receipts and events"), h.story)
-	op := operation(http.MethodGet, "/v1/messages/{id}/receipts/{n}", "get-receipt", read, "A platform's document, byte for byte")
+	op := operation(http.MethodGet, "/v1/messages/{id}", "get-message", read, "What became of a message, recipient by recipient, with receipts and events")
+	op.Description += statesPurpose
+	huma.Register(routes, op, h.story)
+	op = operation(http.MethodGet, "/v1/messages/{id}/receipts/{n}", "get-receipt", read, "A platform's document, byte for byte")
 	op.Responses = bytesOf("application/octet-stream", "The original document, e.g. a signed PDF")
 	op.Errors = append(op.Errors, http.StatusGone)
 	huma.Register(routes, op, h.document)

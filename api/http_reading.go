@@ -11,11 +11,35 @@ import (
 	"gatewayd/message"
 )
 
-// purposeHeader says what a program reads for. A delegate, who reads what is not
-// its own, must say it with each request; a program that reads what its own
-// authority sent and received does so for the orderly operation unless it says
-// otherwise.
+// purposeHeader says what a program reads for. Whoever reads log data must say it
+// with each request, and so must a delegate, who reads what is not its own; a
+// program that fetches the mail of its own authority does so for the orderly
+// operation unless it says otherwise.
 const purposeHeader = "Gatewayd-Purpose"
+
+// Ways in which a reading of log data is noted.
+type noting int
+
+const (
+	notLog  noting = iota // mail of the authority: the first one of a day
+	byDay                 // the feed, which is asked every few seconds: likewise
+	byCause               // what became of one message: each
+)
+
+// logData says which routes give out log data (Benutzungsreglement BL § 22): who
+// did what when with a message.
+func logData(pattern string) noting {
+	switch pattern {
+	case "GET /v1/events":
+		return byDay
+	case "GET /v1/messages/{id}", "GET /v1/messages/{id}/evidence":
+		return byCause
+	}
+	return notLog
+}
+
+// statesPurpose is for the description of a route that gives out log data.
+const statesPurpose = " Gives out log data: the header " + purposeHeader + " must say what for (security, operation, protection, audit or access)."
 
 // readers remembers of which reading this day has a note already: a program asks
 // for its events every few seconds.
@@ -58,12 +82,16 @@ func (h *HTTP) noteReading(ctx context.Context, r *http.Request, token directory
 		return nil
 	}
 	said := message.Purpose(r.Header.Get(purposeHeader))
-	if !token.Delegate {
+	kind := logData(pattern)
+	if !token.Delegate && kind == notLog {
 		said = cmp.Or(said, message.ForOperation)
 	}
 	reading := message.Reading{By: token.Name, Purpose: said}
 	if err := reading.Check(); err != nil {
-		return problem{Title: "no purpose", Status: http.StatusBadRequest, Detail: "header " + purposeHeader + ": " + message.ErrNoPurpose.Error()}
+		return problem{Title: "no purpose", Status: http.StatusBadRequest, Detail: "send the header " + purposeHeader + ": " + message.ErrNoPurpose.Error()}
+	}
+	if !token.Delegate && kind == byCause { // not in the authority's feed: it would hear of itself
+		return h.service.NoteRead(ctx, reading, "", pattern, token.Authority+" "+r.URL.Path)
 	}
 	if token.Delegate {
 		return h.service.NoteRead(ctx, reading, token.Authority, pattern, r.URL.Path)

@@ -123,8 +123,8 @@ func (f *flow) Cases(context.Context, string, message.ID) ([]legal.Case, error) 
 	return []legal.Case{{Item: message.ItemKey{N: 1}, State: legal.NotServed}}, f.err
 }
 
-func (f *flow) Evidence(_ context.Context, authority string, key message.ItemKey, by string) (*evidence.Bundle, error) {
-	f.said = append(f.said, fmt.Sprintln(authority, key.N, by))
+func (f *flow) Evidence(_ context.Context, authority string, key message.ItemKey, r message.Reading) (*evidence.Bundle, error) {
+	f.said = append(f.said, fmt.Sprintln(authority, key.N, r.By, r.Purpose))
 	return nil, cmp.Or(f.err, evidence.ErrNoSeal)
 }
 
@@ -234,8 +234,9 @@ func (d *door) ask(token, method, path, body string, header ...string) (int, htt
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+d.secrets[token])
 	}
+	req.Header.Set("Gatewayd-Purpose", "operation")
 	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+		req.Header.Set(header[i], header[i+1]) // empty: as if it were not there
 	}
 	res, err := d.do(req)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -27,7 +28,7 @@ func TestReadingIsNoted(t *testing.T) {
 	ask(http.StatusOK, "Gatewayd-Purpose", "audit")
 	d.now = d.now.Add(24 * time.Hour)
 	ask(http.StatusOK)
-	ask(http.StatusBadRequest, "Gatewayd-Authority", "steuer")
+	ask(http.StatusBadRequest, "Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "")
 	ask(http.StatusOK, "Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "protection")
 	ask(http.StatusOK, "Gatewayd-Authority", "steuer", "Gatewayd-Purpose", "protection")
 	want := []string{
@@ -39,5 +40,33 @@ func TestReadingIsNoted(t *testing.T) {
 	}
 	if status, _, _ := d.ask("all", "GET", "/nowhere", ""); status != http.StatusNotFound || len(d.flow.reads) != len(want) {
 		t.Errorf("a route that is none: %d, noted %q", status, d.flow.reads)
+	}
+}
+
+// TestLogDataStatesItsPurpose: nothing is a purpose by itself where log data are
+// read; what is said is noted for each message, and mail of one's own needs none.
+func TestLogDataStatesItsPurpose(t *testing.T) {
+	d := newDoor(t, nil)
+	for path, needs := range map[string]bool{
+		"/v1/events": true, "/v1/messages/" + someID: true, "/v1/messages/" + someID + "/evidence": true,
+		"/v1/mailboxes/bau/messages": false, "/v1/mailboxes/bau/messages/" + someID: false, "/v1/messages/" + someID + "/receipts/1": false,
+	} {
+		for _, said := range []string{"", "curiosity"} {
+			status, _, text := d.ask("all", "GET", path, "", "Gatewayd-Purpose", said)
+			if want := needs || said != ""; (status == http.StatusBadRequest) != want {
+				t.Errorf("%s, purpose %q: %d", path, said, status)
+			} else if want && !strings.Contains(text, "send the header Gatewayd-Purpose: say what the log data are read for: security") {
+				t.Errorf("%s: it does not say what to send: %s", path, text)
+			}
+		}
+	}
+	d.flow.reads = nil
+	for range 2 {
+		d.ask("all", "GET", "/v1/messages/"+someID, "", "Gatewayd-Purpose", "security")
+	}
+	d.ask("all", "GET", "/v1/messages/"+someID+"/evidence", "", "Gatewayd-Purpose", "audit")
+	one := "all security  GET /v1/messages/{id} bau /v1/messages/" + someID
+	if want := []string{one, one, "all audit  GET /v1/messages/{id}/evidence bau /v1/messages/" + someID + "/evidence"}; !slices.Equal(d.flow.reads, want) {
+		t.Errorf("noted: %q\nwant: %q", d.flow.reads, want)
 	}
 }

@@ -147,11 +147,13 @@ func (g *Gateway) Evidence(ctx context.Context, r message.Reading, key message.I
 	return b.Write(w)
 }
 
-// Evidence makes the evidence bundle of one delivery case of the authority. by
-// names who asked.
-func (p *Programs) Evidence(ctx context.Context, authority string, key message.ItemKey, by string) (*evidence.Bundle, error) {
+// Evidence makes the evidence bundle of one delivery case of the authority.
+func (p *Programs) Evidence(ctx context.Context, authority string, key message.ItemKey, r message.Reading) (*evidence.Bundle, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
 	if _, err := p.message(ctx, authority, key.Message); err != nil {
 		return nil, err
 	}
-	return p.g.dossiers().Make(ctx, authority, key, message.Reading{By: by, Purpose: message.ForOperation}, "api")
+	return p.g.dossiers().Make(ctx, authority, key, r, "api")
 }

@@ -79,6 +79,7 @@ func (d *door) ask(authority, method, path string, header map[string]string, bod
 		d.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+d.secrets[authority])
+	req.Header.Set("Gatewayd-Purpose", "operation")
 	for k, v := range header {
 		req.Header.Set(k, v)
 	}

@@ -32,6 +32,7 @@ func (p program) do(method, path, kind string, body []byte, header ...string) (i
 		p.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+p.token)
+	req.Header.Set("Gatewayd-Purpose", "operation")
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}
