@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,17 @@ const (
 type Shown struct {
 	Everything bool
 	Personal   []string
+	Enterprise uint32 // private enterprise number in the names of RFC 5424 elements; zero: ExampleEnterprise
+}
+
+// ExampleEnterprise is the number that RFC 5612 keeps for examples: the project has
+// none of its own, so the operator may name his.
+const ExampleEnterprise = 32473
+
+// appendElement begins an element of structured data (RFC 5424 section 6.3.2).
+func (s Shown) appendElement(b []byte, name string) []byte {
+	b = append(append(append(b, '['), name...), '@')
+	return strconv.AppendUint(b, uint64(cmp.Or(s.Enterprise, ExampleEnterprise)), 10)
 }
 
 // Shows reports whether a field is shown. One that nobody has declared is not.
@@ -134,11 +146,10 @@ func severityOf(k message.EventKind) int {
 	return severityInfo
 }
 
-// Names of the elements of the structured data. The enterprise number is that of
-// RFC 5612 for examples: the project has none of its own.
+// Names of the elements of the structured data, before the enterprise number.
 const (
-	sdLine = "gatewayd@32473"
-	sdData = "gatewaydData@32473"
+	sdLine = "gatewayd"
+	sdData = "gatewaydData"
 )
 
 // AppendSyslog appends one entry as a message of RFC 5424, without a frame. Link
@@ -152,7 +163,7 @@ func AppendSyslog(b []byte, e Entry, s Shown, host string) []byte {
 	b = appendName(append(b, ' '), host, 255)
 	b = append(b, " gatewayd - "...)
 	b = appendName(b, kindOf(e), 32)
-	b = append(b, " ["+sdLine...)
+	b = s.appendElement(append(b, ' '), sdLine)
 	b = appendParam(b, "link", strconv.FormatUint(e.Seq, 10))
 	b = appendParam(b, "hash", e.Hash.String())
 	if e.Authority != "" {
@@ -179,7 +190,7 @@ func AppendSyslog(b []byte, e Entry, s Shown, host string) []byte {
 
 // AppendCheckpoint appends a signed checkpoint as a message of RFC 5424. Its text
 // is the checkpoint as audit verify --checkpoint reads it.
-func AppendCheckpoint(b []byte, c Checkpoint, host string) []byte {
+func AppendCheckpoint(b []byte, c Checkpoint, s Shown, host string) []byte {
 	text, err := json.Marshal(c)
 	if err != nil { // never: it has a JSON form
 		return b
@@ -189,7 +200,7 @@ func AppendCheckpoint(b []byte, c Checkpoint, host string) []byte {
 	b = append(b, ">1 "...)
 	b = c.At.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
 	b = appendName(append(b, ' '), host, 255)
-	b = append(b, " gatewayd - checkpoint ["+sdLine...)
+	b = s.appendElement(append(b, " gatewayd - checkpoint "...), sdLine)
 	b = appendParam(b, "link", strconv.FormatUint(c.Seq, 10))
 	b = appendParam(b, "hash", c.Hash.String())
 	return append(append(b, "] "...), text...)
@@ -206,7 +217,7 @@ func appendData(b []byte, e Entry, s Shown) []byte {
 		return b
 	}
 	slices.Sort(names)
-	b = append(b, "["+sdData...)
+	b = s.appendElement(b, sdData)
 	for _, name := range names {
 		b = appendParam(b, name, e.Data[name])
 	}

@@ -56,6 +56,10 @@ func TestSyslogLine(t *testing.T) {
 			t.Errorf("%s:\n%s\nwant\n%s", name, got, head+c.data+tail)
 		}
 	}
+	own := written(t, audit.SYSLOG, audit.Shown{Enterprise: 4711}, anEntry())
+	if want := strings.ReplaceAll(head+`[gatewaydData@32473 state="handed"]`+tail, "@32473 ", "@4711 "); own != want {
+		t.Errorf("number of the operator:\n%s\nwant\n%s", own, want)
+	}
 	gone := audit.Entry{Sealed: true, Event: message.Event{Seq: 8, At: anEntry().At}}
 	if got := written(t, audit.SYSLOG, audit.Shown{Everything: true}, gone); !strings.Contains(got, ` gatewayd - sealed [gatewayd@32473 link="8" hash=`) {
 		t.Errorf("a line whose key is gone: %s", got)

@@ -38,6 +38,10 @@ func (b *builder) audit(c *Config) {
 	if pair, ok := b.certificate(key+".client_certificate", s.ClientCertificate); ok {
 		c.Collector.TLS.Certificates = []tls.Certificate{pair}
 	}
+	if s.Enterprise < 0 || s.Enterprise > 1<<31-1 {
+		b.bad(key+".enterprise", "%d: write the number that IANA has given to the operator", s.Enterprise)
+	}
+	c.Collector.Shown.Enterprise = uint32(max(0, min(s.Enterprise, 1<<31-1))) //nolint:gosec // bounded
 	for i, name := range s.Personal {
 		if f, ok := message.EventField(name); !ok || !f.Personal {
 			b.bad(key+".personal"+index(i+1), "%q is no field that names persons: gatewayd logging describe lists them", name)

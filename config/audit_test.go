@@ -24,14 +24,15 @@ func TestSyslog(t *testing.T) {
 		c, problems := Load(path, now)
 		return c, strings.Join(show(problems), "\n")
 	}
-	c, problems := load(`to = "tls://siem.bl.example:6514", ca = "mta.crt", client_certificate = { cert = "mta.crt", key = "mta.key" }, personal = ["by", "to"]`)
+	c, problems := load(`to = "tls://siem.bl.example:6514", ca = "mta.crt", client_certificate = { cert = "mta.crt", key = "mta.key" }, enterprise = 4711, personal = ["by", "to"]`)
 	if problems != "" {
 		t.Fatal(problems)
 	}
-	if k := c.Collector; k.Addr != "siem.bl.example:6514" || k.TLS.ServerName != "siem.bl.example" || k.TLS.RootCAs == nil || len(k.TLS.Certificates) != 1 || !k.Shown.Shows("by") || k.Shown.Shows("from") {
+	if k := c.Collector; k.Addr != "siem.bl.example:6514" || k.TLS.ServerName != "siem.bl.example" || k.TLS.RootCAs == nil || len(k.TLS.Certificates) != 1 || k.Shown.Enterprise != 4711 || !k.Shown.Shows("by") || k.Shown.Shows("from") {
 		t.Errorf("%+v", k)
 	}
 	for syslog, want := range map[string]string{
+		`to = "tls://siem.bl.example:6514", enterprise = -1`:                "audit.syslog.enterprise: -1: write the number",
 		`to = "udp://siem.bl.example:514"`:                                  "write tls://host:port",
 		`to = "siem.bl.example:6514"`:                                       "write tls://host:port",
 		`to = "tls://siem.bl.example"`:                                      "write tls://host:port",

@@ -263,6 +263,7 @@ type Syslog struct {
 	CA                string      `toml:"ca" doc:"PEM file: issuers trusted for this connection; empty: the system's."`
 	ServerName        string      `toml:"server_name" doc:"Name that the certificate must carry; empty: the host of to."`
 	ClientCertificate Certificate `toml:"client_certificate" doc:"Certificate with which the gateway signs in." example:"{ cert = \"siem.crt\", key = \"siem.key\" }"`
+	Enterprise        int         `toml:"enterprise" doc:"Private enterprise number (IANA) of the operator, for the names of the structured data; 0: 32473, the one for examples." example:"4711"`
 	Personal          []string    `toml:"personal" doc:"Fields that name persons and are sent all the same (gatewayd logging describe names them, without data.); empty: none. The collector must erase them after the log window." example:"[\"by\"]"`
 }
 

@@ -204,7 +204,7 @@ func (s *sending) pass(alive context.Context) error {
 		return err
 	}
 	if c := s.f.o.Log.Signed(); c.Seq > s.f.checkpoint && c.Seq <= last {
-		s.frame = audit.AppendCheckpoint(s.frame[:0], c, s.f.o.Host)
+		s.frame = audit.AppendCheckpoint(s.frame[:0], c, s.f.o.Shown, s.f.o.Host)
 		if err := s.write(); err != nil {
 			return err
 		}
