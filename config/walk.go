@@ -9,6 +9,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"gatewayd/spelling"
 )
 
 // header opens [a.b] or [[a]]. The invalid Value means unknown: said once, and
@@ -297,34 +299,9 @@ func keysOf(t reflect.Type) []string {
 
 // suggestion names the nearest known key, or all of them when none is near.
 func suggestion(name string, known []string) (near, text string) {
-	distance := 4
-	for _, k := range known {
-		if n := levenshtein(name, k); n < distance && n <= len(k)/2 {
-			near, distance = k, n
-		}
-	}
+	near = spelling.Nearest(name, known)
 	if near != "" {
 		return near, fmt.Sprintf("; did you mean %q?", near)
 	}
 	return "", "; known are " + strings.Join(known, ", ")
-}
-
-// levenshtein is the edit distance in octets.
-func levenshtein(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gatewayd/spelling"
 )
 
 // Problem is one mistake in a file, with its place and what to do. It quotes
@@ -35,39 +37,10 @@ func problemsError(problems []Problem) error {
 
 // suggest names the nearest of the known words, or all of them.
 func suggest(word string, known []string) string {
-	best, distance := "", 4
-	for _, k := range known {
-		if n := editDistance(word, k); n < distance && n <= len(k)/2 {
-			best, distance = k, n
-		}
-	}
-	if best != "" {
+	if best := spelling.Nearest(word, known); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	known = slices.Clone(known)
 	slices.Sort(known)
 	return "known are " + strings.Join(known, ", ")
-}
-
-// editDistance is the Levenshtein distance in octets.
-func editDistance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

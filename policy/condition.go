@@ -12,6 +12,8 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
+
+	"gatewayd/spelling"
 )
 
 // Bounds of a condition. It has no loops, no variables and no ranges, so that
@@ -174,9 +176,9 @@ func (c *checker) nearest(name string) string {
 	best, least := "", 1<<30
 	for _, d := range c.facts {
 		_, last, _ := strings.Cut(d.Name, ".")
-		edits := distance(name, d.Name)
+		edits := spelling.Distance(name, d.Name)
 		if !strings.Contains(name, ".") {
-			edits = min(edits, distance(name, last))
+			edits = min(edits, spelling.Distance(name, last))
 		}
 		if edits < least {
 			best, least = d.Name, edits

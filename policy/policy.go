@@ -10,6 +10,7 @@ import (
 	"github.com/expr-lang/expr/vm"
 
 	"gatewayd/message"
+	"gatewayd/spelling"
 )
 
 // Defaults of Options and Route.
@@ -133,13 +134,7 @@ func (r Route) validate(limit time.Duration) []error {
 // suggest returns a half sentence that names the nearest of the allowed words,
 // or all of them.
 func suggest(word string, allowed []string) string {
-	best, least := "", 4
-	for _, a := range allowed {
-		if d := distance(word, a); d < least && d < len([]rune(a)) {
-			best, least = a, d
-		}
-	}
-	if best != "" {
+	if best := spelling.Nearest(word, allowed); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
 	}
 	return fmt.Sprintf("; use one of %q", allowed)

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"gatewayd/message"
+	"gatewayd/spelling"
 )
 
 // Vocabulary is how an authority's users say what they want.
@@ -128,7 +129,7 @@ func (r reader) nearMiss(s string) string {
 			continue
 		}
 		start := firstRunes(s, utf8.RuneCountInString(t.tag))
-		d := 100*distance(word, t.inner) + distance(start, t.tag)
+		d := 100*spelling.Distance(word, t.inner) + spelling.Distance(start, t.tag)
 		if d < least {
 			near, least = nil, d
 		}
@@ -196,31 +197,9 @@ func similar(word, want string, angle bool) bool {
 	case n < 5:
 		return word == want
 	case n < 10:
-		return distance(word, want) <= 1
+		return spelling.Distance(word, want) <= 1
 	}
-	return distance(word, want) <= 2
-}
-
-// distance is the number of single-character edits between two words
-// (Levenshtein).
-func distance(a, b string) int {
-	ra, rb := []rune(a), []rune(b)
-	row := make([]int, len(rb)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i, ca := range ra {
-		prev := row[0]
-		row[0] = i + 1
-		for j, cb := range rb {
-			cost := prev
-			if ca != cb {
-				cost = 1 + min(prev, row[j], row[j+1])
-			}
-			prev, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(rb)]
+	return spelling.Distance(word, want) <= 2
 }
 
 // SplitSuffix takes a platform's suffix off a recipient:

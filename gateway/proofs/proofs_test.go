@@ -31,7 +31,6 @@ type platform struct {
 	t       *testing.T
 	vault   *vault.Vault
 	signer  pdfsig.Signer
-	issuer  *x509.Certificate
 	revoked time.Time
 	err     error
 	asked   int
