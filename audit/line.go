@@ -26,7 +26,8 @@ func appendLink(b []byte, link message.Link) []byte {
 }
 
 // parseLine reads one line of the file of that day and checks its own hash. The
-// line must be byte for byte what appendLink writes.
+// line must be byte for byte what appendLink writes. One of an earlier day is late:
+// it stands there only when that day was erased (Log.fileDay).
 func parseLine(line []byte, day calendar.Day) (message.Link, error) {
 	link, ok := readLink(line)
 	switch {
@@ -34,7 +35,7 @@ func parseLine(line []byte, day calendar.Day) (message.Link, error) {
 		return link, errForm
 	case link.Hash != link.ChainHash():
 		return link, errHash
-	case calendar.DayOf(link.At) != day:
+	case calendar.DayOf(link.At).After(day):
 		return link, errWrong
 	}
 	return link, nil

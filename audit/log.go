@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"gatewayd/calendar"
@@ -189,7 +190,17 @@ func (l *Log) fresh(links []message.Link) ([]message.Link, error) {
 	have := map[message.Digest]bool{}
 	days := map[calendar.Day]bool{}
 	for _, link := range links {
-		days[calendar.DayOf(link.At)] = true
+		if day := calendar.DayOf(link.At); !erased(l.dir, day) {
+			days[day] = true
+			continue
+		}
+		all, err := daysIn(l.dir) // late: it may stand in any later file
+		if err != nil {
+			return nil, fmt.Errorf("read audit log: %w", err)
+		}
+		for _, day := range all {
+			days[day] = true
+		}
 	}
 	for day := range days {
 		err := eachLine(fileOf(l.dir, day), func(_ int, line []byte) error {
@@ -216,10 +227,14 @@ func (l *Log) fresh(links []message.Link) ([]message.Link, error) {
 func (l *Log) write(links []message.Link) (int, error) {
 	written, broken := 0, error(nil)
 	for len(links) > 0 {
-		day, last := calendar.DayOf(links[0].At), l.last
+		own, last := calendar.DayOf(links[0].At), l.last
+		day, err := l.fileDay(own)
+		if err != nil {
+			return written, fmt.Errorf("write audit log: %w", err)
+		}
 		var text []byte
 		n := 0
-		for ; n < len(links) && calendar.DayOf(links[n].At) == day; n++ {
+		for ; n < len(links) && calendar.DayOf(links[n].At) == own; n++ {
 			if err := l.continues(links[n]); err != nil {
 				broken = err
 			}
@@ -234,6 +249,32 @@ func (l *Log) write(links []message.Link) (int, error) {
 	}
 	l.doubt = false
 	return written, broken
+}
+
+// fileDay returns the day in whose file a line of that day is written: its own, or,
+// when that was erased before the line came, the newest one that was not. There it
+// keeps its own time, and the chain goes on; nobody can read it any more, because its
+// key was destroyed with its day.
+func (l *Log) fileDay(day calendar.Day) (calendar.Day, error) {
+	if !erased(l.dir, day) {
+		return day, nil
+	}
+	days, err := daysIn(l.dir)
+	if err != nil {
+		return day, err
+	}
+	newest := days[len(days)-1] // its own has a seal there
+	for _, d := range slices.Backward(days) {
+		if d.After(day) && !erased(l.dir, d) {
+			return d, nil
+		}
+	}
+	return newest.AddDays(1), nil
+}
+
+// erased reports whether only the seal of a day is there.
+func erased(dir string, day calendar.Day) bool {
+	return !exists(pathOf(dir, day)) && !exists(zipOf(dir, day)) && exists(sealOf(dir, day))
 }
 
 func (l *Log) continues(link message.Link) error {

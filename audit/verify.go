@@ -116,7 +116,7 @@ func (l *Log) Verify(o Options) (Report, error) {
 // finds in another what was written since would miss links. Log.Verify sees to
 // that.
 func Verify(dir string, o Options) (Report, error) {
-	v := verifier{keys: o.Keys, public: o.Public}
+	v := verifier{keys: o.Keys, public: o.Public, erased: map[calendar.Day]bool{}}
 	defer v.close()
 	if err := v.prepare(dir, o); err != nil {
 		return v.report, fmt.Errorf("verify audit log: %w", err)
@@ -194,7 +194,8 @@ type verifier struct {
 	public ed25519.PublicKey // whose seals count; nil: those of the first seal's key
 	marks  []Mark            // not passed yet, in order
 	files  []*dayFile
-	last   *dayFile // of the newest link
+	erased map[calendar.Day]bool // their lines may stand in a later file, when they came late
+	last   *dayFile              // of the newest link
 	report Report
 }
 
@@ -202,6 +203,7 @@ type verifier struct {
 // day, a run of the seal.
 type dayFile struct {
 	day   calendar.Day
+	start time.Time // of the day
 	name  string
 	file  io.Closer
 	lines *lines   // nil: only the seal is there
@@ -218,7 +220,7 @@ type dayFile struct {
 
 func (v *verifier) open(dir string, day calendar.Day) error {
 	path := fileOf(dir, day)
-	f := &dayFile{day: day, name: filepath.Base(path)}
+	f := &dayFile{day: day, start: day.Start(), name: filepath.Base(path)}
 	v.files = append(v.files, f)
 	if path != pathOf(dir, day) || !exists(path) { // sealed
 		if path = v.openSeal(f, dir, path); path == "" {
@@ -257,6 +259,7 @@ func (v *verifier) openSeal(f *dayFile, dir, path string) string {
 		return ""
 	}
 	v.report.Erased++
+	v.erased[f.day] = true
 	return ""
 }
 
@@ -291,6 +294,9 @@ func (v *verifier) advance(f *dayFile) error {
 		return err
 	default:
 		f.link, f.bad = parseLine(line, f.day)
+		if f.bad == nil && f.link.At.Before(f.start) && !v.erased[calendar.DayOf(f.link.At)] {
+			f.bad = errWrong
+		}
 		f.run = Run{f.link.Seq, f.link.Hash, f.link.Prev, f.link.Seq, f.link.Hash}
 	}
 	return nil
