@@ -147,6 +147,7 @@ type outcome struct {
 	err    error  // nil: the next system has it
 	hold   string // the gate closed, for this reason
 	giveUp bool   // the time for the hand-over was over: nothing was tried
+	ownKey string // fingerprint of the own key that has signed it for this attempt
 }
 
 // submit hands the message to its connector, once.
@@ -172,13 +173,14 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 	}
 	defer footed()
 	var content io.ReadSeeker = source
+	ownKey := ""
 	if item.Decision.Via == policy.ViaSMIME || item.Decision.Via == policy.ViaOpenPGP {
 		sealed, err := g.forms.Protect(ctx, env, item, source)
 		if err != nil {
 			return protectError(err)
 		}
 		defer sealed.Close()
-		content = sealed
+		content, ownKey = sealed, sealed.SignedBy
 	}
 	if strings.HasPrefix(item.Decision.Via, forwardPrefix) && env.Direction == message.Inbound {
 		var done func()
@@ -191,7 +193,7 @@ func (g *Gateway) submit(ctx context.Context, env message.Envelope, item message
 		Item: item, Envelope: env, From: from, To: item.Recipient.Address, Body: content,
 		Received: mail.ReceivedField(env, g.o.Hostname),
 	})
-	return outcome{result: result, err: err}
+	return outcome{result: result, err: err, ownKey: ownKey}
 }
 
 func (g *Gateway) isPlatform(via string) bool {

@@ -75,7 +75,7 @@ func (g *Gateway) room(destination string, now time.Time) queue.Room {
 // mail to a destination is signed: then it is not even tried.
 func (g *Gateway) lacksOwnKeys(destination string) bool {
 	way, _, _ := strings.Cut(destination, ":")
-	return (way == policy.ViaSMIME || way == policy.ViaOpenPGP) && g.Ring().Away() != nil
+	return (way == policy.ViaSMIME || way == policy.ViaOpenPGP) && !strings.HasSuffix(destination, queue.Unsigned) && g.Ring().Away() != nil
 }
 
 // KeysArrived tells the flow that there may be new keys: for one address, or for

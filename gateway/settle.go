@@ -172,6 +172,9 @@ func (g *Gateway) conclude(env message.Envelope, item *message.Item, o outcome, 
 	default:
 		g.failed(env, item, o, now, &event)
 	}
+	if o.ownKey != "" {
+		event.Data["own_key"] = o.ownKey // a use of a private key
+	}
 	event.Data["state"] = string(item.State)
 	return event
 }

@@ -15,6 +15,8 @@ import (
 // How a Client treats its agent.
 const (
 	askTime    = 30 * time.Second // longest time for one answer: a token may be slow
+	pulse      = 2 * time.Second  // between two questions whether the agent works, while it is followed
+	patience   = 4 * time.Second  // longest time for the answer: an agent that is stopped or hangs is out of reach
 	retryPause = time.Second      // between two tries to reach the agent
 	maxIdle    = 16               // connections that wait for the next question
 	maxAsking  = 64               // questions at once: fewer than the agent takes
@@ -25,14 +27,21 @@ type Client struct {
 	path string
 	turn chan struct{} // one for each question under way
 
+	pulse, patience time.Duration
+
 	mu   sync.Mutex
 	idle []net.Conn
+	hung error                 // the agent that is followed does not answer; nil: it does
+	busy map[net.Conn]struct{} // connections with a question under way, but those that look whether it works
 }
+
+// errHung: the agent takes connections and answers nothing.
+var errHung = errors.New("it does not answer")
 
 // NewClient returns a client of the agent that listens at path. Nothing is asked
 // yet.
 func NewClient(path string) *Client {
-	return &Client{path: path, turn: make(chan struct{}, maxAsking)}
+	return &Client{path: path, turn: make(chan struct{}, maxAsking), pulse: pulse, patience: patience, busy: map[net.Conn]struct{}{}}
 }
 
 // away marks an error as one that says nothing about the mail.
@@ -80,7 +89,7 @@ func (c *Client) Reload(ctx context.Context) error {
 func (c *Client) Follow(ctx context.Context, changed func([]keys.Own, error)) {
 	lost := false
 	for ctx.Err() == nil {
-		own, seen, err := c.Keys(ctx)
+		own, seen, err := c.current(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -91,12 +100,79 @@ func (c *Client) Follow(ctx context.Context, changed func([]keys.Own, error)) {
 			pause(ctx, retryPause)
 			continue
 		}
-		for now := seen; now == seen && err == nil; {
-			var a answer
-			a, err = c.ask(ctx, request{Op: opWatch, Seen: seen})
-			now = a.Seen
-		}
+		c.watch(ctx, seen)
 	}
+}
+
+// current is Keys of an agent that works, within the time of a pulse.
+func (c *Client) current(ctx context.Context) ([]keys.Own, uint64, error) {
+	if err := c.ping(ctx); err != nil {
+		return nil, 0, err
+	}
+	return c.Keys(ctx)
+}
+
+// watch returns when the keys may be others than seen, or the agent is out of reach.
+// The answer to a watch may be long in coming; whether the agent works is asked beside
+// it.
+func (c *Client) watch(ctx context.Context, seen uint64) {
+	ctx, stop := context.WithCancel(ctx)
+	beating := make(chan struct{})
+	go func() {
+		defer close(beating)
+		for ctx.Err() == nil {
+			if pause(ctx, c.pulse); ctx.Err() == nil && c.ping(ctx) != nil {
+				stop()
+			}
+		}
+	}()
+	for now := seen; now == seen && ctx.Err() == nil; {
+		a, err := c.ask(ctx, request{Op: opWatch, Seen: seen})
+		if err != nil {
+			break
+		}
+		now = a.Seen
+	}
+	stop()
+	<-beating
+}
+
+// ping asks whether the agent works. While it does not answer, whoever waits for it
+// waits no more, and who asks hears so at once.
+func (c *Client) ping(ctx context.Context) error {
+	asking, stop := context.WithTimeout(ctx, c.patience)
+	defer stop()
+	conn, err := c.dial(asking)
+	if err == nil {
+		_, err = c.over(asking, conn, request{Op: opPing}, func(answer) (bool, error) { return false, nil })
+	}
+	switch {
+	case err == nil:
+		c.mark(nil)
+		return nil
+	case asking.Err() != nil && ctx.Err() == nil:
+		err = errHung
+		c.mark(err)
+	default: // it is not there, which whoever asks finds out himself
+		c.mark(nil)
+	}
+	return away(err)
+}
+
+// mark notes whether the agent answers. When it does not, its connections end.
+func (c *Client) mark(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hung = err; err == nil {
+		return
+	}
+	for conn := range c.busy {
+		conn.Close()
+	}
+	for _, conn := range c.idle {
+		conn.Close()
+	}
+	c.idle = nil
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -139,17 +215,39 @@ func (c *Client) converse(ctx context.Context, q request, take func(answer) (mor
 	if err != nil {
 		return away(err)
 	}
-	begun, err := c.over(ctx, conn, q, take)
-	if err != nil && kept && !begun && ctx.Err() == nil {
+	begun, err := c.noted(ctx, conn, q, take)
+	if err != nil && kept && !begun && ctx.Err() == nil && !errors.Is(err, errHung) {
 		c.forget()
 		if conn, err = c.dial(ctx); err == nil {
-			_, err = c.over(ctx, conn, q, take)
+			_, err = c.noted(ctx, conn, q, take)
 		}
 	}
 	if err != nil {
 		return away(err)
 	}
 	return nil
+}
+
+// noted is over with a connection that ends when the agent turns out to hang.
+func (c *Client) noted(ctx context.Context, conn net.Conn, q request, take func(answer) (bool, error)) (begun bool, err error) {
+	c.mu.Lock()
+	hung := c.hung
+	if hung == nil {
+		c.busy[conn] = struct{}{}
+	}
+	c.mu.Unlock()
+	if hung != nil {
+		conn.Close()
+		return false, hung
+	}
+	begun, err = c.over(ctx, conn, q, take)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.busy, conn)
+	if err != nil && c.hung != nil {
+		err = c.hung
+	}
+	return begun, err
 }
 
 // over uses one connection, and keeps it when all went well. begun: something of the

@@ -244,6 +244,8 @@ func (s *Server) reply(c *net.UnixConn, peer unix.Ucred, q request) error {
 		seen := s.watch(q.Seen)
 		_ = c.SetWriteDeadline(time.Now().Add(writeTime))
 		return writeFrame(c, answer{Seen: seen}, maxAnswer)
+	case opPing:
+		return writeFrame(c, answer{}, maxAnswer)
 	case opReload:
 		n, err := s.Reload()
 		if err != nil {

@@ -26,6 +26,7 @@ type op string
 const (
 	opList      op = "list"      // the public halves of all keys
 	opWatch     op = "watch"     // answered when the keys are others than Seen, or after a while
+	opPing      op = "ping"      // answered at once: the agent works
 	opReload    op = "reload"    // read the key folder again
 	opSign      op = "sign"      // a digest, by the key of a certificate
 	opDecrypt   op = "decrypt"   // a content key, by RSA

@@ -84,6 +84,7 @@ var eventFields = []Field{
 	{"octets", "length of the damaged stretch", false},
 	{"of", "address whose key it is", true},
 	{"offset", "place of the damaged stretch", false},
+	{"own_key", "fingerprint of the authority's own key that has signed or opened the mail", true},
 	{"peer", "network address of the client", true},
 	{"permanent", "whether a reported failure is final", false},
 	{"platform", "platform that states it", false},
@@ -126,12 +127,12 @@ var eventRecords = []EventRecord{
 	record(EventDecided, "proof of which way was chosen, and why", "because calendar class consent expects identified identified_checked reference route to verdict via"),
 	record(EventDuplicate, "explains why a repeated message was not sent again", "again_as to"),
 	record(EventAttempt, "the intent before a hand-over", "attempt via"),
-	record(EventHanded, "proof of the hand-over to the next system", "calendar consent expects identified identified_checked remote_id reply state via"),
-	record(EventRetry, "explains a delay", "by next_try reason reply state via"),
-	record(EventUnclear, "explains why a message is not sent again by itself", "calendar consent expects identified identified_checked reason reply state via"),
+	record(EventHanded, "proof of the hand-over to the next system", "calendar consent expects identified identified_checked own_key remote_id reply state via"),
+	record(EventRetry, "explains a delay", "by next_try own_key reason reply state via"),
+	record(EventUnclear, "explains why a message is not sent again by itself", "calendar consent expects identified identified_checked own_key reason reply state via"),
 	record(EventHeld, "explains why a message waits, and who held it", "by reason reply state via"),
 	record(EventReleased, "who let a held message go, and why", "because by calendar class consent expects identified identified_checked reason reference route state via"),
-	record(EventRefused, "proof that a message was not delivered", "reason reply state via"),
+	record(EventRefused, "proof that a message was not delivered", "own_key reason reply state via"),
 	record(EventDropped, "who ended a message without sending it, and why", "by reason state"),
 	record(EventExpired, "proof that a message ended because its window was over", "erase_by reason was"),
 	record(EventNotice, "proof that the sender was told", "notice state to"),
@@ -166,7 +167,7 @@ var eventRecords = []EventRecord{
 
 // protection are the fields that say what S/MIME and OpenPGP around a received
 // mail are worth.
-const protection = "anchor covers detail differs encrypted_by encryption hidden key signature signed_by signer signer_is_from verdict"
+const protection = "anchor covers detail differs encrypted_by encryption hidden key own_key signature signed_by signer signer_is_from verdict"
 
 // declared is eventRecords by kind.
 var declared = func() map[EventKind][]string {

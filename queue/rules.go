@@ -24,12 +24,18 @@ func CheckItem(old, next message.Item) error {
 	return nil
 }
 
+// Unsigned ends the name of a destination for what is encrypted only.
+const Unsigned = ":unsigned"
+
 // Destination names where an item goes next: a connector, and the recipient's
 // domain where the connector finds its way by it. Items of one destination wait
-// for the same thing.
+// for the same thing: private mail is not signed, and does not wait for an
+// authority's own key.
 func Destination(item message.Item) string {
-	switch item.Decision.Via {
-	case "smtp", "smime", "openpgp":
+	switch via := item.Decision.Via; {
+	case item.Decision.Class == message.Private && (via == "smime" || via == "openpgp"):
+		return via + ":" + item.Recipient.Address.Domain + Unsigned
+	case via == "smtp", via == "smime", via == "openpgp":
 		return item.Decision.Via + ":" + item.Recipient.Address.Domain
 	}
 	return item.Decision.Via

@@ -63,6 +63,9 @@ func (k keysListCmd) Run(c console) error {
 }
 
 func (k keysListCmd) wants(one message.KeyInfo, now time.Time) bool {
+	if one.Fingerprint == "" {
+		return true // no key: that some are not known now
+	}
 	return (k.Authority == "" || one.Authority == k.Authority) && (!k.Waiting || one.Trust == "waiting") &&
 		(k.Expiring == 0 || !one.Until.IsZero() && one.Until.Before(now.AddDate(0, 0, k.Expiring)))
 }

@@ -44,7 +44,7 @@ func (f *Forms) Footed(env message.Envelope, item message.Item, body Source) (co
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("put footer under message: %w", err), spool.Close())
 	}
-	return Sealed{io.NewSectionReader(spool, 0, n), spool}, func() { _ = spool.Close() }, nil
+	return Sealed{SectionReader: io.NewSectionReader(spool, 0, n), Spool: spool}, func() { _ = spool.Close() }, nil
 }
 
 func (f *Forms) log() *slog.Logger {

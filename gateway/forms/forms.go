@@ -162,13 +162,24 @@ func (f *Forms) Protection(ctx context.Context, env message.Envelope, learn func
 	}
 	for name, value := range map[string]string{
 		"covers": s.Covers, "signed_by": string(s.SignedBy), "key": s.Key, "anchor": f.o.Keys.Ring().AnchorSet(s.Anchor), "encrypted_by": string(s.Sealed), "detail": s.Detail,
-		"hidden": strings.Join(s.Hidden, " "), "differs": strings.Join(s.Differs, " "),
+		"own_key": opened(opening.Layers), "hidden": strings.Join(s.Hidden, " "), "differs": strings.Join(s.Differs, " "),
 	} {
 		if value != "" {
 			found[name] = value
 		}
 	}
 	return found, nil
+}
+
+// opened names our keys that have opened a message: each layer is one use.
+func opened(layers []entity.Layer) string {
+	var by []string
+	for _, l := range layers {
+		if l.Key != "" {
+			by = append(by, l.Key)
+		}
+	}
+	return strings.Join(by, " ")
 }
 
 // askedWithin bounds the questions about one mail that came in.

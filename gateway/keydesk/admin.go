@@ -30,6 +30,9 @@ var ErrNoKeys = errors.New("no keys are configured")
 func (d *Desk) Keys(_ context.Context) ([]message.KeyInfo, error) {
 	now := d.now()
 	var all []message.KeyInfo
+	if err := d.Ring().Away(); err != nil {
+		all = append(all, message.KeyInfo{Kind: "own", State: "unknown: the key agent is out of reach", Why: message.Bounded(err.Error())})
+	}
 	for _, l := range d.Ring().List() {
 		k := message.KeyInfo{Kind: "partner", Authority: l.Authority, Address: l.Address, Set: l.Anchor, SignEnd: l.End.Sign, DecryptEnd: l.End.Decrypt}
 		if l.Authority != "" {

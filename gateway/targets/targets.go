@@ -90,7 +90,7 @@ func (t *Targets) roomOf(name string, now time.Time) queue.Room {
 func (t *Targets) pausedBy(name string) *Paused {
 	way, _, _ := strings.Cut(name, ":")
 	for i, p := range t.paused {
-		if p.Destination == name || p.Destination == way {
+		if p.Destination == name || p.Destination == way || p.Destination+queue.Unsigned == name {
 			return &t.paused[i]
 		}
 	}
