@@ -30,7 +30,7 @@ func inside() string { return letter[strings.Index(letter, "Content-Type"):] }
 
 // asSigned is text as it stands under an open signature: in seven bits.
 func asSigned(s string) string {
-	return strings.Replace(s, "Content-Transfer-Encoding: 8bit\r\n\r\nGrüezi  ", "Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BCezi =20", 1)
+	return strings.Replace(s, "Content-Transfer-Encoding: 8bit\r\n\r\nGrüezi  \r\n- dash\r\nFrom ", "Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BCezi =20\r\n=2D dash\r\n=46rom ", 1)
 }
 
 func checkForm(t *testing.T, what string, out []byte) {

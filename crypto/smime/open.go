@@ -166,8 +166,13 @@ func (o Opener) trust(c *x509.Certificate, others []*x509.Certificate, at time.T
 func (o Opener) judge(result *cms.Result, err error, at time.Time) ([]entity.Signature, string) {
 	if result == nil || len(result.Signatures) == 0 {
 		verdict, detail := entity.Broken, "broken syntax"
-		if errors.Is(err, cms.ErrUnsupported) {
+		switch {
+		case errors.Is(err, cms.ErrUnsupported):
 			verdict, detail = entity.Unchecked, "a form of signature outside our profile"
+		case errors.Is(err, cms.ErrNotSigned):
+			detail = "a signature without a signer"
+		case errors.Is(err, cms.ErrSignature):
+			detail = "what it signs is not here, or stands here twice"
 		}
 		return []entity.Signature{{Verdict: verdict, Detail: detail}}, detail
 	}

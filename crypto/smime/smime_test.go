@@ -40,7 +40,7 @@ func inside() string {
 
 // asSigned is text as it stands under an open signature: in seven bits.
 func asSigned(s string) string {
-	return strings.Replace(s, "Content-Transfer-Encoding: 8bit\r\n\r\nGrüezi  ", "Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BCezi =20", 1)
+	return strings.Replace(s, "Content-Transfer-Encoding: 8bit\r\n\r\nGrüezi  \r\n.\r\nFrom ", "Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BCezi =20\r\n=2E\r\n=46rom ", 1)
 }
 
 // checkForm wants CRLF only, lines of at most 998 octets, and the header rules.
