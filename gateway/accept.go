@@ -131,10 +131,14 @@ func (g *Gateway) roomFor() error {
 // reserveInodes stay free for segments, day files and keys.
 const reserveInodes = 64
 
+// bodyBuffer is what a message takes in memory beside the chunk that is sealed,
+// as long as it comes in: a record of TLS.
+const bodyBuffer = 16 << 10
+
 // store streams the message into the vault and returns its header. behind is
 // given what follows the header.
 func store(w io.Writer, body io.Reader, behind io.Writer) (*mail.Header, error) {
-	r := bufio.NewReaderSize(body, 32<<10)
+	r := bufio.NewReaderSize(body, bodyBuffer)
 	head, err := mail.ReadHeader(r, forms.MaxHeader)
 	switch {
 	case errors.Is(err, mail.ErrHeaderTooLong):

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -26,11 +25,6 @@ import (
 
 // drainTime is how long open sessions and attempts may take after SIGTERM.
 const drainTime = 10 * time.Second
-
-// gcPercent lets the heap, which is small, grow to three times what lives before
-// it is cleaned: half the work of the collector for some megabytes. GOGC in the
-// environment wins.
-const gcPercent = 200
 
 type serveCmd struct {
 	configFlag
@@ -59,7 +53,7 @@ func (s serveCmd) Run(c console) error {
 	}
 	defer closeLog()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		paceCollector()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -199,6 +193,9 @@ func (p *parts) run(ctx context.Context, doors []door, log *slog.Logger) error {
 	programs.Go(func() { p.erase.Run(flowCtx) })
 	if p.cfg.Ring.Agent() != nil {
 		programs.Go(func() { p.cfg.Ring.Follow(flowCtx, p.gateway.KeyAgent) })
+	}
+	if err := shrink(); err != nil {
+		log.Debug("what only starting needed stays in memory", "error", err)
 	}
 	log.Info("ready", "version", version)
 	select {
