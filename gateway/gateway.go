@@ -257,7 +257,12 @@ func (g *Gateway) now() time.Time { return g.o.Now().UTC() }
 
 // pause waits for d or until ctx ends or somebody wakes us.
 func (g *Gateway) pause(ctx context.Context, c <-chan struct{}, d time.Duration) {
-	t := time.NewTimer(max(d, g.least))
+	waitFor(ctx, c, max(d, g.least))
+}
+
+// waitFor waits that long, or until there is something on c, or ctx ends.
+func waitFor(ctx context.Context, c <-chan struct{}, d time.Duration) {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

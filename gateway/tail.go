@@ -135,7 +135,7 @@ func (g *Gateway) indexLoop(ctx, attempts context.Context) {
 		case n == 0:
 			g.pause(ctx, g.indexed, time.Second)
 		case n < indexBatch:
-			g.pause(ctx, nil, indexPace-time.Since(begun))
+			waitFor(ctx, nil, indexPace-time.Since(begun))
 		}
 	}
 }

@@ -330,6 +330,7 @@ func (y *year) send() {
 	if y.rnd.IntN(10) < 6 {
 		s.file = s.start.Add(time.Duration(y.rnd.Int64N(int64(58 * 24 * time.Hour))))
 	}
+	time.Sleep(20 * time.Millisecond) // the ledger takes a while what comes right behind something else
 	synctest.Wait()
 	env, items, err := y.store.Message(context.Background(), s.id)
 	if err != nil {
