@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -142,6 +143,18 @@ func TestPersonShow(t *testing.T) {
 	text, err := os.ReadFile(path)
 	if err != nil || json.Unmarshal(text, &file) != nil || len(file.Messages) != 1 || len(file.Messages[0].Cases) != 1 || len(file.Events) == 0 {
 		t.Errorf("%v\n%s", err, text)
+	}
+	cert, key := keyPair(t)
+	for _, c := range [][]string{{"person", "show", "nachbar@example.ch", "--authority", "bauinspektorat"}, {"audit", "export"}, {"evidence", "export", id.String() + "/1"}} {
+		sealed := filepath.Join(t.TempDir(), "sealed.p7m")
+		out := map[bool]string{true: "--out", false: "-o"}[c[0] == "evidence"]
+		if out, code := s.command(append(c, "--purpose", "access", "--to", cert, out, sealed)...); code != 0 {
+			t.Errorf("%v: exit %d\n%s", c, code, out)
+			continue
+		}
+		if text := opened(t, sealed, cert, key); !bytes.Contains(text, []byte(`"nachbar@example.ch"`)) && !bytes.HasPrefix(text, []byte("PK")) {
+			t.Errorf("%v: %.200q", c, text)
+		}
 	}
 	if out, code := s.command("person", "show", "niemand", "--purpose", "access"); code != exitFailed || !strings.Contains(out, "not a mail address") {
 		t.Errorf("no address: exit %d\n%s", code, out)

@@ -137,6 +137,7 @@ type auditExportCmd struct {
 	configFlag
 	purposeFlag
 	auditFilter
+	sealFlag
 	Format   audit.Format `enum:"jsonl,csv,syslog" default:"jsonl" help:"jsonl: one JSON object a line. csv: a table. syslog: messages of RFC 5424."`
 	Out      string       `short:"o" help:"New file, readable for its owner only; left out: standard output."`
 	Personal bool         `default:"true" negatable:"" help:"With what names persons. --no-personal leaves it out."`
@@ -145,7 +146,8 @@ type auditExportCmd struct {
 // Help shows examples.
 func (auditExportCmd) Help() string {
 	return "Examples:\n  gatewayd audit export --from 2026-11-01 --until 2026-11-30 -o november.jsonl --purpose audit\n" +
-		"  gatewayd audit export --format csv --no-personal --purpose operation | less\n\n" +
+		"  gatewayd audit export --format csv --no-personal --purpose operation | less\n" +
+		"  gatewayd audit export --purpose audit --to revision.pem -o november.p7m\n\n" +
 		"What is exported leaves the windows of the gateway: whoever has it must erase it in time. [audit] syslog sends lines on as they come."
 }
 
@@ -155,14 +157,15 @@ func (a auditExportCmd) Run(c console) error {
 	if err != nil {
 		return err
 	}
+	write := func(w io.Writer) error { return a.into(w, func(w io.Writer) error { return a.export(c, f, w) }) }
 	if a.Out == "" {
-		return a.export(c, f, c.out)
+		return write(c.out)
 	}
 	file, err := os.OpenFile(a.Out, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	err = a.export(c, f, file)
+	err = write(file)
 	if err == nil {
 		err = file.Sync()
 	}

@@ -365,7 +365,7 @@ func (s *demo) evidence(ctx context.Context, id message.ID) error {
 	s.timeline.say("Each registered recipient's delivery case, and its evidence bundle.")
 	for _, c := range cases {
 		path := filepath.Join(s.Evidence, bundleName(c.Item))
-		if err := writeBundle(ctx, s.parts.operator(), message.Reading{By: reader(), Purpose: message.ForOperation}, c.Item, path); err != nil {
+		if err := writeBundle(ctx, s.parts.operator(), sealFlag{}, message.Reading{By: reader(), Purpose: message.ForOperation}, c.Item, path); err != nil {
 			return err
 		}
 		s.timeline.showCase(c, path)

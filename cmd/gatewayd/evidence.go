@@ -26,6 +26,7 @@ type evidenceCmd struct {
 
 type evidenceExportCmd struct {
 	configFlag
+	sealFlag
 	Question string `arg:"" help:"A message id, MESSAGE/RECIPIENT, Message-ID, reference or recipient's address."`
 	// Proof of a delivery is orderly operation unless somebody says otherwise.
 	Purpose message.Purpose `default:"operation" help:"What it is taken out for: security, operation, protection, audit or access (Benutzungsreglement BL § 22). It stands in the audit log beside your name."`
@@ -38,7 +39,8 @@ func (evidenceExportCmd) Help() string {
 
 Examples:
   gatewayd evidence export BL-7F3K9Q2M
-  gatewayd evidence export 06kq2v3x9m4n5p6r7s8t9v0w1x/2 --out dossier.zip`
+  gatewayd evidence export 06kq2v3x9m4n5p6r7s8t9v0w1x/2 --out dossier.zip
+  gatewayd evidence export BL-7F3K9Q2M --to gericht.pem --out dossier.zip.p7m`
 }
 
 // Run writes the bundles. Exit code 1 if there is no case.
@@ -61,8 +63,12 @@ func (e evidenceExportCmd) Run(c console) error {
 			}
 		}
 		for _, lc := range cases {
-			path := cmp.Or(one, filepath.Join(folder, bundleName(lc.Item)))
-			if err := writeBundle(ctx, op, message.Reading{By: reader(), Purpose: e.Purpose}, lc.Item, path); err != nil {
+			name := bundleName(lc.Item)
+			if len(e.To) > 0 {
+				name += ".p7m"
+			}
+			path := cmp.Or(one, filepath.Join(folder, name))
+			if err := writeBundle(ctx, op, e.sealFlag, message.Reading{By: reader(), Purpose: e.Purpose}, lc.Item, path); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.out, "written:", path)
@@ -79,12 +85,12 @@ func bundleName(key message.ItemKey) string {
 }
 
 // writeBundle writes a new file; after an error none is left.
-func writeBundle(ctx context.Context, op api.Operator, r message.Reading, key message.ItemKey, path string) error {
+func writeBundle(ctx context.Context, op api.Operator, s sealFlag, r message.Reading, key message.ItemKey, path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(op.Evidence(ctx, r, key, f), f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(s.into(f, func(w io.Writer) error { return op.Evidence(ctx, r, key, w) }), f.Sync(), f.Close()); err != nil {
 		os.Remove(path)
 	}
 	return err

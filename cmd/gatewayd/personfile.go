@@ -22,6 +22,7 @@ type personShowCmd struct {
 	configFlag
 	jsonFlag
 	purposeFlag
+	sealFlag
 	Address   string `arg:"" help:"Mail address of the person."`
 	Authority string `help:"Only what this authority holds: each answers for its own."`
 	Out       string `short:"o" help:"Write the JSON into this new file, readable for its owner only."`
@@ -33,7 +34,8 @@ func (personShowCmd) Help() string {
 	return "Messages to and from the person, delivery cases, receipts, events, directory, consent, keys. That it was asked for stands in the\n" +
 		"audit log, with the digest of the JSON. Read free text before you give it out: it was searched for addresses only.\n\n" +
 		"Examples:\n  gatewayd person show buerger@example.ch --authority bauinspektorat --purpose access\n" +
-		"  gatewayd person show buerger@example.ch --purpose access -o auskunft.json"
+		"  gatewayd person show buerger@example.ch --purpose access -o auskunft.json\n" +
+		"  gatewayd person show buerger@example.ch --purpose access --to buerger.pem -o auskunft.p7m"
 }
 
 // Run shows the file.
@@ -52,12 +54,14 @@ func (p personShowCmd) Run(c console) error {
 			if err != nil {
 				return err
 			}
-			_, err = f.Write(text)
-			return errors.Join(err, f.Close())
-		}
-		if p.JSON {
-			_, err = c.out.Write(text)
+			err = errors.Join(p.into(f, writing(text)), f.Close())
+			if err != nil {
+				os.Remove(p.Out)
+			}
 			return err
+		}
+		if p.JSON || len(p.To) > 0 {
+			return p.into(c.out, writing(text))
 		}
 		var file personfile.File
 		if err := json.Unmarshal(text, &file); err != nil {
@@ -66,6 +70,13 @@ func (p personShowCmd) Run(c console) error {
 		printPerson(c.out, file, p.Lang)
 		return nil
 	})
+}
+
+func writing(text []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	}
 }
 
 // printPerson shows a file to the person, in German or English.
