@@ -5,8 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"time"
-
-	"golang.org/x/crypto/ocsp"
 )
 
 // Answer is what an issuer said about a certificate, as it came: it is kept
@@ -46,9 +44,7 @@ func (r *Revocation) Answers(ctx context.Context, chain []*x509.Certificate) ([]
 
 func (r *Revocation) answer(ctx context.Context, c, issuer *x509.Certificate) (Answer, error) {
 	k, now := key(c, issuer), r.now()
-	r.mu.Lock()
-	a, ok := r.kept[k]
-	r.mu.Unlock()
+	a, ok := r.kept.get(k)
 	switch {
 	case ok && now.Before(a.until) && a.Data != nil:
 		return a, nil
@@ -62,15 +58,7 @@ func (r *Revocation) answer(ctx context.Context, c, issuer *x509.Certificate) (A
 	if err != nil && ctx.Err() != nil {
 		return a, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for old := range r.kept {
-		if len(r.kept) < maxKept {
-			break
-		}
-		delete(r.kept, old)
-	}
-	r.kept[k] = a
+	r.kept.put(k, a)
 	return a, err
 }
 
@@ -78,26 +66,13 @@ func (r *Revocation) fetchAnswer(ctx context.Context, c, issuer *x509.Certificat
 	if r.fetch == nil {
 		return Answer{}, ErrStatusUnknown
 	}
-	question, err := ocsp.CreateRequest(c, issuer, nil)
-	if err != nil {
-		return Answer{}, ErrStatusUnknown
-	}
 	for _, where := range c.OCSPServer[:min(len(c.OCSPServer), maxResponder)] {
-		text, err := r.fetch.Post(ctx, where, "application/ocsp-request", question)
-		if err != nil {
-			continue
-		}
-		if s, err := readOCSP(text, c, issuer, now); err == nil {
+		if text, s, err := r.byOCSP(ctx, where, c, issuer, now); err == nil {
 			return Answer{Kind: "ocsp", Of: c, Data: text, At: now, Revoked: s.revoked, until: s.until}, nil
 		}
 	}
 	for _, where := range c.CRLDistributionPoints[:min(len(c.CRLDistributionPoints), maxResponder)] {
-		text, err := r.fetch.Get(ctx, where)
-		if err != nil {
-			continue
-		}
-		l, err := readList(text, issuer, now)
-		if err == nil && (isIssuer(c) && l.cas || !isIssuer(c) && l.users) {
+		if text, l, err := r.byList(ctx, where, issuer, now); err == nil && l.about(c) {
 			return Answer{Kind: "crl", Of: c, Data: text, At: now, Revoked: l.revoked[c.SerialNumber.String()], until: l.until}, nil
 		}
 	}

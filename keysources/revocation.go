@@ -40,10 +40,37 @@ type Revocation struct {
 	mode  Mode
 	now   func() time.Time
 
-	mu    sync.Mutex
-	cache map[[32]byte]status
-	lists map[[32]byte]list
-	kept  map[[32]byte]Answer
+	cache memory[status]
+	lists memory[list]
+	kept  memory[Answer]
+}
+
+// memory keeps what was answered, up to a bound: then something else goes.
+type memory[V any] struct {
+	mu   sync.Mutex
+	most int
+	of   map[[32]byte]V
+}
+
+func newMemory[V any](most int) memory[V] { return memory[V]{most: most, of: map[[32]byte]V{}} }
+
+func (m *memory[V]) get(k [32]byte) (V, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.of[k]
+	return v, ok
+}
+
+func (m *memory[V]) put(k [32]byte, v V) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for old := range m.of {
+		if len(m.of) < m.most {
+			break
+		}
+		delete(m.of, old)
+	}
+	m.of[k] = v
 }
 
 // status of one certificate.
@@ -73,7 +100,7 @@ const (
 // NewRevocation returns a Revocation; fetch may use plain HTTP: the answers are
 // signed. nil fetch: only what is remembered.
 func NewRevocation(fetch *Fetcher, mode Mode, now func() time.Time) *Revocation {
-	return &Revocation{fetch: fetch, mode: mode, now: now, cache: map[[32]byte]status{}, lists: map[[32]byte]list{}, kept: map[[32]byte]Answer{}}
+	return &Revocation{fetch: fetch, mode: mode, now: now, cache: newMemory[status](maxStatuses), lists: newMemory[list](maxLists), kept: newMemory[Answer](maxKept)}
 }
 
 // Asker returns the question for crypto/smime and crypto/keys: nil for a
@@ -99,9 +126,7 @@ func (r *Revocation) Asker(ctx context.Context, at time.Time) func(c, issuer *x5
 // not known to be revoked is good.
 func (r *Revocation) Remembered(at time.Time) func(c, issuer *x509.Certificate) error {
 	return func(c, issuer *x509.Certificate) error {
-		r.mu.Lock()
-		s, ok := r.cache[key(c, issuer)]
-		r.mu.Unlock()
+		s, ok := r.cache.get(key(c, issuer))
 		if ok && !s.revoked.IsZero() && !s.revoked.Equal(unknown()) && !s.revoked.After(at) {
 			return entity.ErrRevoked
 		}
@@ -115,9 +140,7 @@ func key(c, issuer *x509.Certificate) [32]byte {
 
 func (r *Revocation) status(ctx context.Context, c, issuer *x509.Certificate) (status, error) {
 	k, now := key(c, issuer), r.now()
-	r.mu.Lock()
-	s, ok := r.cache[k]
-	r.mu.Unlock()
+	s, ok := r.cache.get(k)
 	if ok && now.Before(s.until) {
 		if s.revoked.Equal(unknown()) {
 			return s, ErrStatusUnknown
@@ -127,28 +150,16 @@ func (r *Revocation) status(ctx context.Context, c, issuer *x509.Certificate) (s
 	s, err := r.ask(ctx, c, issuer, now)
 	if err != nil {
 		if ctx.Err() == nil {
-			r.remember(k, status{revoked: unknown(), until: now.Add(failedHold)})
+			r.cache.put(k, status{revoked: unknown(), until: now.Add(failedHold)})
 		}
 		return s, err
 	}
-	r.remember(k, s)
+	r.cache.put(k, s)
 	return s, nil
 }
 
 // unknown marks that nobody could be asked.
 func unknown() time.Time { return time.Unix(0, 0) }
-
-func (r *Revocation) remember(k [32]byte, s status) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for old := range r.cache {
-		if len(r.cache) < maxStatuses {
-			break
-		}
-		delete(r.cache, old)
-	}
-	r.cache[k] = s
-}
 
 func (r *Revocation) ask(ctx context.Context, c, issuer *x509.Certificate, now time.Time) (status, error) {
 	if r.fetch == nil {
@@ -156,7 +167,7 @@ func (r *Revocation) ask(ctx context.Context, c, issuer *x509.Certificate, now t
 	}
 	var failures []error
 	for _, where := range c.OCSPServer[:min(len(c.OCSPServer), maxResponder)] {
-		s, err := r.byOCSP(ctx, where, c, issuer, now)
+		_, s, err := r.byOCSP(ctx, where, c, issuer, now)
 		if err == nil {
 			return s, nil
 		}
@@ -164,7 +175,7 @@ func (r *Revocation) ask(ctx context.Context, c, issuer *x509.Certificate, now t
 	}
 	for _, where := range c.CRLDistributionPoints[:min(len(c.CRLDistributionPoints), maxResponder)] {
 		l, err := r.list(ctx, where, issuer, now)
-		if err == nil && (isIssuer(c) && l.cas || !isIssuer(c) && l.users) {
+		if err == nil && l.about(c) {
 			return status{l.revoked[c.SerialNumber.String()], l.until}, nil
 		}
 		failures = append(failures, err)
@@ -172,16 +183,17 @@ func (r *Revocation) ask(ctx context.Context, c, issuer *x509.Certificate, now t
 	return status{}, errors.Join(append(failures, ErrStatusUnknown)...)
 }
 
-func (r *Revocation) byOCSP(ctx context.Context, where string, c, issuer *x509.Certificate, now time.Time) (status, error) {
+// byOCSP asks one responder, and returns what it has said as well.
+func (r *Revocation) byOCSP(ctx context.Context, where string, c, issuer *x509.Certificate, now time.Time) (text []byte, s status, err error) {
 	question, err := ocsp.CreateRequest(c, issuer, nil)
-	if err != nil {
-		return status{}, fmt.Errorf("OCSP: %w", err)
+	if err == nil {
+		text, err = r.fetch.Post(ctx, where, "application/ocsp-request", question)
 	}
-	text, err := r.fetch.Post(ctx, where, "application/ocsp-request", question)
 	if err != nil {
-		return status{}, fmt.Errorf("OCSP: %w", err)
+		return nil, status{}, fmt.Errorf("OCSP: %w", err)
 	}
-	return readOCSP(text, c, issuer, now)
+	s, err = readOCSP(text, c, issuer, now)
+	return text, s, err
 }
 
 // readOCSP checks an answer about a certificate.
@@ -239,30 +251,28 @@ func (r *Revocation) list(ctx context.Context, where string, issuer *x509.Certif
 		return list{}, errScheme
 	}
 	k := sha256.Sum256(append([]byte(where+"\x00"), issuer.RawSubjectPublicKeyInfo...))
-	r.mu.Lock()
-	l, ok := r.lists[k]
-	r.mu.Unlock()
-	if ok && now.Before(l.until) {
+	if l, ok := r.lists.get(k); ok && now.Before(l.until) {
 		return l, nil
 	}
-	text, err := r.fetch.Get(ctx, where)
+	_, l, err := r.byList(ctx, where, issuer, now)
 	if err != nil {
-		return list{}, fmt.Errorf("CRL: %w", err)
-	}
-	if l, err = readList(text, issuer, now); err != nil {
 		return list{}, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for old := range r.lists {
-		if len(r.lists) < maxLists {
-			break
-		}
-		delete(r.lists, old)
-	}
-	r.lists[k] = l
+	r.lists.put(k, l)
 	return l, nil
 }
+
+// byList fetches a list, and returns it as it came as well.
+func (r *Revocation) byList(ctx context.Context, where string, issuer *x509.Certificate, now time.Time) (text []byte, l list, err error) {
+	if text, err = r.fetch.Get(ctx, where); err != nil {
+		return nil, list{}, fmt.Errorf("CRL: %w", err)
+	}
+	l, err = readList(text, issuer, now)
+	return text, l, err
+}
+
+// about reports whether a list is complete for certificates like this one.
+func (l list) about(c *x509.Certificate) bool { return isIssuer(c) && l.cas || !isIssuer(c) && l.users }
 
 // readList reads a complete list of that issuer. One for a part of the
 // certificates, or by somebody else, is not understood here.
