@@ -4,8 +4,10 @@
 package personfile
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,6 +73,7 @@ type Message struct {
 	Held      bool              `json:"content_held"` // it can still be read; the authority gives it out
 	Items     []message.Item    `json:"items"`        // the person's own, or of a message from it those of authorities
 	Others    int               `json:"other_recipients,omitempty"`
+	Claimed   bool              `json:"only_by_from_field,omitempty"` // its From field names the person, its envelope does not: nobody has proven that it is from the person
 	Receipts  []message.Receipt `json:"receipts,omitempty"`
 	Cases     []legal.Case      `json:"cases,omitempty"`
 }
@@ -81,7 +84,8 @@ const redacted = "[redacted]"
 // Remarks says what no file can show.
 func Remarks() []string {
 	return []string{
-		"free text (reasons, replies of mail systems) was searched for mail addresses only: read it before it is given out",
+		"free text (reasons, replies of mail systems) was searched for mail addresses, names beside them and names of the directory only: read it before it is given out",
+		"mail is found by its envelope and its From field; Sender and Reply-To stand in its content only",
 		"the content of messages is not part of this file; while it is held, the authority gives it out from its mailbox",
 		"content that was exported before its erasure is encrypted to the authority's own key, and protocols of destruction name nobody: neither can be searched",
 		"lines of the log whose key was destroyed can no longer be read by anybody",
@@ -145,11 +149,15 @@ type person struct {
 	h    Holdings
 	keys map[string]bool             // the person's addresses, message.Address.Key
 	own  map[message.ID]map[int]bool // its messages, and which items of them are shown
-	file File
+	said map[message.ID]bool         // messages that are the person's by their From field alone
+	name string                      // the person's, folded
+	// others are names of others, folded, which are redacted wherever they stand.
+	others map[string]bool
+	file   File
 }
 
 func newPerson(h Holdings, a message.Address, authority string, now time.Time) *person {
-	p := &person{h: h, keys: map[string]bool{a.Key(): true}, own: map[message.ID]map[int]bool{}}
+	p := &person{h: h, keys: map[string]bool{a.Key(): true}, own: map[message.ID]map[int]bool{}, said: map[message.ID]bool{}, others: map[string]bool{}}
 	p.file = File{
 		Address: a.String(), Authority: authority, At: now, Messages: []Message{}, Keys: []message.KeyInfo{}, Destinations: []message.Destination{}, Events: []audit.Entry{},
 		Remarks: Remarks(),
@@ -158,6 +166,7 @@ func newPerson(h Holdings, a message.Address, authority string, now time.Time) *
 	if !ok {
 		return p
 	}
+	p.name = strings.ToLower(entry.Name)
 	p.file.Directory = &Entry{Name: entry.Name, Canton: entry.Canton}
 	for _, c := range entry.Consents {
 		if authority == "" || c.Authority == authority || c.Authority == directory.Everybody {
@@ -195,6 +204,7 @@ func (p *person) gather(ctx context.Context) error {
 	if err := p.findReceipts(ctx); err != nil {
 		return err
 	}
+	p.maskNames()
 	all, err := p.h.Flow.Keys(ctx)
 	if err != nil {
 		return err
@@ -262,6 +272,17 @@ func (p *person) findEvents(ctx context.Context) error {
 		}
 		items, known := p.own[e.Message]
 		names := p.named(e)
+		if !names && !known && e.Kind == message.EventAccepted {
+			claims, err := p.claimed(ctx, e.Message)
+			if err != nil {
+				return err
+			}
+			if claims {
+				p.said[e.Message] = true
+				p.mark(e.Message, 0)
+				items, known = p.own[e.Message], true
+			}
+		}
 		if names && e.Kind == message.EventAccepted && !e.Message.IsZero() && p.has(e.Data["from"]) {
 			p.mark(e.Message, 0) // from the person: every item
 			items, known = p.own[e.Message], true
@@ -272,9 +293,18 @@ func (p *person) findEvents(ctx context.Context) error {
 		if len(p.file.Events) == maxEvents || len(p.own) > maxMessages {
 			return ErrTooMany
 		}
-		p.file.Events = append(p.file.Events, p.redact(e, items[0]))
+		p.file.Events = append(p.file.Events, p.redact(e, items[0] && !p.said[e.Message]))
 		return nil
 	})
+}
+
+// claimed reports whether the From field of a message names the person.
+func (p *person) claimed(ctx context.Context, id message.ID) (bool, error) {
+	s, err := p.h.Flow.Message(ctx, id)
+	if errors.Is(err, queue.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && p.has(s.Envelope.HeaderFrom), err
 }
 
 func (p *person) named(e audit.Entry) bool {
@@ -307,12 +337,84 @@ func (p *person) is(address string) bool {
 // mask takes out the addresses of others; those of the authorities are theirs to
 // be known.
 func (p *person) mask(text string) string {
+	text = namedAddress.ReplaceAllStringFunc(text, func(found string) string {
+		name, address, _ := strings.Cut(found, "<")
+		if address = strings.TrimRight(address, ".>"); p.is(address) || p.h.Ours(strings.ToLower(address)) {
+			return found
+		}
+		p.another(strings.Trim(name, `" `))
+		return redacted + " <" + redacted + ">"
+	})
 	return addressIn.ReplaceAllStringFunc(text, func(found string) string {
 		if p.is(found) || p.h.Ours(strings.ToLower(strings.TrimRight(found, "."))) {
 			return found
 		}
 		return redacted
 	})
+}
+
+// namedAddress finds an address with the name of its owner before it, as mail
+// systems write them.
+var namedAddress = regexp.MustCompile(`(?:"[^"<>]{1,100}"|\p{Lu}[\p{L}.'-]*(?: \p{Lu}[\p{L}.'-]*){0,4}) ?<[^\s<>@]+@[^\s<>@]+>`)
+
+// another keeps a name of somebody else. Single short words are left alone: too much
+// else would go with them.
+func (p *person) another(name string) {
+	name = strings.ToLower(strings.Join(strings.Fields(name), " "))
+	if len(name) < 5 || name == p.name || len(p.others) == maxNames {
+		return
+	}
+	p.others[name] = true
+	if given, family, ok := strings.Cut(name, " "); ok {
+		p.others[family+" "+given] = true
+		p.others[family+", "+given] = true
+	}
+}
+
+// maxNames bounds the names of others that are looked for.
+const maxNames = 10_000
+
+// maskNames takes the names of others out of every free text, when all of them are
+// known.
+func (p *person) maskNames() {
+	if len(p.others) == 0 {
+		return
+	}
+	names := slices.SortedFunc(maps.Keys(p.others), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	for i, n := range names {
+		names[i] = regexp.QuoteMeta(n)
+	}
+	all := regexp.MustCompile(`(?i)(` + strings.Join(names, "|") + `)`)
+	mask := func(texts ...*string) {
+		for _, t := range texts {
+			*t = all.ReplaceAllString(*t, redacted)
+		}
+	}
+	for _, e := range p.file.Events {
+		for name, value := range e.Data {
+			if name != "message_id" && name != "sha256" {
+				e.Data[name] = all.ReplaceAllString(value, redacted)
+			}
+		}
+	}
+	for i := range p.file.Messages {
+		m := &p.file.Messages[i]
+		for n := range m.Items {
+			mask(&m.Items[n].Reply, &m.Items[n].Alarm)
+		}
+		for n := range m.Receipts {
+			mask(&m.Receipts[n].Detail, &m.Receipts[n].Mismatch, &m.Receipts[n].FileName)
+		}
+		for n := range m.Cases {
+			mask(&m.Cases[n].Addressee.SaidWhy)
+			for k := range m.Cases[n].Tasks {
+				mask(&m.Cases[n].Tasks[k].How)
+			}
+		}
+	}
+	for i := range p.file.Unmatched {
+		mask(&p.file.Unmatched[i].Detail, &p.file.Unmatched[i].Mismatch, &p.file.Unmatched[i].FileName)
+	}
 }
 
 // redact takes out of an event what names others: who worked on it, from where a
@@ -353,10 +455,14 @@ func (p *person) addMessage(ctx context.Context, id message.ID) error {
 	}
 	m := Message{
 		ID: id.String(), Direction: env.Direction, Authority: env.Authority, From: p.mask(env.From.String()), Received: env.Received, MessageID: env.MessageID, Content: env.Content,
+		Claimed: p.said[id],
 	}
 	for _, i := range s.Items {
 		if !p.own[id][0] && !p.own[id][i.Key.N] {
 			m.Others++
+			if other, ok := p.h.Directory.Recipient(i.Recipient.Address); ok {
+				p.another(other.Name)
+			}
 			continue
 		}
 		m.Held = m.Held || i.Erased.IsZero() && i.EraseBy.After(p.file.At)

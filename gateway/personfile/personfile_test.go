@@ -145,7 +145,8 @@ func (h *holdings) gather(t *testing.T, authority string) (personfile.File, stri
 func (h *holdings) all(t *testing.T) personfile.Holdings {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "directory.toml")
-	text := "[[recipient]]\naddress = \"ich@example.org\"\nplatforms = [{ name = \"incamail\", identified = true, checked = 2026-11-01, address = \"zweite@plattform.example\" }]\n"
+	text := "[[recipient]]\naddress = \"ich@example.org\"\nplatforms = [{ name = \"incamail\", identified = true, checked = 2026-11-01, address = \"zweite@plattform.example\" }]\nname = \"Ida Ich\"\n" +
+		"[[recipient]]\naddress = \"nachbar@example.org\"\nname = \"Nora Nachbar\"\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -228,5 +229,48 @@ func TestTooMany(t *testing.T) {
 	}
 	if _, err := personfile.Gather(context.Background(), h.all(t), addr("ich@example.org"), "", now); !errors.Is(err, personfile.ErrTooMany) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestNamesRedacted: names of others go wherever they stand, those of the directory
+// and those beside addresses; the person's own stays.
+func TestNamesRedacted(t *testing.T) {
+	h := &holdings{}
+	m := h.add(message.Outbound, "bau@bl.example", "ich@example.org", "nachbar@example.org")
+	h.happened(m, 1, message.EventHanded, map[string]string{"reply": "250 for Ida Ich <ich@example.org>, not for \"Otto Fremd\" <otto@example.net> or Eva Weit <eva@example.net>"})
+	h.happened(m, 1, message.EventHeld, map[string]string{"reason": "Nora Nachbar and nachbar, nora rang; FREMD OTTO and Ida Ich did not", "message_id": "<Nora Nachbar@stays>"})
+	s := h.stories[m]
+	s.Items[0].Alarm = "ask Eva Weit"
+	s.Receipts = []message.Receipt{{Item: message.ItemKey{Message: m, N: 1}, Detail: "Abholquittung für Nora Nachbar"}}
+	h.stories[m] = s
+	h.cases = []legal.Case{{Item: message.ItemKey{Message: m, N: 1}, Tasks: []legal.Task{{How: "with Otto Fremd"}}}}
+	_, text := h.gather(t, "")
+	for _, secret := range []string{"Otto", "Eva", "OTTO", "nora rang", "with O", "for Nora", "für Nora", "Nachbar and"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the file tells %q:\n%s", secret, text)
+		}
+	}
+	for _, mine := range []string{"Ida Ich \\u003cich@example.org", "and Ida Ich did not", "Nora Nachbar@stays"} {
+		if !strings.Contains(text, mine) {
+			t.Errorf("the file lacks %q:\n%s", mine, text)
+		}
+	}
+}
+
+// TestClaimed: mail whose From field alone names the person is found, called so, and
+// tells nothing of who really sent it.
+func TestClaimed(t *testing.T) {
+	h := &holdings{}
+	m := h.add(message.Inbound, "list@lists.example", "bau@bl.example")
+	s := h.stories[m]
+	s.Envelope.HeaderFrom = "Ich@example.org"
+	h.stories[m] = s
+	h.happened(m, 0, message.EventAccepted, map[string]string{"from": "list@lists.example", "peer": "192.0.2.1"})
+	other := h.add(message.Inbound, "fremd@lists.example", "bau@bl.example")
+	h.happened(other, 0, message.EventAccepted, map[string]string{"from": "fremd@lists.example"})
+	h.happened(id(77), 0, message.EventAccepted, map[string]string{"from": "gone@lists.example"})
+	f, text := h.gather(t, "")
+	if len(f.Messages) != 1 || !f.Messages[0].Claimed || f.Messages[0].ID != m.String() || len(f.Events) != 1 || strings.Contains(text, "192.0.2.1") || strings.Contains(text, "lists.example") {
+		t.Errorf("%s", text)
 	}
 }
