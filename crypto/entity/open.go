@@ -18,7 +18,7 @@ import (
 // Limits bound what Open does. A zero field means its default.
 type Limits struct {
 	Layers int   // layers taken off; default 12
-	Size   int64 // octets of content of one layer; default 64 MiB
+	Size   int64 // octets of content of one layer; default 64 MiB. All layers together: four times that
 }
 
 // Options say how to open a message.
@@ -105,14 +105,15 @@ type Opened struct {
 	Scheme     string     // by which header fields were protected; "" if none were
 	Fields     []ProtectedField
 
-	author author
-	inner  *mail.Header // of the content, where Scheme is set
-	cipher bool         // hp="cipher"
-	buried bool         // something encrypted lies deeper than it may
-	outer  *Message
-	source watched
-	outs   []*Out
-	failed error // of an opener
+	author  author
+	inner   *mail.Header // of the content, where Scheme is set
+	cipher  bool         // hp="cipher"
+	buried  bool         // something encrypted lies deeper than it may
+	outer   *Message
+	source  watched
+	outs    []*Out
+	spooled int64 // octets of content of all layers
+	failed  error // of an opener
 }
 
 // Open takes the layers of protection off the stored message of size octets
@@ -220,7 +221,7 @@ func (op *Opened) work(o Options) Work {
 	}
 	return Work{At: o.At, Size: limit, Out: func() *Out {
 		s := spool(limit)
-		out := &Out{source: watched{ReaderAt: s}, spool: s}
+		out := &Out{source: watched{ReaderAt: s}, spool: s, all: &op.spooled, most: wholeLimit * limit}
 		op.outs = append(op.outs, out)
 		return out
 	}, Fail: func(err error) {
@@ -230,16 +231,28 @@ func (op *Opened) work(o Options) Work {
 	}}
 }
 
+// wholeLimit bounds the content of all layers together, as a multiple of that of one:
+// enough for a triple wrapping, whereas packed content inside packed content would take
+// the whole limit for each layer of a small mail.
+const wholeLimit = 4
+
 // Out takes the content of a layer.
 type Out struct {
 	source watched
 	spool  Spool
 	size   int64
+	all    *int64 // octets of all layers
+	most   int64  // that they may have
 }
 
 // Write implements io.Writer.
 func (o *Out) Write(p []byte) (int, error) {
-	n, err := o.spool.Write(p)
+	n, err := 0, error(nil)
+	if *o.all += int64(len(p)); *o.all > o.most {
+		err = fmt.Errorf("%w: over %d octets in all layers", ErrTooLarge, o.most)
+	} else {
+		n, err = o.spool.Write(p)
+	}
 	o.size += int64(n)
 	if err != nil && o.source.err == nil {
 		o.source.err = err

@@ -308,3 +308,17 @@ func laySecret(t *testing.T, s *Store, label string, value []byte) {
 		pkcs11.NewAttribute(pkcs11.CKA_SENSITIVE, true), pkcs11.NewAttribute(pkcs11.CKA_EXTRACTABLE, false),
 	}))
 }
+
+// TestX25519: what a token is not used for is refused in clear words.
+func TestX25519(t *testing.T) {
+	newToken(t)
+	lay(t, "x", "01", must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)))
+	issuer := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	tpl := &x509.Certificate{SerialNumber: big.NewInt(9), NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0)}
+	public := ed25519.PublicKey(must(ecdh.X25519().GenerateKey(rand.Reader)).PublicKey().Bytes()) // crypto/x509 writes none for X25519
+	der := must(x509.CreateCertificate(rand.Reader, tpl, tpl, public, issuer))
+	cert := must(x509.ParseCertificate(bytes.Replace(der, []byte{6, 3, 0x2b, 0x65, 0x70}, []byte{6, 3, 0x2b, 0x65, 0x6e}, 1)))
+	if _, err := open(t).Identity("pkcs11:token=gatewayd;object=x", []*x509.Certificate{cert}); err == nil || !strings.Contains(err.Error(), "X25519") || !strings.Contains(err.Error(), "P-256") {
+		t.Errorf("%v", err)
+	}
+}

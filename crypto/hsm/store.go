@@ -4,6 +4,7 @@ package hsm
 
 import (
 	"cmp"
+	"crypto/ecdh"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -73,6 +74,9 @@ func (s *Store) Identity(text string, certs []*x509.Certificate) (smime.Identity
 	public, err := cms.PublicKey(certs[0])
 	if err != nil {
 		return smime.Identity{}, fmt.Errorf("certificate: %w", err)
+	}
+	if _, ok := public.(*ecdh.PublicKey); ok {
+		return smime.Identity{}, errors.New("an X25519 key is not used on a token: keep it in a file (.key), or take one on P-256, P-384 or P-521")
 	}
 	id := smime.Identity{Cert: certs[0], Chain: certs[1:]}
 	return id, k.fit(&id, public)

@@ -114,8 +114,13 @@ func (l *ownLoader) load(authority, file string) error {
 		}
 		l.list = append(l.list, Own{Authority: authority, File: file, SMIME: &id})
 		return nil
-	case strings.HasSuffix(file, ".key"), strings.HasSuffix(file, ".p11"):
-		return nil // comes with its certificate
+	case strings.HasSuffix(file, ".key"):
+		return nil // comes with its certificate, or waits for it
+	case strings.HasSuffix(file, ".p11"):
+		if _, err := os.Stat(filepath.Join(l.dir, strings.TrimSuffix(file, ".p11")+".crt")); errors.Is(err, fs.ErrNotExist) {
+			return errors.New("no certificate (.crt) lies beside it: a token has keys for S/MIME only, an OpenPGP key stays in a file (.asc)")
+		}
+		return nil
 	case !strings.HasSuffix(file, ".asc"):
 		return errors.New("unknown kind of file: .crt, .key, .p11 and .asc are read")
 	}

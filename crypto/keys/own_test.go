@@ -106,6 +106,10 @@ func TestToken(t *testing.T) {
 	if list, problems := LoadOwn(dir, token); len(list) != 5 || len(problems) != 0 {
 		t.Errorf("%d keys, %v", len(list), problems)
 	}
+	put(t, dir, "own/amt/pgp.p11", []byte("pkcs11:object=pgp\n"), 0o644)
+	if list, problems := LoadOwn(dir, token); len(list) != 5 || len(problems) != 1 || !strings.Contains(problems[0].Err.Error(), "OpenPGP") {
+		t.Errorf("an OpenPGP key on a token: %d keys, %v", len(list), problems)
+	}
 }
 
 // TestReadable finds the private files of a folder, and nothing else.
