@@ -58,6 +58,9 @@ type Operator interface {
 	// RetentionSweep does now what is due, and tells it.
 	RetentionSweep(ctx context.Context) (retention.Result, error)
 	ResetClock(ctx context.Context, reason string) error
+	// ReleaseRun notes that a person releases a half-yearly run of destruction, and
+	// returns how many persons have.
+	ReleaseRun(ctx context.Context, run, by, reason string) (int, error)
 	// VerifyProtocols verifies the protocols of destruction.
 	VerifyProtocols(ctx context.Context) (retention.ChainReport, error)
 	// Unfiled returns a page of an authority's messages that nobody has filed yet;
@@ -171,6 +174,10 @@ func Admin(op Operator) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/retention/clock", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, op.ResetClock(r.Context(), r.FormValue("reason")))
+	})
+	mux.HandleFunc("POST /v1/retention/release", func(w http.ResponseWriter, r *http.Request) {
+		n, err := op.ReleaseRun(r.Context(), r.FormValue("run"), r.FormValue("by"), r.FormValue("reason"))
+		reply(w, n, err)
 	})
 	mux.HandleFunc("POST /v1/retention/verify", func(w http.ResponseWriter, r *http.Request) {
 		report, err := op.VerifyProtocols(r.Context())

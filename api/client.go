@@ -219,6 +219,12 @@ func (c *Client) ResetClock(ctx context.Context, reason string) error {
 	return c.ask(ctx, http.MethodPost, "/v1/retention/clock", url.Values{"reason": {reason}}, &nothing)
 }
 
+// ReleaseRun implements Operator.
+func (c *Client) ReleaseRun(ctx context.Context, run, by, reason string) (n int, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/retention/release", url.Values{"run": {run}, "by": {by}, "reason": {reason}}, &n)
+	return n, err
+}
+
 // VerifyProtocols implements Operator.
 func (c *Client) VerifyProtocols(ctx context.Context) (report retention.ChainReport, err error) {
 	err = c.ask(ctx, http.MethodPost, "/v1/retention/verify", nil, &report)

@@ -140,7 +140,7 @@ func severityOf(k message.EventKind) int {
 	switch k {
 	case message.EventForged, message.EventDamaged, message.EventClock, message.EventOverdue, message.EventAlarm, message.EventUnmatched, message.EventUnclear, message.EventLost:
 		return severityWarn
-	case message.EventRead, message.EventKey, message.EventDestroyed, message.EventDoomed, message.EventPaused, message.EventResumed, message.EventStarted:
+	case message.EventRead, message.EventKey, message.EventDestroyed, message.EventDoomed, message.EventRun, message.EventPaused, message.EventResumed, message.EventStarted:
 		return severityNotice
 	}
 	return severityInfo

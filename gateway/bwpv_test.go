@@ -57,7 +57,7 @@ func TestHalfYear(t *testing.T) {
 	if !there(old) || !there(young) {
 		t.Error("gone before the run")
 	}
-	f.to(zurich(2027, time.July, 1, 3))
+	f.releaseRun(zurich(2027, time.July, 1, 3), "2027-07-01", func() bool { return there(old) })
 	for _, step := range []string{"export", "wipe", "protocol"} { // cut off at each
 		f.hook = func(s string) error {
 			if s == step {
@@ -78,7 +78,7 @@ func TestHalfYear(t *testing.T) {
 		t.Errorf("it was not exported before: %v", err)
 	}
 	text, err := os.ReadFile(filepath.Join(f.dir, "protocols", "00000001-run-2027-07-01.jsonl"))
-	if err != nil || strings.Count(string(text), `"object"`) != 1 || !strings.Contains(string(text), `"export_forced"`) || !strings.Contains(string(text), "BWPV BS") {
+	if err != nil || strings.Count(string(text), `"object"`) != 1 || !strings.Contains(string(text), `"export_forced"`) || !strings.Contains(string(text), "BWPV BS") || !strings.Contains(string(text), `"released_by":"administrator anna (`) || !strings.Contains(string(text), `), administrator beat (`) {
 		t.Errorf("protocol: %v\n%s", err, text)
 	}
 	f.close()
@@ -92,6 +92,11 @@ func TestHalfYear(t *testing.T) {
 	f.to(f.w.time().Add(25 * time.Hour))
 	f.sweep()
 	f.to(zurich(2028, time.January, 1, 3))
+	for _, who := range []string{"administrator anna", "administrator beat"} {
+		if _, err := f.ret.Release(context.Background(), "2028-01-01", who, "Antrag 2028-1"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	f.sweep()
 	if there(young) {
 		t.Error("it is there after the next run")
@@ -106,5 +111,63 @@ func TestHalfYear(t *testing.T) {
 	}
 	if r, err := f.ret.VerifyProtocols(); err != nil || !r.OK() || r.Protocols < 3 {
 		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// releaseRun: a run that is due waits for two persons, who see before what it would
+// take; one person twice is one, and there is no release for another day. Each word
+// stands in the log.
+func (f *office) releaseRun(at time.Time, run string, there func() bool) {
+	t, ctx := f.t, context.Background()
+	rep, err := f.ret.Report(ctx, at)
+	if err != nil || rep.Run == nil || rep.Run.Run != run || rep.Run.Messages != 1 || rep.Run.Exports != 1 || rep.Run.Bytes == 0 || rep.Run.Done || len(rep.Run.Released) != 0 {
+		t.Errorf("before the run: %+v %v", rep.Run, err)
+	}
+	if rep, err := f.ret.Report(ctx, at.Add(-time.Minute)); err != nil || rep.Run.Run == run || rep.Run.Messages != 0 {
+		t.Errorf("a minute before it: %+v %v", rep.Run, err)
+	}
+	release := func(day, by, reason string, want int, wantErr error) {
+		t.Helper()
+		if n, err := f.ret.Release(ctx, day, by, reason); n != want || !errors.Is(err, wantErr) {
+			t.Errorf("release of %s by %q: %d %v, want %d %v", day, by, n, err, want, wantErr)
+		}
+	}
+	waits := func(want string) {
+		t.Helper()
+		if did := f.sweep(); did.Waits != want || !there() {
+			t.Errorf("it waits for %q, want %q; there: %v", did.Waits, want, there())
+		}
+	}
+	release("2027-07-02", "administrator anna", "Antrag", 0, retention.ErrNoRun)
+	release("2028-07-01", "administrator anna", "Antrag", 0, retention.ErrNoRun)
+	release("x", "administrator anna", "Antrag", 0, retention.ErrNoRun)
+	release(run, "", "Antrag", 0, retention.ErrNoRun)
+	if _, err := f.ret.Release(ctx, run, "administrator anna", ""); err == nil {
+		t.Error("without a reason")
+	}
+	f.to(at)
+	waits("run-" + run)
+	waits("run-" + run)
+	release(run, "administrator anna", "Antrag 2027-14", 1, nil)
+	waits("run-" + run)
+	release(run, "administrator anna", "Antrag 2027-14", 1, retention.ErrSamePerson)
+	waits("run-" + run)
+	f.close()
+	f.open(t, f.w, f.dir) // it is remembered
+	f.run()
+	f.sweep()
+	f.to(at.Add(time.Hour))
+	waits("run-" + run)
+	release(run, "administrator beat", "Antrag 2027-14", 2, nil)
+	f.drained()
+	said := 0
+	err = f.audit.Each(ctx, calendar.Day{}, func(_ message.Link, e *message.Event) error {
+		if e != nil && e.Kind == message.EventRun && e.Data["day"] == run && strings.HasPrefix(e.Data["by"], "administrator ") {
+			said++
+		}
+		return nil
+	})
+	if err != nil || said != 3 {
+		t.Errorf("the log has %d releases: %v", said, err)
 	}
 }

@@ -76,13 +76,14 @@ func (g *Gateway) NewRetention(o RetentionOptions) (*Retention, error) {
 	r.sweeper, err = retention.NewSweeper(retention.Options{
 		Windows: g.o.Windows, Keys: sweepKeys{o.Keys}, Messages: sweepMessages{r}, Logs: sweepLogs{r}, Folders: sweepFolders{g}, Clock: clock,
 		Protocols: filepath.Join(g.o.Data, "protocols"), Software: o.Software, Config: o.Config, Log: g.o.Log, Hook: o.Hook,
-		Witnesses: r.witnesses(), Looked: filepath.Join(g.o.Data, "handover.json"), Remind: o.Remind,
+		Witnesses: r.witnesses(), Looked: filepath.Join(g.o.Data, "handover.json"), Releases: filepath.Join(g.o.Data, "release.json"), Remind: o.Remind,
 	})
 	return r, err
 }
 
 // Run sweeps until ctx ends. Trouble is logged and tried again.
 func (r *Retention) Run(ctx context.Context) {
+	told := ""
 	for ctx.Err() == nil {
 		did, err := r.Sweep(ctx)
 		switch {
@@ -96,6 +97,10 @@ func (r *Retention) Run(ctx context.Context) {
 		if did.Clock.Jumped {
 			r.g.o.Log.Warn("the clock has jumped: nothing is erased by it until somebody vouches for it, or for 24 hours", "proof", did.Clock.Proof)
 		}
+		if did.Waits != "" && did.Waits != told {
+			r.g.o.Log.Warn("a half-yearly run waits for two persons: gatewayd retention release", "run", did.Waits)
+		}
+		told = did.Waits
 		if did.Lost > 0 {
 			r.g.o.Log.Error("content was destroyed at its limit that nobody has: gatewayd handover list names it", "lost", did.Lost)
 		}
@@ -146,6 +151,27 @@ func (r *Retention) ResetClock(ctx context.Context, reason string) error {
 	}
 	r.high.Store(now.UnixNano())
 	return sweepLogs{r}.Note(ctx, now, string(message.EventClock), map[string]string{"reason": message.Bounded(reason), "by": "administrator"})
+}
+
+// Release notes a person's word that a half-yearly run may destroy (profile bs-bwpv),
+// in the log, too, and returns how many persons have released it now. ErrNoReason,
+// retention.ErrNoRun, retention.ErrSamePerson.
+func (r *Retention) Release(ctx context.Context, run, by, reason string) (int, error) {
+	if reason == "" {
+		return 0, message.ErrNoReason
+	}
+	day, err := calendar.ParseDay(run)
+	if err != nil || by == "" {
+		return 0, retention.ErrNoRun
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.g.now()
+	if err := (sweepLogs{r}).Note(ctx, now, string(message.EventRun), map[string]string{"day": run, "by": message.Bounded(by), "reason": message.Bounded(reason)}); err != nil {
+		return 0, err
+	}
+	all, err := r.sweeper.Release(day, retention.Release{By: message.Bounded(by), At: now.UTC(), Reason: message.Bounded(reason)})
+	return len(all), err
 }
 
 // VerifyProtocols verifies the protocols of destruction: signed by this gateway,
@@ -266,6 +292,8 @@ type RetentionReport struct {
 	Windows retention.Windows `json:"windows"`
 	High    time.Time         `json:"high_water"`
 	Days    []RetentionDay    `json:"days"`
+	// Run is what the last half-yearly run that has begun then would take (profile bs-bwpv).
+	Run *retention.Preview `json:"run,omitempty"`
 }
 
 // RetentionDay is one day key.
@@ -284,6 +312,15 @@ type RetentionDay struct {
 // Report tells what would go at an instant, and when; nothing is changed.
 func (r *Retention) Report(ctx context.Context, at time.Time) (RetentionReport, error) {
 	rep := RetentionReport{At: at, Windows: r.g.o.Windows, High: time.Unix(0, r.high.Load()).UTC()}
+	if r.g.o.Windows.BS() {
+		r.mu.Lock()
+		run, err := r.sweeper.Preview(ctx, at)
+		r.mu.Unlock()
+		if err != nil {
+			return rep, err
+		}
+		rep.Run = &run
+	}
 	for _, f := range []retention.Family{retention.Content, retention.Log} {
 		for _, text := range r.o.Keys.Days(seal.Family(f)) {
 			day, err := calendar.ParseDay(text)

@@ -47,6 +47,7 @@ const (
 	EventDoomed     EventKind = "doomed"           // the content key of a day refuses to read from now on
 	EventDestroyed  EventKind = "destroyed"        // the key of a day was destroyed; the protocol of destruction tells what
 	EventClock      EventKind = "clock"            // the clock went back or jumped; or a person set the mark
+	EventRun        EventKind = "run_released"     // a person has released a half-yearly run of destruction
 	EventPaused     EventKind = "paused"           // nothing goes to a destination until it is resumed
 	EventResumed    EventKind = "resumed"
 	EventDamaged    EventKind = "damaged" // a stretch of the vault does not read; it was set aside

@@ -158,6 +158,7 @@ var eventRecords = []EventRecord{
 	record(EventDoomed, "proof that content could no longer be read", "day"),
 	record(EventDestroyed, "proof of erasure of a day", "day family"),
 	record(EventClock, "explains what the clock made of windows", "by reason"),
+	record(EventRun, "who has released a run of destruction: two persons must", "by day reason"),
 	record(EventPaused, "who stopped a destination, and why", "by destination reason"),
 	record(EventResumed, "who let a destination go on, and why", "by destination reason"),
 	record(EventDamaged, "detection of damage to the stored mail", "day file octets offset segment"),

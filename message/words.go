@@ -19,7 +19,7 @@ var packedWords = []string{
 	"sending", "done", "until_done", "until_handed_over", "window", "abgabequittung", "bereitstellung", "abholquittung",
 	"annahmeverweigerung", "verfallquittung", "weitergabe", "blocked", "undelivered", "archive_copy", "unknown", "submitted", "available",
 	"collected", "none", "unsigned", "good", "true", "false", "content", "log", "taken", "duty:mailbox",
-	"duty:mailbox: laid into the authority's mailbox", "TLS 1.3", "TLS 1.2", "127.0.0.1", "evidence_stamped", "lost", "own_key",
+	"duty:mailbox: laid into the authority's mailbox", "TLS 1.3", "TLS 1.2", "127.0.0.1", "evidence_stamped", "lost", "own_key", "run_released",
 }
 
 // packedNumbers is packedWords the other way round.

@@ -85,13 +85,14 @@ func (s *Sweeper) halfYear(ctx context.Context, r *Result) error {
 		return nil
 	}
 	name := partName(runPrefix, run.String())
-	done, err := filepath.Glob(filepath.Join(s.o.Protocols, "*-"+name+protocolExt))
-	if err != nil {
+	if done, err := s.runDone(run); err != nil || done {
+		if done {
+			s.ran = run
+		}
 		return err
 	}
-	if len(done) > 0 {
-		s.ran = run
-		return nil
+	if may, err := s.mayRun(ctx, run, r); err != nil || !may {
+		return err
 	}
 	list, err := s.closedBefore(ctx, run.AddDays(-closedDays), r)
 	if err != nil {
@@ -121,14 +122,34 @@ func (s *Sweeper) halfYear(ctx context.Context, r *Result) error {
 	return nil
 }
 
+// runDone reports whether a run has its protocol.
+func (s *Sweeper) runDone(run calendar.Day) (bool, error) {
+	done, err := filepath.Glob(filepath.Join(s.o.Protocols, "*-"+partName(runPrefix, run.String())+protocolExt))
+	return len(done) > 0, err
+}
+
 // closedBefore lists what goes in a run: closed before that day, and handed over,
 // exported or no record. What cannot be exported stays for the next run.
 func (s *Sweeper) closedBefore(ctx context.Context, limit calendar.Day, r *Result) ([]Object, error) {
 	var list []Object
+	err := s.eachClosed(ctx, limit, func(o Object) error {
+		failed := r.Failed
+		if err := s.exportOne(ctx, o, r); err != nil || r.Failed > failed {
+			return err
+		}
+		o.Exported = o.Exported || !o.Confirmed && !o.NoRecord && o.Agreement == ""
+		list = append(list, o)
+		return ctx.Err()
+	})
+	return list, err
+}
+
+// eachClosed calls fn with what was closed before a day.
+func (s *Sweeper) eachClosed(ctx context.Context, limit calendar.Day, fn func(Object) error) error {
 	for _, text := range s.o.Keys.Days(Content) {
 		day, err := calendar.ParseDay(text)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		err = s.o.Messages.Due(ctx, day, true, func(o Object) error {
 			if o.Open || !o.Erased.IsZero() || !calendar.DayOf(o.Start).Before(limit) {
@@ -138,19 +159,13 @@ func (s *Sweeper) closedBefore(ctx context.Context, limit calendar.Day, r *Resul
 			if err != nil || !calendar.DayOf(ended).Before(limit) {
 				return err
 			}
-			failed := r.Failed
-			if err := s.exportOne(ctx, o, r); err != nil || r.Failed > failed {
-				return err
-			}
-			o.Exported = o.Exported || !o.Confirmed && !o.NoRecord && o.Agreement == ""
-			list = append(list, o)
-			return ctx.Err()
+			return fn(o)
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return list, nil
+	return nil
 }
 
 func (s *Sweeper) listRun(run calendar.Day, list []Object, now time.Time) error {
@@ -186,7 +201,11 @@ func (s *Sweeper) sealRun(ctx context.Context, name string, run calendar.Day, r 
 	if err := s.step("protocol"); err != nil {
 		return err
 	}
-	t := Tail{Finished: r.Clock.Now.UTC(), Released: "automatic", Backups: backupsHit, Key: Evidence{Method: runKeyMethod, Gone: true}}
+	who, err := s.releasedBy(run)
+	if err != nil {
+		return err
+	}
+	t := Tail{Finished: r.Clock.Now.UTC(), Released: who, Backups: backupsHit, Key: Evidence{Method: runKeyMethod, Gone: true}}
 	if err := sealProtocol(filepath.Join(s.o.Protocols, name), t, key); err != nil {
 		return fmt.Errorf("protocol of destruction: %w", err)
 	}

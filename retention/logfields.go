@@ -50,6 +50,7 @@ func LogFields() []message.Field {
 		{Name: "records", Purpose: "number of records"},
 		{Name: "remote", Purpose: "network address of the other side: detection of abuse", Personal: true},
 		{Name: "route", Purpose: "route of the HTTP API, without what it names"},
+		{Name: "run", Purpose: "half-yearly run that waits for its release"},
 		{Name: "segment", Purpose: "file of the vault"},
 		{Name: "segments", Purpose: "number of files of the vault"},
 		{Name: "size", Purpose: "octets of a message"},

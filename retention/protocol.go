@@ -95,7 +95,7 @@ type Tail struct {
 	Audit     []string  `json:"audit_days,omitempty"`      // log: day files erased; their seals stay
 	Compacted bool      `json:"ledger_rewritten"`          // log: without the pages freed; else they hold only what destroyed keys sealed, until half of the file is free
 	Backups   string    `json:"backups"`                   // which copies are affected
-	Released  string    `json:"released_by"`               // "automatic" (profile bl-egov)
+	Released  string    `json:"released_by"`               // "automatic"; a half-yearly run of profile bs-bwpv: both persons
 	Root      string    `json:"merkle_root,omitempty"`     // over the lines of the list (RFC 9162 section 2.1.1); empty list: left out
 	Previous  string    `json:"previous,omitempty"`        // file name of the protocol before
 	PrevHash  string    `json:"previous_sha256,omitempty"` // of its bytes

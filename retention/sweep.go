@@ -22,6 +22,7 @@ type Options struct {
 	Clock     *Clock
 	Protocols string // folder of the protocols of destruction
 	Looked    string // file that says which days were looked at for reminders
+	Releases  string // file that says who has released which half-yearly run
 	Remind    []int  // days before the limit at which an authority is reminded
 	Software  string // version, for the protocol
 	Config    string // hash of the configuration, for the protocol
@@ -39,6 +40,9 @@ type Sweeper struct {
 	exported map[string]time.Time // content day → when its exports may be looked at again
 	looked   map[string]int       // content day → days before its limit at which it was last looked at; nil: not read yet
 	ran      calendar.Day         // profile bs-bwpv: the last run that this process has done or found done
+	asked    time.Time            // profile bs-bwpv: when it may be asked again whether a run has anything to take
+	askedFor calendar.Day         // about which run
+	waits    string               // the run that waits for its release
 	purged   string               // log day up to which the ledger was purged by this process
 }
 
@@ -54,6 +58,7 @@ type Result struct {
 	Spared    []string `json:"spared,omitempty"`
 	Destroyed []string `json:"destroyed,omitempty"` // "content-2027-01-23"
 	Lost      int      `json:"lost"`                // messages whose content went and that nobody has
+	Waits     string   `json:"waits,omitempty"`     // a half-yearly run that two persons must release
 	Failed    int      `json:"failed"`              // exports that could not be made; they do not stop the erasure
 }
 
@@ -211,10 +216,15 @@ func (s *Sweeper) exportOnce(ctx context.Context, day calendar.Day, r *Result) e
 	return nil
 }
 
+// wantsExport reports whether nobody has said yet what becomes of a message.
+func wantsExport(o Object) bool {
+	return !o.Confirmed && !o.Exported && !o.NoRecord && o.Agreement == "" && o.Erased.IsZero()
+}
+
 // exportOne exports one message unless that is done or not needed. What cannot
 // be exported is named in the protocol.
 func (s *Sweeper) exportOne(ctx context.Context, o Object, r *Result) error {
-	if o.Confirmed || o.Exported || o.NoRecord || o.Agreement != "" || !o.Erased.IsZero() {
+	if !wantsExport(o) {
 		return ctx.Err()
 	}
 	if err := s.step("export"); err != nil {

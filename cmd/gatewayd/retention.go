@@ -46,6 +46,7 @@ type retentionCmd struct {
 	Simulate retentionSimulateCmd `cmd:"" help:"Tell what would be gone on a day. Nothing is changed."`
 	Verify   retentionVerifyCmd   `cmd:"" help:"Verify the protocols of destruction and their chain. Exit code 1 if it is broken; the first bad one is named."`
 	Run      retentionRunCmd      `cmd:"" help:"Do now what is due. The running gateway does so by itself."`
+	Release  retentionReleaseCmd  `cmd:"" help:"Release a half-yearly run of destruction (profile bs-bwpv): two persons must."`
 	Clock    retentionClockCmd    `cmd:"" help:"Set the high-water mark to now, after the machine's clock was set right."`
 }
 
@@ -98,6 +99,11 @@ func report(c console, f configFlag, asJSON bool, at time.Time) error {
 		}
 		if report.Windows.BS() {
 			fmt.Fprintf(c.out, "at %s: profile bs-bwpv: on 1 January and 1 July goes what was closed more than 180 days before; the days below are those of the keys\n", local(report.At))
+			if r := report.Run; r != nil && r.Done {
+				fmt.Fprintf(c.out, "the run of %s is done\n", r.Run)
+			} else if r != nil {
+				fmt.Fprintf(c.out, "the run of %s would take %d messages, %d octets, and export %d of them before; %d of 2 persons have released it\n", r.Run, r.Messages, r.Bytes, r.Exports, len(r.Released))
+			}
 		} else {
 			fmt.Fprintf(c.out, "at %s: content at most %d months, log data exactly %d\n", local(report.At), report.Windows.ContentMonths, report.Windows.LogMonths)
 		}
@@ -215,6 +221,39 @@ func (r retentionRunCmd) Run(c console) error {
 		_, err = fmt.Fprintf(c.out, "let go %d, exported %d, expired %d, doomed %v, destroyed %v, failed exports %d\n", did.Released, did.Exported, did.Expired, did.Doomed, did.Destroyed, did.Failed)
 		return err
 	})
+}
+
+type retentionReleaseCmd struct {
+	configFlag
+	reasonFlag
+	Day string `name:"run" required:"" placeholder:"2027-07-01" help:"Day of the run that is due, or of the next one."`
+}
+
+// Help shows examples.
+func (retentionReleaseCmd) Help() string {
+	return "Look first at what it would take. The run destroys when a second person has released it; both names stand in its protocol.\n\n" +
+		"Examples:\n  gatewayd retention simulate --at 2027-07-01\n  gatewayd retention release --run 2027-07-01 --reason 'Antrag 2027-14'"
+}
+
+// Run notes the release in the name of who sits at the keyboard.
+func (r retentionReleaseCmd) Run(c console) error {
+	return r.operate(c, func(ctx context.Context, op api.Operator) error {
+		n, err := op.ReleaseRun(ctx, r.Day, reader(), r.Reason)
+		if err != nil {
+			return err
+		}
+		if n < 2 {
+			_, err = fmt.Fprintf(c.out, "released by %s; it needs a second person\n", reader())
+		} else {
+			_, err = fmt.Fprintf(c.out, "released by %s; the run may destroy\n", reader())
+		}
+		return err
+	})
+}
+
+// ReleaseRun implements api.Operator.
+func (o operator) ReleaseRun(ctx context.Context, run, by, reason string) (int, error) {
+	return o.erase.Release(ctx, run, by, reason)
 }
 
 type retentionClockCmd struct {

@@ -21,7 +21,7 @@ var verbs = map[string]string{
 	"masterkey rotate": "operator", "keyagent run": "operator", "keyagent status": "operator", "keyagent verify": "operator",
 	"queue pause": "operator", "queue resume": "operator", "queue destinations": "operator",
 	"message inspect": "file", "message trace": "operator", "receipts inspect": "file", "crypto inspect": "file", "receipts unmatched": "operator", "audit verify": "operator", "audit list": "operator", "person show": "operator", "logging describe": "operator", "audit export": "operator", "audit prove": "operator",
-	"retention report": "operator", "retention verify": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator",
+	"retention report": "operator", "retention verify": "operator", "retention simulate": "operator", "retention run": "operator", "retention clock": "operator", "retention release": "operator",
 	"account hash": "operator", "token new": "operator", "demo": "operator", "simulate": "operator", "health": "operator", "completion": "operator", "complete": "operator", "version": "operator",
 	"evidence verify": "file", "evidence export": "operator", "evidence stamp": "operator",
 	"case show": "operator", "case close": "operator", "case expects": "operator",
