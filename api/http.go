@@ -73,6 +73,8 @@ type Service interface {
 	// written; r names the token. evidence.ErrNoSeal; any trouble of the
 	// time-stamping authority is temporary.
 	Evidence(ctx context.Context, authority string, key message.ItemKey, r message.Reading) (*evidence.Bundle, error)
+	// Person returns what the authority holds about a person, as JSON; it is noted.
+	Person(ctx context.Context, authority string, r message.Reading, a message.Address) ([]byte, error)
 	// CloseTask notes that a person has done what a case asked for; by names the
 	// token.
 	CloseTask(ctx context.Context, authority string, key message.ItemKey, code, reason, by string) error
@@ -156,6 +158,7 @@ func NewHTTP(o HTTPOptions, s Service, tokens *directory.Tokens) (*HTTP, error) 
 	h.registerCases(routes)
 	h.registerEvidence(routes)
 	h.registerEvents(routes)
+	h.registerPerson(routes)
 	h.doc = routes.OpenAPI()
 	return h, h.serveDocument()
 }

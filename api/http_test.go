@@ -128,6 +128,11 @@ func (f *flow) Evidence(_ context.Context, authority string, key message.ItemKey
 	return nil, cmp.Or(f.err, evidence.ErrNoSeal)
 }
 
+func (f *flow) Person(_ context.Context, authority string, r message.Reading, a message.Address) ([]byte, error) {
+	f.said = append(f.said, fmt.Sprintln("person", authority, r.By, r.Purpose, a))
+	return []byte("{}\n"), f.err
+}
+
 func (f *flow) CloseTask(_ context.Context, authority string, key message.ItemKey, code, reason, by string) error {
 	f.said = append(f.said, fmt.Sprintln(authority, key.N, code, reason, by))
 	return f.err

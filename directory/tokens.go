@@ -20,10 +20,11 @@ const (
 	RightSend     Right = "send"     // hand in messages
 	RightRead     Right = "read"     // messages, receipts and events of its authority
 	RightHandover Right = "handover" // confirm that the authority's file has a message
+	RightAccess   Right = "access"   // what its authority holds about one person, for that person
 )
 
 // Rights lists every right.
-func Rights() []Right { return []Right{RightSend, RightRead, RightHandover} }
+func Rights() []Right { return []Right{RightSend, RightRead, RightHandover, RightAccess} }
 
 // Token is a credential of the HTTP API without its secret.
 type Token struct {

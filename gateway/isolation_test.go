@@ -42,6 +42,7 @@ func probes() map[string]probe {
 		"GET /v1/messages/{id}/evidence":                           {path: "/v1/messages/{own}/evidence"},
 		"GET /v1/messages/{id}/evidence (recipient)":               {path: "/v1/messages/{own}/evidence?recipient=1"},
 		"GET /v1/mailboxes/{authority}/messages/{id}/contents":     {path: "/v1/mailboxes/{owner}/messages/{own}/contents"},
+		"POST /v1/persons/access":                                  {path: "/v1/persons/access", body: `{"address":"buerger@example.ch"}`, header: map[string]string{"Content-Type": "application/json", "Gatewayd-Purpose": "access"}, list: true},
 		"GET /v1/events":                                           {path: "/v1/events?limit=1000", list: true},
 		"GET /v1/mailboxes/{authority}/messages (self)":            {path: "/v1/mailboxes/{asker}/messages", list: true},
 		"GET /v1/mailboxes/{authority}/messages/{id} (self)":       {path: "/v1/mailboxes/{asker}/messages/{own}"},
