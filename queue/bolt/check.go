@@ -22,10 +22,20 @@ import (
 // and ends at the head. What a destroyed key has sealed is checked by its clear
 // parts.
 func (s *Store) Check(ctx context.Context, fn func(problem string)) error {
+	// bbolt holds the pages of one state against the list of free pages of now,
+	// which it does not guard: nothing may be written meanwhile.
+	var pages []string
+	err := s.onCommitter(ctx, func() (err error) {
+		pages, err = s.pages(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range pages {
+		fn("file: " + p)
+	}
 	return s.view(ctx, func(tx *bbolt.Tx) error {
-		for err := range tx.Check() {
-			fn("file: " + err.Error())
-		}
 		c := checker{s: s, ctx: ctx, tx: tx, report: fn, counts: map[message.State]int{}, rows: map[string]int{}}
 		for _, step := range []func() error{c.meta, c.days, c.totals, c.outbox, c.stories, c.marks} {
 			if err := step(); err != nil {
@@ -34,6 +44,17 @@ func (s *Store) Check(ctx context.Context, fn func(problem string)) error {
 		}
 		return nil
 	})
+}
+
+// pages returns what bbolt says of its own pages.
+func (s *Store) pages(ctx context.Context) (problems []string, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		for err := range tx.Check() {
+			problems = append(problems, err.Error())
+		}
+		return nil
+	})
+	return problems, err
 }
 
 type checker struct {
