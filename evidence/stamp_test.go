@@ -260,3 +260,47 @@ func lookUp(v any, path string) bool {
 	}
 	return true
 }
+
+// TestFollows: a bundle names the one before by its digest, and no other passes for
+// it.
+func TestFollows(t *testing.T) {
+	w := theWorld(t)
+	o := evidence.Options{Roots: w.roots()}
+	make := func(in evidence.Input) (*evidence.Bundle, evidence.Result) {
+		t.Helper()
+		b, err := evidence.Prepare(t.Context(), in, w.sealer())
+		var z bytes.Buffer
+		if err == nil {
+			err = b.Write(&z)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := evidence.Verify(w.file(z.Bytes()), o)
+		if err != nil || r.Verdict != evidence.Accepted {
+			t.Fatalf("%v\n%s", err, problems(r))
+		}
+		return b, r
+	}
+	b, first := make(w.input(true))
+	in := w.input(false)
+	in.Version, in.Previous = 2, evidence.Previous{ID: b.Record.ID, Evidence: b.Evidence, Manifest: b.Manifest}
+	_, second := make(in)
+	if err := second.Follows(first); err != nil {
+		t.Error(err)
+	}
+	_, other := make(w.input(true))
+	in.Previous.Evidence[0] ^= 1
+	_, forged := make(in)
+	for name, c := range map[string]struct {
+		after, before evidence.Result
+		want          string
+	}{
+		"another one": {second, other, "supersedes bundle"}, "the wrong way round": {first, second, "supersedes bundle"},
+		"exchanged": {forged, first, "another evidence.json"}, "refused": {second, evidence.Result{Verdict: evidence.Refused}, "refused"},
+	} {
+		if err := c.after.Follows(c.before); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

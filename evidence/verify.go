@@ -53,6 +53,22 @@ type Result struct {
 	Content   string       `json:"content,omitempty"` // whether the message itself was there to be checked
 	Receipts  []FileReport `json:"receipts,omitempty"`
 	Record    *Record      `json:"evidence,omitempty"` // nil if it could not be read
+
+	evidence message.Digest // of evidence.json
+}
+
+// Follows reports why a bundle is not the one that was made after another of the
+// same delivery case; both are as Verify has judged them.
+func (r Result) Follows(before Result) error {
+	switch {
+	case r.Record == nil || before.Record == nil || r.Verdict == Refused || before.Verdict == Refused:
+		return errors.New("one of the two bundles is refused by itself")
+	case r.Record.Previous.ID != before.Record.ID:
+		return fmt.Errorf("it supersedes bundle %.40q, and the other one is %.40q", r.Record.Previous.ID, before.Record.ID)
+	case r.Record.Previous.Evidence != before.evidence:
+		return errors.New("the other bundle is not what it was when this one was made: another " + FileEvidence)
+	}
+	return nil
 }
 
 // Verify reads the bundle at path, a folder or a ZIP, offline. An error means
@@ -161,7 +177,7 @@ func (v *verifier) record(digests map[string][32]byte) {
 		v.refuse(FileEvidence, "is not in the form %s: %v", Schema, err)
 		return
 	}
-	v.result.Record = &r
+	v.result.Record, v.result.evidence = &r, sha256.Sum256(text)
 	switch sum, here := digests[FileMessage]; {
 	case here && message.Digest(sum) != r.Content.SHA256:
 		v.refuse(FileMessage, "is not the message that %s speaks of", FileEvidence)

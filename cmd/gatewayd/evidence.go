@@ -154,9 +154,10 @@ func completeBundle(path string, seal []byte) error {
 
 type evidenceVerifyCmd struct {
 	jsonFlag
-	Anchors string `type:"existingfile" help:"PEM file: roots that you trust for the seal, the time stamp and the platforms' seals. Without it nothing is accepted." placeholder:"CA.pem"`
-	Signer  string `help:"Pattern (RE2) that the subject of the seal's certificate must fit, e.g. 'Gateway Kanton BL'."`
-	Bundle  string `arg:"" help:"The bundle: a ZIP, or the folder that it was unpacked into."`
+	Anchors  string `type:"existingfile" help:"PEM file: roots that you trust for the seal, the time stamp and the platforms' seals. Without it nothing is accepted." placeholder:"CA.pem"`
+	Signer   string `help:"Pattern (RE2) that the subject of the seal's certificate must fit, e.g. 'Gateway Kanton BL'."`
+	Previous string `type:"path" help:"The bundle of the same case that was made before: must be the one that this one names, unchanged." placeholder:"BUNDLE"`
+	Bundle   string `arg:"" help:"The bundle: a ZIP, or the folder that it was unpacked into."`
 }
 
 // Help shows examples.
@@ -194,7 +195,17 @@ func (e evidenceVerifyCmd) Run(c console) error {
 	if err == nil && r.Verdict != evidence.Accepted {
 		err = errNo
 	}
-	return err
+	if e.Previous == "" || err != nil {
+		return err
+	}
+	before, err := evidence.Verify(e.Previous, o)
+	if err == nil {
+		err = r.Follows(before)
+	}
+	if err != nil {
+		return fmt.Errorf("%s does not follow %s: %w", e.Bundle, e.Previous, err)
+	}
+	return nil
 }
 
 // printEvidence shows a verdict to a person.

@@ -242,6 +242,7 @@ func (s *stage) stampsLater(id message.ID, dir, anchors string) {
 	if code, r := judgeBundle(t, late, "--anchors", anchors); code != 1 || r.Verdict != evidence.Unstamped || r.Record.Version != 2 || r.Record.Previous.ID == "" {
 		t.Errorf("without its stamp: exit %d, %s, %+v", code, r.Verdict, r.Problems)
 	}
+	first := filepath.Join(dir, bundleName(message.ItemKey{Message: id, N: 1}))
 	before := unpacked(t, late)
 	if out, code := s.command("evidence", "stamp", late); code != exitFailed || !strings.Contains(out, "no time stamp yet") {
 		t.Errorf("nobody stamps: exit %d\n%s", code, out)
@@ -256,6 +257,11 @@ func (s *stage) stampsLater(id message.ID, dir, anchors string) {
 	for _, says := range []string{"stamped:", "already"} {
 		if out, code := s.command("evidence", "stamp", late); code != 0 || !strings.Contains(out, says) {
 			t.Errorf("exit %d, want %q\n%s", code, says, out)
+		}
+	}
+	for previous, want := range map[string]int{first: 0, late: exitFailed} {
+		if code, _ := judgeBundle(t, late, "--anchors", anchors, "--previous", previous); code != want {
+			t.Errorf("after %s: exit %d, want %d", previous, code, want)
 		}
 	}
 	if code, r := judgeBundle(t, late, "--anchors", anchors); code != 0 || r.Stamped.IsZero() {
