@@ -36,6 +36,8 @@ type evidenceExportCmd struct {
 // Help shows examples.
 func (evidenceExportCmd) Help() string {
 	return `One bundle for each registered recipient. Who exported it stands in the audit log. Needs [evidence] in the configuration.
+While the time-stamping authority does not answer a bundle has no time stamp, which is said (not of one that is encrypted by --to: verify
+tells it): gatewayd evidence stamp fetches it later.
 
 Examples:
   gatewayd evidence export BL-7F3K9Q2M
