@@ -91,13 +91,20 @@ func ours(f mail.Field) bool {
 func (b Border) claims(f mail.Field) bool {
 	_, value, _ := strings.Cut(string(f.Raw), ":")
 	value = strings.NewReplacer("\r\n", "", "\n", "").Replace(value)
-	value = strings.Trim(mail.StripComments(value), " \t")
-	id, _, _ := strings.Cut(value, ";")
+	// A comment may stand within the name, to a careless reader, or between it and a version.
+	return b.names(mail.StripComments(value)) || b.names(mail.StripComments(strings.ReplaceAll(value, ")", ") ")))
+}
+
+// names reports whether a value without comments begins with our name, or with none.
+func (b Border) names(value string) bool {
+	id, _, _ := strings.Cut(strings.Trim(value, " \t"), ";")
 	id = strings.Trim(id, " \t")
 	if quoted := strings.TrimPrefix(id, `"`); quoted != id {
 		id, _, _ = strings.Cut(strings.ReplaceAll(quoted, `\`, ""), `"`)
 	}
-	id, _, _ = strings.Cut(id, " ") // a version may follow
+	if end := strings.IndexAny(id, " \t"); end >= 0 { // a version may follow
+		id = id[:end]
+	}
 	return id == "" || skeletonHost(id) == skeletonHost(b.Host)
 }
 
@@ -117,28 +124,45 @@ func (b Border) Subject(text string) (clean string, changed bool) {
 		return text, false
 	}
 	runes := []rune(text)
-	keys := map[string]bool{}
-	for _, t := range b.Tags {
-		keys[skeleton(t)] = true
+	read := make([]string, len(runes)) // each as a careless reader sees it
+	for i, r := range runes {
+		read[i] = skeleton(string(r))
+	}
+	keys := make([]string, len(b.Tags))
+	for i, t := range b.Tags {
+		keys[i] = skeleton(t)
 	}
 	for i, r := range runes {
 		if !opens(r) {
 			continue
 		}
-		for j := i + 1; j < len(runes) && j < i+maxTag; j++ {
-			if !closes(runes[j]) {
-				continue
-			}
-			if keys[skeleton(string(runes[i+1:j]))] {
-				round(runes[i : j+1])
-				changed = true
-			}
+		if end := tagEnd(runes[i:min(len(runes), i+maxTag)], read[i:], keys); end > 0 {
+			round(runes[i : i+end+1])
+			changed = true
 		}
 	}
 	if !changed {
 		return text, false
 	}
 	return string(runes), true
+}
+
+// tagEnd finds the last bracket that closes one of the tags, from the opening one on; 0:
+// none does. It stops where no tag goes on: a subject may be all brackets.
+func tagEnd(runes []rune, read, keys []string) (end int) {
+	var so []byte
+	for j := 1; j < len(runes); j++ {
+		switch {
+		case read[j] != "":
+			so = append(so, read[j]...)
+			if !slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, string(so)) }) {
+				return end
+			}
+		case closes(runes[j]) && slices.Contains(keys, string(so)):
+			end = j
+		}
+	}
+	return end
 }
 
 // round turns all square brackets into round ones.

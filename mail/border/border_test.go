@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatewayd/mail"
 )
@@ -46,6 +47,10 @@ func TestClean(t *testing.T) {
 		"Authentication-Results: \"gateway.bl.example\"; none\r\n",
 		"Authentication-Results: \"gateway\\.bl.example\"; none\r\n",
 		"Authentication-Results: gateway.bl.example.; none\r\n",
+		"Authentication-Results: gateway.bl.example\t1; smime=pass\r\n",
+		"Authentication-Results: gateway.bl.example\r\n\t1; smime=pass\r\n",
+		"Authentication-Results: gateway.bl.example(x)1; smime=pass\r\n",
+		"Authentication-Results: gateway(x).bl.example; smime=pass\r\n",
 		"Authentication-Results: ; smime=pass\r\n",
 		"Authentication-Results: g\u0430teway.bl.example; smime=pass\r\n",
 	} {
@@ -60,6 +65,7 @@ func TestClean(t *testing.T) {
 	for _, kept := range []string{
 		"Authentication-Results: mx.example.org; spf=pass\r\n",
 		"Authentication-Results: mx.gateway.bl.example; spf=pass\r\n",
+		"Authentication-Results: (\\() mx.example.org (\\)) 1; spf=pass\r\n",
 		"ARC-Authentication-Results: i=1; gateway.bl.example; spf=pass\r\n",
 		"X-Gateway-Verdict: valid\r\n",
 		"X-Mailer: Gatewayd\r\n",
@@ -110,6 +116,20 @@ func TestSubject(t *testing.T) {
 	h := header(t, "Subject: first\r\nSubject: [verschluesselt]\r\nSubject: [verschlüsselt]\r\n\r\n")
 	if own.Clean(h); !slices.Equal(h.All("Subject"), []string{"first"}) {
 		t.Errorf("%q", h.Bytes())
+	}
+}
+
+// TestLongSubject: a subject of brackets alone, as long as a header may be, is read in
+// time; it took minutes.
+func TestLongSubject(t *testing.T) {
+	begin := time.Now()
+	for _, odd := range []string{"[]", "[", "[]\ufdfa", "[S]"} {
+		if _, changed := own.Subject(strings.Repeat(odd, 1<<16/len(odd))); changed {
+			t.Errorf("%q", odd)
+		}
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
 
