@@ -62,6 +62,8 @@ func TestAdd(t *testing.T) {
 			de + "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString([]byte("Grüsse\r\n\r\n" + german + "\r\n"))[:76] + "\r\n" + base64.StdEncoding.EncodeToString([]byte("Grüsse\r\n\r\n" + german + "\r\n"))[76:] + "\r\n",
 		},
 		"HTML":         {de + "Content-Type: text/html\r\n\r\n<html><body>Gruss</BODY ></html>\r\n", de + "Content-Type: text/html\r\n\r\n<html><body>Gruss\r\n" + fragment + "\r\n</BODY ></html>\r\n"},
+		"HTML, latin1": {de + "Content-Type: text/html; charset=iso-8859-1\r\nContent-Transfer-Encoding: 8bit\r\n\r\n<html><body>Gr\xfcsse \xe4\xf6\xfc</body></html>\r\n", de + "Content-Type: text/html; charset=iso-8859-1\r\nContent-Transfer-Encoding: 8bit\r\n\r\n<html><body>Gr\xfcsse \xe4\xf6\xfc\r\n" + fragment + "\r\n</body></html>\r\n"},
+		"HTML, I dot":  {de + "Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n<body>\u0130\u0130</body>", de + "Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n<body>\u0130\u0130\r\n" + fragment + "\r\n</body>"},
 		"HTML, no end": {de + "Content-Type: text/html\r\n\r\nGruss", de + "Content-Type: text/html\r\n\r\nGruss\r\n" + fragment + "\r\n"},
 		"HTML, two":    {de + "Content-Type: text/html\r\n\r\n<!-- </body> -->x</html>", de + "Content-Type: text/html\r\n\r\n<!-- \r\n" + fragment + "\r\n</body> -->x</html>"},
 		"mixed": {

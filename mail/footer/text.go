@@ -34,7 +34,7 @@ func look(r io.Reader) (text, error) {
 	kept := 0
 	for {
 		n, err := r.Read(buf[kept:])
-		window := bytes.ToLower(buf[:kept+n])
+		window := lower(buf[:kept+n])
 		start := t.size - int64(kept)
 		if i := bytes.LastIndex(window, []byte("</body")); i >= 0 {
 			body = start + int64(i)
@@ -57,6 +57,18 @@ func look(r io.Reader) (text, error) {
 		t.end = body
 	}
 	return t, nil
+}
+
+// lower turns ASCII letters small. Unlike bytes.ToLower it leaves every other octet, in
+// whatever charset, where it is.
+func lower(p []byte) []byte {
+	out := bytes.Clone(p)
+	for i, c := range out {
+		if 'A' <= c && c <= 'Z' {
+			out[i] = c + 'a' - 'A'
+		}
+	}
+	return out
 }
 
 func (t *text) octets(p []byte) {
