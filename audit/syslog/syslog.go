@@ -47,9 +47,8 @@ type Options struct {
 
 // Forwarder sends lines on.
 type Forwarder struct {
-	o          Options
-	kept       position // on disk
-	checkpoint uint64   // the last one that was sent
+	o    Options
+	kept position // on disk
 }
 
 // position is what the file holds.
@@ -164,6 +163,8 @@ type sending struct {
 	sent   uint64    // everything up to here was acknowledged by the collector's system
 	before uint64    // and up to here at
 	at     time.Time // that time, or earlier
+
+	checkpoint uint64 // the last one that was sent; over each connection anew, for it is not noted what became of it
 }
 
 // sendTimeout bounds how long a collector may take nothing.
@@ -203,12 +204,12 @@ func (s *sending) pass(alive context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c := s.f.o.Log.Signed(); c.Seq > s.f.checkpoint && c.Seq <= last {
+	if c := s.f.o.Log.Signed(); c.Seq > s.checkpoint && c.Seq <= last {
 		s.frame = audit.AppendCheckpoint(s.frame[:0], c, s.f.o.Shown, s.f.o.Host)
 		if err := s.write(); err != nil {
 			return err
 		}
-		s.f.checkpoint = c.Seq
+		s.checkpoint = c.Seq
 	}
 	if s.out.Buffered() == 0 && last == s.sent {
 		return nil

@@ -316,6 +316,26 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// TestCheckpointAgain: a checkpoint that was under way when the collector broke off
+// comes again, though no line follows it.
+func TestCheckpointAgain(t *testing.T) {
+	c, a := newChain(t), newAuthority(t)
+	s := newCollector(t, a, "127.0.0.1:0")
+	c.grow(5)
+	if _, err := c.log.Checkpoint(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	start(t, options(t, c, a, s.l.Addr().String()))
+	for n := range 3 {
+		await(t, fmt.Sprintf("the checkpoint over connection %d", n+1), func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return strings.Count(strings.Join(s.got, "\n"), " checkpoint ") > n
+		})
+		s.drop()
+	}
+}
+
 // TestForwardTrouble: a collector that breaks off again and again, is away, or is
 // a stranger gets nothing lost and nothing it must not have.
 func TestForwardTrouble(t *testing.T) {
