@@ -213,29 +213,40 @@ func (f *Forms) asItCame(ctx context.Context, env message.Envelope, body io.Read
 }
 
 // Forwarded returns what leaves for the authority's own server: as it came, or
-// where the authority wants that opened, with the original attached. done is to
-// be called afterwards.
+// where the authority wants that opened, with the original attached. What is too
+// large or too deep to be opened goes as it came. done is to be called afterwards.
 func (f *Forms) Forwarded(ctx context.Context, env message.Envelope, body io.ReadSeeker) (content io.ReadSeeker, done func(), err error) {
 	done = func() {}
 	if !f.o.Manner(env.Authority).ForwardOpened || env.PlainText {
 		content, err = f.asItCame(ctx, env, body)
 		return content, done, err
 	}
+	s := entity.NewSpool(f.o.Data, maxProtected)
+	size, err := f.openedTo(ctx, s, env)
+	switch {
+	case err == nil && size > 0:
+		return io.NewSectionReader(s, 0, size), func() { s.Close() }, nil
+	case err == nil, errors.Is(err, entity.ErrTooLarge):
+		content, err = f.asItCame(ctx, env, body)
+	}
+	if closed := s.Close(); err == nil {
+		err = closed
+	}
+	return content, done, err
+}
+
+// openedTo writes the opened form with the original attached; 0 octets where the
+// message keeps its protection.
+func (f *Forms) openedTo(ctx context.Context, w io.Writer, env message.Envelope) (int64, error) {
 	d, err := f.Delivered(ctx, env, true)
 	if err != nil {
-		return nil, done, err
+		return 0, err
 	}
 	defer d.Close()
 	if keeps(d.Opened) {
-		content, err = f.asItCame(ctx, env, body)
-		return content, done, err
+		return 0, nil
 	}
-	s := entity.NewSpool(f.o.Data, maxProtected)
-	size, err := d.WriteTo(s)
-	if err != nil {
-		return nil, done, errors.Join(err, s.Close())
-	}
-	return io.NewSectionReader(s, 0, size), func() { s.Close() }, nil
+	return d.WriteTo(w)
 }
 
 // spliced reads new octets in the place of the first of a message.
@@ -288,28 +299,36 @@ func (s *spliced) Seek(off int64, whence int) (int64, error) {
 }
 
 // maxForSubject is the largest message that is opened for its subject in a list, in
-// octets; of a larger one the outer subject is shown.
+// octets; of a larger one, or one that cannot be opened to its end, the outer subject is
+// shown.
 const maxForSubject = 4 << 20
 
 // Subject is the subject of a message as its author wrote it, also where it is hidden
 // outside of the encryption; "" when it was erased.
 func (f *Forms) Subject(ctx context.Context, env message.Envelope) (string, error) {
 	if env.PlainText || env.Direction != message.Inbound || env.Content.Size > maxForSubject {
-		head, err := f.Header(env)
-		if err != nil || head == nil {
-			return "", err
-		}
-		return f.cleanSubject(env, head.Text("Subject")), nil
+		return f.outerSubject(env)
 	}
 	opening, err := f.Open(ctx, env)
-	if errors.Is(err, vault.ErrGone) {
+	switch {
+	case errors.Is(err, vault.ErrGone):
 		return "", nil
+	case errors.Is(err, entity.ErrTooLarge):
+		return f.outerSubject(env)
 	}
 	if err != nil {
 		return "", err
 	}
 	defer opening.Close()
 	return f.cleanSubject(env, opening.Subject()), nil
+}
+
+func (f *Forms) outerSubject(env message.Envelope) (string, error) {
+	head, err := f.Header(env)
+	if err != nil || head == nil {
+		return "", err
+	}
+	return f.cleanSubject(env, head.Text("Subject")), nil
 }
 
 // cleanSubject takes from the subject of a received mail what looks like our tags.

@@ -258,6 +258,34 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
+// TestTooDeep: what has more layers than are taken off goes to the authority's own
+// server as it came, and shows its outer subject.
+func TestTooDeep(t *testing.T) {
+	o := newOffice(t)
+	text := "Content-Type: text/plain\r\n\r\nGuten Tag\r\n"
+	for n := range 14 {
+		text = fmt.Sprintf("Content-Type: multipart/signed; protocol=\"application/pgp-signature\"; boundary=b%d\r\n\r\n--b%[1]d\r\n%s\r\n--b%[1]d\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--b%[1]d--\r\n", n, text)
+	}
+	text = "From: bob@partner.example\r\nSubject: [signiert] Gesuch\r\n" + text
+	o.manner.ForwardOpened = true
+	env := o.store(message.Inbound, "bau", text)
+	if _, err := o.forms.Delivered(context.Background(), env, true); !errors.Is(err, entity.ErrTooLarge) {
+		t.Fatalf("not too deep: %v", err)
+	}
+	content, done, err := o.forms.Forwarded(context.Background(), env, o.body(env))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	_, body, _ := strings.Cut(text, "\r\n\r\n")
+	if got, err := io.ReadAll(content); err != nil || !strings.HasPrefix(string(got), forms.VerdictField+": ") || !strings.HasSuffix(string(got), "\r\n\r\n"+body) {
+		t.Errorf("%v\n%s", err, got)
+	}
+	if s, err := o.forms.Subject(context.Background(), env); err != nil || s != "(signiert) Gesuch" {
+		t.Errorf("subject %q %v", s, err)
+	}
+}
+
 // TestErased: a message whose content is gone has no header and no subject, and is
 // not opened.
 func TestErased(t *testing.T) {
