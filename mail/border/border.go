@@ -55,12 +55,15 @@ func (b Border) Clean(h *mail.Header) (found []string) {
 }
 
 // subject cleans the subject; of several, of which every reader may show
-// another one, the first stays.
+// another one, the first stays. Octets that are not ASCII are also read in the
+// charset of the message, as many readers do (mail.Header.Text).
 func (b Border) subject(h *mail.Header) bool {
+	_, params := mail.ParseParams(h.Get("Content-Type"))
 	tagged := slices.ContainsFunc(h.All("Subject"), func(raw string) bool {
-		_, decoded := b.Subject(mail.DecodeText(raw))
-		_, plain := b.Subject(raw)
-		return decoded || plain
+		return slices.ContainsFunc([]string{mail.DecodeText(raw), raw, mail.DecodeCharset(params["charset"], []byte(raw))}, func(text string) bool {
+			_, changed := b.Subject(text)
+			return changed
+		})
 	})
 	if !tagged {
 		return false

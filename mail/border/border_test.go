@@ -113,6 +113,17 @@ func TestSubject(t *testing.T) {
 			t.Errorf("%q: %q %q", raw, h.Bytes(), found)
 		}
 	}
+	for charset, raw := range map[string]string{
+		"koi8-r": "[v\xc5rschlusselt] x", // a Cyrillic e, in Latin-1 another letter
+		"gbk":    "\xa3\xdb\xa3\xf6erschlusselt\xa3\xdd x",
+	} {
+		for _, before := range []string{"", "Subject: first\r\n"} {
+			h := header(t, before+"Subject: "+raw+"\r\nContent-Type: text/plain; charset="+charset+"\r\n\r\n")
+			if found := own.Clean(h); !slices.Equal(found, []string{"Subject"}) || strings.ContainsAny(h.Text("Subject"), "[]\uff3b\uff3d") {
+				t.Errorf("%s: %q %q", charset, h.Bytes(), found)
+			}
+		}
+	}
 	h := header(t, "Subject: first\r\nSubject: [verschluesselt]\r\nSubject: [verschlüsselt]\r\n\r\n")
 	if own.Clean(h); !slices.Equal(h.All("Subject"), []string{"first"}) {
 		t.Errorf("%q", h.Bytes())
