@@ -98,15 +98,18 @@ func (a archiveExportCmd) message(ctx context.Context, op api.Operator, cfg *con
 		return doc, err
 	}
 	if cfg.Evidence.Stamp != nil {
-		m.Evidence = func(key message.ItemKey, w io.Writer) error { return stampedBundle(ctx, op, a.reading(), key, w) }
+		m.Evidence = func(key message.ItemKey, w io.Writer) error {
+			return stampedBundle(ctx, op, a.reading(), key, a.Dir, w)
+		}
 	}
 	return m, nil
 }
 
 // stampedBundle is an evidence bundle for the archive, which keeps none without a
-// time stamp.
-func stampedBundle(ctx context.Context, op api.Operator, r message.Reading, key message.ItemKey, w io.Writer) error {
-	f, err := os.CreateTemp("", "nachweis-*.zip")
+// time stamp. Until it is verified it lies in dir, where the package will: it has the
+// message in it, readable.
+func stampedBundle(ctx context.Context, op api.Operator, r message.Reading, key message.ItemKey, dir string, w io.Writer) error {
+	f, err := os.CreateTemp(dir, ".nachweis-*")
 	if err != nil {
 		return err
 	}

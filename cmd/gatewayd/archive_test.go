@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"gatewayd/api"
 	"gatewayd/message"
 )
 
@@ -64,5 +68,33 @@ func TestArchiveExport(t *testing.T) {
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("xmllint: %v\n%s", err, text)
 		}
+	}
+}
+
+// bundler is an operator that notes what it writes a bundle to.
+type bundler struct {
+	api.Operator
+	to io.Writer
+}
+
+var errNoBundle = errors.New("no bundle")
+
+func (b *bundler) Evidence(_ context.Context, _ message.Reading, _ message.ItemKey, w io.Writer) error {
+	b.to = w
+	return errNoBundle
+}
+
+// TestArchiveBundle: a bundle that waits to be verified lies in the package's folder,
+// not where everything temporary does, and nothing of it stays.
+func TestArchiveBundle(t *testing.T) {
+	dir, b := t.TempDir(), &bundler{}
+	if err := stampedBundle(context.Background(), b, message.Reading{}, message.ItemKey{}, dir, io.Discard); !errors.Is(err, errNoBundle) {
+		t.Errorf("error %v", err)
+	}
+	if f, ok := b.to.(*os.File); !ok || filepath.Dir(f.Name()) != dir {
+		t.Errorf("written to %v", b.to)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
 	}
 }
