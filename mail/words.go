@@ -167,10 +167,10 @@ func EncodeText(text string) string {
 			i++
 			continue
 		}
-		run := words[i]
+		first := i
 		for i++; i < len(words) && needsEncoding(words[i]); i++ {
-			run += words[i]
 		}
+		run := strings.Join(words[first:i], "")
 		word := strings.TrimLeft(run, " ")
 		b.WriteString(run[:len(run)-len(word)])
 		writeEncoded(&b, word)

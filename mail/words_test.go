@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -56,6 +57,22 @@ func TestEncodeSubject(t *testing.T) {
 
 // What is written reads back, in ASCII, with the tag open at the start, in
 // words that can be folded.
+// TestEncodeLong: a subject as long as a header may be, all of words that must be
+// encoded, costs a small multiple of its length.
+func TestEncodeLong(t *testing.T) {
+	text := strings.TrimSpace(strings.Repeat("ü ", 1<<16))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got := EncodeText(text)
+	runtime.ReadMemStats(&after)
+	if DecodeText(got) != text {
+		t.Error("it does not read back")
+	}
+	if used := (after.TotalAlloc - before.TotalAlloc) / uint64(len(text)); used > 1000 {
+		t.Errorf("%d octets for each of the text", used)
+	}
+}
+
 func TestEncodeSubjectReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Trim(oneLine(strings.ToValidUTF8(rapid.String().Draw(t, "text"), "")), " ")
