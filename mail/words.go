@@ -172,6 +172,9 @@ func EncodeText(text string) string {
 		}
 		run := strings.Join(words[first:i], "")
 		word := strings.TrimLeft(run, " ")
+		if len(run)-len(word) > maxPlainWord { // a gap that no line can hold
+			word = run[1:]
+		}
 		b.WriteString(run[:len(run)-len(word)])
 		writeEncoded(&b, word)
 	}

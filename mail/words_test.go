@@ -57,6 +57,16 @@ func TestEncodeSubject(t *testing.T) {
 
 // What is written reads back, in ASCII, with the tag open at the start, in
 // words that can be folded.
+// TestEncodeSpaces: a gap longer than a line can be written, and reads back.
+func TestEncodeSpaces(t *testing.T) {
+	for _, text := range []string{"a" + strings.Repeat(" ", 2000) + "b", "ü" + strings.Repeat(" ", 2000) + "ü ü", "a" + strings.Repeat(" ", 999) + "ü"} {
+		h := &Header{}
+		if err := h.Replace("Subject", EncodeText(text)); err != nil || h.Text("Subject") != text {
+			t.Errorf("%.20q: %v, %.40q", text, err, h.Text("Subject"))
+		}
+	}
+}
+
 // TestEncodeLong: a subject as long as a header may be, all of words that must be
 // encoded, costs a small multiple of its length.
 func TestEncodeLong(t *testing.T) {
