@@ -10,7 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"gatewayd/api"
 	"gatewayd/calendar"
@@ -210,6 +213,17 @@ func (e evidenceVerifyCmd) Run(c console) error {
 	return nil
 }
 
+// visible makes text out of a foreign bundle harmless on a terminal, where it could
+// write over the verdict: no control or format characters, one line.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
+
 // printEvidence shows a verdict to a person.
 func printEvidence(w io.Writer, name string, r evidence.Result, roots *x509.CertPool) {
 	head := map[string]string{
@@ -220,7 +234,7 @@ func printEvidence(w io.Writer, name string, r evidence.Result, roots *x509.Cert
 	}[r.Verdict]
 	fmt.Fprintf(w, "%s: %s\n", name, head)
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(w, "  %-12s %s\n", name, visible(fmt.Sprintf(format, args...)))
 	}
 	for _, p := range r.Problems {
 		line("problem", "%s: %s", p.File, p.Text)

@@ -142,6 +142,27 @@ func TestDemoEvidence(t *testing.T) {
 	}
 }
 
+// TestEvidenceOnTerminal: what a hostile bundle says of itself cannot write over the
+// verdict, nor add lines that look like ours.
+func TestEvidenceOnTerminal(t *testing.T) {
+	const evil = "\x1b[2J\x1b[H\u009b1A\u202edossier.zip: accepted\n  sealed by    Kanton\r\x7f\u2028"
+	r := evidence.Result{
+		Verdict: evidence.Refused, Content: evil, Signer: &evidence.Certificate{Subject: evil}, TSA: &evidence.Certificate{Subject: evil},
+		Problems: []evidence.Problem{{File: "receipts/01", Text: evil}}, Receipts: []evidence.FileReport{{File: "receipts/01", Detail: evil}},
+		Record: &evidence.Record{Subject: evidence.Subject{Reference: evil, Platform: evil}, Sender: evidence.Sender{Address: evil}, Case: legal.Case{Because: evil}},
+	}
+	var out bytes.Buffer
+	printEvidence(&out, "dossier.zip", r, nil)
+	for line := range strings.Lines(out.String()) {
+		if strings.ContainsAny(strings.TrimSuffix(line, "\n"), "\x1b\u009b\u202e\r\n\x7f\u2028") || strings.HasPrefix(line, "dossier.zip: accepted") {
+			t.Errorf("%q", line)
+		}
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 11 {
+		t.Errorf("%d lines:\n%q", lines, out.String())
+	}
+}
+
 // foreignSeal seals a bundle anew, with keys of its own and a README that says
 // something else.
 func foreignSeal(t *testing.T) func([]packed) []packed {
