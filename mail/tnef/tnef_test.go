@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf16"
 )
 
@@ -135,6 +136,25 @@ func TestMessage(t *testing.T) {
 	raw[len(raw)-1]++
 	if m, _ := Read(bytes.NewReader(raw), int64(len(raw)), Limits{}); !slices.Contains(m.Damage, "checksum") {
 		t.Errorf("%q", m.Damage)
+	}
+}
+
+// TestShown: no text that is shown can paint on a terminal.
+func TestShown(t *testing.T) {
+	const evil = "a\x1b[2J\r\nb\u202ec\u009b1A\x7f"
+	raw := stream(
+		attribute(1, attMsgProps, properties(prop{ptUnicode, prSubject, wide(evil)}, prop{ptUnicode, prMessageClass, wide(evil)})), attribute(2, attRenderData, nil),
+		attribute(2, attAttachment, properties(prop{ptUnicode, prAttachType, wide(evil)}, prop{ptUnicode, prAttachID, wide(evil)}, prop{ptUnicode, prAttachLong, wide(evil)})),
+	)
+	m, err := Read(bytes.NewReader(raw), int64(len(raw)), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := m.Attachments[0]
+	for _, s := range []string{m.Subject, m.Class, a.Type, a.ContentID, a.Name} {
+		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }) {
+			t.Errorf("%q", s)
+		}
 	}
 }
 
