@@ -8,14 +8,11 @@
 package tnef
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf16"
 
 	"gatewayd/mail"
 )
@@ -222,9 +219,10 @@ func (r *reader) take(id uint32, data stretch) error {
 				a.Name = mail.SafeFileName(r.text(&in, maxName))
 			}
 		case attAttachData:
-			a.data, a.Size = data, data.size
+			_, err = r.hold(data)
+			return err
 		default:
-			return r.properties(&in, func(p property) error { return r.attachmentProperty(a, p) })
+			return r.properties(&in, r.attachmentProperty)
 		}
 	case attMsgProps:
 		return r.properties(&in, r.messageProperty)
@@ -248,58 +246,21 @@ func (r *reader) current() (*Attachment, error) {
 	return r.attach()
 }
 
-// maxName bounds names and subjects, in octets of the stream.
-const maxName = 4 << 10
-
-// text reads an attribute's text: in the stream's code page, ended by NUL.
-func (r *reader) text(in *cursor, limit int64) string {
-	return decode(in.bytes(min(in.end-in.at, limit)), r.codePage)
-}
-
-func decode(raw []byte, charset string) string {
-	if i := slices.Index(raw, 0); i >= 0 {
-		raw = raw[:i]
-	}
-	return mail.DecodeCharset(charset, raw)
-}
-
-// codePage is the name of a Windows code page; the old one stays for those that
-// nobody sends.
-func codePage(number uint32, old string) string {
-	switch {
-	case number == 65001:
-		return "utf-8"
-	case number == 20866:
-		return "koi8-r"
-	case number > 28590 && number <= 28605:
-		return fmt.Sprintf("iso-8859-%d", number-28590)
-	case number == 932, number == 936, number == 949, number == 950, number >= 1250 && number <= 1258:
-		return fmt.Sprintf("cp%d", number)
-	}
-	return old
-}
-
-// class writes IPM.Microsoft Mail.Note, the old name, as what it is.
-func class(s string) string {
-	s = oneLine(s)
-	if s == "IPM.Microsoft Mail.Note" {
-		return "IPM.Note"
-	}
-	return s
-}
-
-// oneLine makes a text safe to show: control and format characters go.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsControl(r):
-			return ' '
-		case unicode.Is(unicode.Cf, r):
-			return -1
+// hold gives the current attachment its content. One that has some already stays, and
+// another of its name begins: readers do not agree which of the two counts.
+func (r *reader) hold(data stretch) (*Attachment, error) {
+	a, err := r.current()
+	if err == nil && a.Size > 0 {
+		name, named := a.Name, a.named
+		if a, err = r.attach(); err == nil {
+			a.Name, a.named = name, named
 		}
-		return r
-	}, s)
-	return strings.Join(strings.Fields(s), " ")
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.data, a.Size = data, data.size
+	return a, nil
 }
 
 // Properties (MS-OXPROPS) that are looked at.
@@ -429,7 +390,11 @@ func (r *reader) messageProperty(p property) error {
 	return nil
 }
 
-func (r *reader) attachmentProperty(a *Attachment, p property) error {
+func (r *reader) attachmentProperty(p property) error {
+	a, err := r.current()
+	if err != nil {
+		return err
+	}
 	switch p.id {
 	case prAttachLong, prAttachName, prDisplayName:
 		name := mail.SafeFileName(r.propertyText(p, maxName))
@@ -441,20 +406,20 @@ func (r *reader) attachmentProperty(a *Attachment, p property) error {
 	case prAttachID:
 		a.ContentID = oneLine(r.propertyText(p, maxName))
 	case prAttachData:
-		return r.attachedData(a, p)
+		return r.attachedData(p)
 	}
 	return nil
 }
 
 // attachedData is a file, or behind the 16 octets of an interface's name a
 // message.
-func (r *reader) attachedData(a *Attachment, p property) error {
+func (r *reader) attachedData(p property) error {
 	if p.kind == ptObject && p.value.size >= 16 {
 		p.value.start, p.value.size = p.value.start+16, p.value.size-16
 	}
-	a.data, a.Size = p.value, p.value.size
-	if p.kind != ptObject {
-		return nil
+	a, err := r.hold(p.value)
+	if err != nil || p.kind != ptObject {
+		return err
 	}
 	if r.depth+1 >= r.lim.Depth {
 		return fmt.Errorf("%w: messages inside of each other over %d deep", ErrLimits, r.lim.Depth)
@@ -469,24 +434,4 @@ func (r *reader) attachedData(a *Attachment, p property) error {
 	}
 	a.Message = m
 	return err
-}
-
-func (r *reader) propertyText(p property, limit int64) string {
-	in := cursor{r: r.r, at: p.value.start, end: p.value.start + p.value.size}
-	raw := in.bytes(min(p.value.size, limit))
-	switch p.kind {
-	case ptUnicode:
-		units := make([]uint16, 0, len(raw)/2)
-		for ; len(raw) >= 2; raw = raw[2:] {
-			u := binary.LittleEndian.Uint16(raw)
-			if u == 0 {
-				break
-			}
-			units = append(units, u)
-		}
-		return string(utf16.Decode(units))
-	case ptString8:
-		return decode(raw, r.codePage)
-	}
-	return ""
 }

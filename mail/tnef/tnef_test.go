@@ -158,6 +158,33 @@ func TestShown(t *testing.T) {
 	}
 }
 
+// TestTwice: an attachment with two contents counts as two, so that nobody is shown,
+// and no scanner given, the other one than Outlook takes.
+func TestTwice(t *testing.T) {
+	for name, raw := range map[string][]byte{
+		"attributes": stream(attribute(2, attRenderData, nil), attribute(2, attAttachTitle, []byte("a.doc\x00")), attribute(2, attAttachData, []byte("one")), attribute(2, attAttachData, []byte("two"))),
+		"properties": stream(attribute(2, attRenderData, nil), attribute(2, attAttachTitle, []byte("a.doc\x00")), attribute(2, attAttachment, properties(prop{ptBinary, prAttachData, []byte("one")}, prop{ptBinary, prAttachData, []byte("two")}))),
+		"both":       stream(attribute(2, attRenderData, nil), attribute(2, attAttachTitle, []byte("a.doc\x00")), attribute(2, attAttachData, []byte("one")), attribute(2, attAttachment, properties(prop{ptBinary, prAttachData, []byte("two")}))),
+	} {
+		m, err := Read(bytes.NewReader(raw), int64(len(raw)), Limits{})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var got []string
+		m.All(func(a Attachment) {
+			b, _ := io.ReadAll(a.Open(bytes.NewReader(raw)))
+			got = append(got, a.Name+" "+string(b))
+		})
+		if !slices.Equal(got, []string{"a.doc one", "a.doc two"}) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	many := stream(attribute(2, attRenderData, nil), bytes.Repeat(attribute(2, attAttachData, []byte("x")), 1000))
+	if _, err := Read(bytes.NewReader(many), int64(len(many)), Limits{}); !errors.Is(err, ErrLimits) {
+		t.Errorf("many: %v", err)
+	}
+}
+
 // TestLimits: what is built to grow is left off, quickly and with a word.
 func TestLimits(t *testing.T) {
 	deep := stream()
