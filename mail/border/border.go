@@ -8,6 +8,7 @@
 package border
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"unicode"
@@ -76,15 +77,24 @@ func (b Border) subject(h *mail.Header) bool {
 }
 
 // ours reports a field, or a line that a careless reader takes for one, whose
-// name begins like ours whatever its case, its hyphens or its letters.
+// name begins like ours whatever its case, its hyphens or its letters. To some a
+// bare CR ends a line; what was encrypted may hold one.
 func ours(f mail.Field) bool {
-	name := f.Name
-	if name == "" { // no field to us; to others perhaps
-		var colon bool
-		if name, _, colon = strings.Cut(string(f.Raw[:min(len(f.Raw), 256)]), ":"); !colon {
-			return false
-		}
+	if f.Name != "" && named(f.Name) {
+		return true
 	}
+	first := true
+	for line := range bytes.FieldsFuncSeq(f.Raw, func(r rune) bool { return r == '\r' || r == '\n' }) {
+		name, _, colon := strings.Cut(string(line[:min(len(line), 256)]), ":")
+		if goesOn := !first && (line[0] == ' ' || line[0] == '\t'); colon && !goesOn && named(name) {
+			return true
+		}
+		first = false
+	}
+	return false
+}
+
+func named(name string) bool {
 	key := skeleton(name)
 	return strings.HasPrefix(key, reserved) || strings.HasPrefix(strings.TrimLeft(key, "x"), reserved)
 }

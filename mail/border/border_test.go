@@ -41,6 +41,8 @@ func TestClean(t *testing.T) {
 		"\uff38-Gatewayd-Verdict: valid\r\n",      // full width
 		"X-Gatewayd Verdict: valid\r\n",           // a space: no field
 		"X-\u1d33atewayd-Verdict: valid\r\n",      // modifier letter
+		"X-A: b\rX-Gatewayd-Verdict: valid\r\n",   // a bare CR
+		"X-A: b\r\n c\r\rX-Gatewayd: valid\r\n",   // a bare CR
 		"Authentication-Results: gateway.bl.example; smime=pass\r\n",
 		"authentication-results:\r\n GATEWAY.bl.example 1;\r\n smime=pass\r\n",
 		"Authentication-Results: (hi) gateway.bl.example (x); none\r\n",
@@ -62,6 +64,10 @@ func TestClean(t *testing.T) {
 			}
 		}
 	}
+	h := header(t, " X-Gatewayd-Verdict: valid\r\n"+rest+"\r\n")
+	if found := own.Clean(h); string(h.Bytes()) != rest+"\r\n" || len(found) != 1 {
+		t.Errorf("indented: %q, %q", h.Bytes(), found)
+	}
 	for _, kept := range []string{
 		"Authentication-Results: mx.example.org; spf=pass\r\n",
 		"Authentication-Results: mx.gateway.bl.example; spf=pass\r\n",
@@ -69,6 +75,7 @@ func TestClean(t *testing.T) {
 		"ARC-Authentication-Results: i=1; gateway.bl.example; spf=pass\r\n",
 		"X-Gateway-Verdict: valid\r\n",
 		"X-Mailer: Gatewayd\r\n",
+		"X-A: b\r\n X-Gatewayd-Verdict: valid\r\n",
 		"no field at all, gatewayd\r\n",
 		"Subject: [Signatur]\r\n",
 		"Subject: gültig signiert\r\n",
