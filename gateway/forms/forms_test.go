@@ -321,6 +321,9 @@ func TestInfected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if found, err := o.forms.Infected(ctx, o.store(message.Outbound, "bau", sealed)); found != "" || err != nil {
+		t.Errorf("the same, going out, which is not opened: %q %v", found, err)
+	}
 	env := o.store(message.Inbound, "steuer", sealed)
 	if found, err := o.forms.Infected(ctx, env); found != "Test.Evil" || err != nil {
 		t.Errorf("inside: %q %v", found, err)

@@ -34,7 +34,8 @@ func (f *Forms) Infected(ctx context.Context, env message.Envelope) (found strin
 	if f.o.Scanner == nil {
 		return "", nil
 	}
-	if f.scanned.clean(env.Content.Digest, f.o.Now().UTC()) {
+	content := scanned{env.Content.Digest, env.Direction}
+	if f.scanned.clean(content, f.o.Now().UTC()) {
 		return "", nil
 	}
 	body, err := f.o.Vault.OpenBody(env.Body)
@@ -55,7 +56,7 @@ func (f *Forms) Infected(ctx context.Context, env message.Envelope) (found strin
 			return f.infectedInside(ctx, opening.Opened) // keys may come: asked again each time
 		}
 	}
-	f.scanned.note(env.Content.Digest, f.o.Now().UTC())
+	f.scanned.note(content, f.o.Now().UTC())
 	return "", nil
 }
 
@@ -118,7 +119,13 @@ func (f *Forms) scanAll(ctx context.Context, r io.ReaderAt, size int64) (found s
 // recipients is scanned once.
 type cleanList struct {
 	mu   sync.Mutex
-	when map[message.Digest]time.Time
+	when map[scanned]time.Time
+}
+
+// scanned is what an answer is about: only mail that came in is opened for it.
+type scanned struct {
+	content   message.Digest
+	direction message.Direction
 }
 
 // remembered is how long a clean answer counts, and of how much content.
@@ -127,18 +134,18 @@ const (
 	maxRemembered = 4096
 )
 
-func (s *cleanList) clean(d message.Digest, now time.Time) bool {
+func (s *cleanList) clean(c scanned, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, ok := s.when[d]
+	at, ok := s.when[c]
 	return ok && now.Sub(at) >= 0 && now.Sub(at) < remembered
 }
 
-func (s *cleanList) note(d message.Digest, now time.Time) {
+func (s *cleanList) note(c scanned, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.when == nil || len(s.when) >= maxRemembered {
-		s.when = map[message.Digest]time.Time{}
+		s.when = map[scanned]time.Time{}
 	}
-	s.when[d] = now
+	s.when[c] = now
 }
