@@ -175,20 +175,24 @@ func goneAround(r io.ReaderAt, segment uint64, size, off int64) (g frame, ok boo
 }
 
 // readDropped reads the head of a gone frame: a crash may have come before
-// everything of it was let go. Nil for what lies in a run; why, for what is
-// neither.
-func (v *Vault) readDropped(r *os.File, ref message.Ref, why error) (*frame, error) {
+// everything of it was let go. Nil for what lies in a run, with the end of that; why,
+// for what is neither.
+func (v *Vault) readDropped(r *os.File, ref message.Ref, why error) (f *frame, end int64, err error) {
 	var head [headLen]byte
 	if _, err := r.ReadAt(head[:], ref.Offset); err != nil {
-		return nil, why
+		return nil, 0, why
 	}
 	if f, ok := decodeHead(head[:]); ok && f.kind == kindGone && !f.run && f.segment == ref.Segment && f.offset == ref.Offset {
-		return &f, nil
+		return &f, 0, nil
 	}
-	if wasDropped(r, ref) {
-		return nil, nil
+	st, err := r.Stat()
+	if err != nil {
+		return nil, 0, why
 	}
-	return nil, why
+	if end, ok := droppedTo(r, st.Size(), ref); ok {
+		return nil, end, nil
+	}
+	return nil, 0, why
 }
 
 // wasDropped reports whether the place that a reference names lies in what was
@@ -198,8 +202,18 @@ func wasDropped(file *os.File, ref message.Ref) bool {
 	if err != nil {
 		return false
 	}
-	_, ok, err := goneAround(file, ref.Segment, st.Size(), ref.Offset)
-	return ok && err == nil
+	_, ok := droppedTo(file, st.Size(), ref)
+	return ok
+}
+
+// droppedTo finds the end of the gone frame in which the place lies that a reference
+// names. Only where no run begins at that place the segment is read up to it.
+func droppedTo(r io.ReaderAt, size int64, ref message.Ref) (end int64, ok bool) {
+	if g, ok := goneAt(r, ref.Segment, ref.Offset); ok {
+		return g.end(), true
+	}
+	g, ok, err := goneAround(r, ref.Segment, size, ref.Offset)
+	return g.end(), ok && err == nil
 }
 
 // behindGone returns the offset itself, or the end of the gone frame in which it

@@ -60,10 +60,14 @@ func (v *Vault) wipeIn(s segFile, refs []message.Ref, drop bool) (int64, error) 
 	}
 	defer file.Close()
 	frames := make([]frame, 0, len(refs))
+	gone := int64(0) // end of the run that was met last: nothing in it is left
 	for _, ref := range refs {
+		if ref.Offset < gone {
+			continue
+		}
 		f, err := readHead(file, ref)
 		if errors.Is(err, errNoFrame) {
-			if f, err = v.readDropped(file, ref, err); f == nil && err == nil {
+			if f, gone, err = v.readDropped(file, ref, err); f == nil && err == nil {
 				continue
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"gatewayd/crypto/seal"
+	"gatewayd/message"
 )
 
 func testFrame(segment uint64, offset int64, meta, body []byte) []byte {
@@ -17,6 +18,40 @@ func testFrame(segment uint64, offset int64, meta, body []byte) []byte {
 	f.sumMeta(meta)
 	b := append(append(f.encode(), meta...), body...)
 	return append(b, make([]byte, f.length()-int64(len(b)))...)
+}
+
+// octetsRead counts what is read.
+type octetsRead struct {
+	*bytes.Reader
+	n int64
+}
+
+func (r *octetsRead) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.Reader.ReadAt(p, off)
+	r.n += int64(n)
+	return n, err
+}
+
+// TestDroppedTo: what was dropped is known by its own head, where it has one, and not
+// by all that lies before it.
+func TestDroppedTo(t *testing.T) {
+	var segment []byte
+	for range 1000 {
+		segment = append(segment, testFrame(7, int64(len(segment)), []byte("meta"), make([]byte, 4000))...)
+	}
+	at := int64(len(segment))
+	run := frame{kind: kindGone, run: true, family: seal.Content, segment: 7, offset: at, bodyLen: 8000, bodySum: 2}
+	run.sumMeta(nil)
+	segment = append(append(segment, run.encode()...), make([]byte, run.length()-headLen)...)
+	for off, most := range map[int64]int64{at: headLen, at + 4096: int64(len(segment)) + windowSize} {
+		r := &octetsRead{Reader: bytes.NewReader(segment)}
+		if end, ok := droppedTo(r, r.Size(), message.Ref{Segment: 7, Offset: off}); !ok || end != run.end() || r.n > most {
+			t.Errorf("at %d: %d, %v, %d octets read", off-at, end, ok, r.n)
+		}
+	}
+	if _, ok := droppedTo(bytes.NewReader(segment), int64(len(segment)), message.Ref{Segment: 7, Offset: at - 4224}); ok {
+		t.Error("a record that is there")
+	}
 }
 
 func TestFrameRoundTrip(t *testing.T) {
