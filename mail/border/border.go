@@ -86,12 +86,19 @@ func ours(f mail.Field) bool {
 	first := true
 	for line := range bytes.FieldsFuncSeq(f.Raw, func(r rune) bool { return r == '\r' || r == '\n' }) {
 		name, _, colon := strings.Cut(string(line[:min(len(line), 256)]), ":")
-		if goesOn := !first && (line[0] == ' ' || line[0] == '\t'); colon && !goesOn && named(name) {
+		goesOn := !first && (line[0] == ' ' || line[0] == '\t')
+		if colon && !goesOn && (named(name) || !first && judged(name)) {
 			return true
 		}
 		first = false
 	}
 	return false
+}
+
+// judged reports a field that Clean looks at where it stands openly.
+func judged(name string) bool {
+	name = strings.TrimRight(name, " \t")
+	return strings.EqualFold(name, "Authentication-Results") || strings.EqualFold(name, "Subject")
 }
 
 func named(name string) bool {

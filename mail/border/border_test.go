@@ -42,7 +42,9 @@ func TestClean(t *testing.T) {
 		"X-Gatewayd Verdict: valid\r\n",           // a space: no field
 		"X-\u1d33atewayd-Verdict: valid\r\n",      // modifier letter
 		"X-A: b\rX-Gatewayd-Verdict: valid\r\n",   // a bare CR
-		"X-A: b\r\n c\r\rX-Gatewayd: valid\r\n",   // a bare CR
+		"X-A: b\rauthentication-results : gateway.bl.example; smime=pass\r\n",
+		"X-A: b\rSubject: [verschlüsselt]\r\n",
+		"X-A: b\r\n c\r\rX-Gatewayd: valid\r\n", // a bare CR
 		"Authentication-Results: gateway.bl.example; smime=pass\r\n",
 		"authentication-results:\r\n GATEWAY.bl.example 1;\r\n smime=pass\r\n",
 		"Authentication-Results: (hi) gateway.bl.example (x); none\r\n",
