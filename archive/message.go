@@ -254,10 +254,19 @@ func (w *messageWriter) dossier(n int) dossier {
 		ID: fmt.Sprintf("d%06d", n), Titel: cut(w.title(), text3), Form: "digital", Zeitraum: days.zeitraum(), Datenschutz: true,
 		Aktenzeichen: cut(first.Filed.Ref, text2), Dokumente: w.docs, Zusatz: additional(w.facts()),
 	}
-	if c := first.Decision.Class; c != message.Normal && c != message.Bulk {
-		d.Klassifikation = string(c)
-	}
+	d.Klassifikation = w.classification()
 	return d
+}
+
+// classification is the strictest class among the recipients, whose addresses may carry
+// marks of their own; "" where there is nothing to protect.
+func (w *messageWriter) classification() string {
+	for _, c := range []message.Class{message.Registered, message.Personal, message.Confidential} {
+		if slices.ContainsFunc(w.m.Story.Items, func(i message.Item) bool { return i.Decision.Class == c }) {
+			return string(c)
+		}
+	}
+	return ""
 }
 
 func (w *messageWriter) facts() []merkmal {

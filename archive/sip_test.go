@@ -104,6 +104,34 @@ func TestSIP(t *testing.T) {
 	}
 }
 
+// TestClassification: the dossier bears the strictest class of all its recipients.
+func TestClassification(t *testing.T) {
+	for want, classes := range map[string][]message.Class{
+		"":             {message.Normal, message.Bulk},
+		"confidential": {message.Normal, message.Confidential},
+		"personal":     {message.Confidential, message.Personal, message.Normal},
+		"registered":   {message.Personal, message.Registered},
+	} {
+		m := aMessage(1, letter, func(m *archive.Message) {
+			first := m.Story.Items[0]
+			m.Story.Items = nil
+			for n, c := range classes {
+				first.Key.N, first.Decision.Class = n+1, c
+				m.Story.Items = append(m.Story.Items, first)
+			}
+		})
+		path, err := archive.Write(t.TempDir(), delivery(t, m))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text := listed(t, path)
+		_, got, _ := strings.Cut(text, "<klassifizierungskategorie>")
+		if got, _, _ = strings.Cut(got, "<"); got != want {
+			t.Errorf("%v: %q, want %q", classes, got, want)
+		}
+	}
+}
+
 func validate(t *testing.T, path string) {
 	t.Helper()
 	xmllint, err := exec.LookPath("xmllint")
