@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,12 +66,34 @@ func Write(dir string, d Delivery) (path string, err error) {
 	}
 	s := &sip{dir: part, files: 0}
 	if err = s.write(d); err == nil {
+		err = syncFolders(part)
+	}
+	if err == nil {
 		err = os.Rename(part, path)
 	}
 	if err != nil {
 		return "", errors.Join(err, os.RemoveAll(part))
 	}
-	return path, nil
+	return path, syncFolder(dir)
+}
+
+// syncFolders makes the names in a folder and those below it durable: once the
+// archive has the package, its content is erased here.
+func syncFolders(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return err
+		}
+		return syncFolder(path)
+	})
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 var unsafeName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)

@@ -161,18 +161,7 @@ func (a auditExportCmd) Run(c console) error {
 	if a.Out == "" {
 		return write(c.out)
 	}
-	file, err := os.OpenFile(a.Out, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	err = write(file)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		err = errors.Join(err, os.Remove(a.Out))
-	}
-	return err
+	return newFile(a.Out, write)
 }
 
 func (a auditExportCmd) export(c console, f audit.Filter, w io.Writer) error {
@@ -210,11 +199,7 @@ func (a auditProveCmd) Run(c console) error {
 		if err != nil || a.Out == "" {
 			return errors.Join(err, printUnless(err, c.out, p))
 		}
-		file, err := os.OpenFile(a.Out, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		return errors.Join(printJSON(file, p), file.Close())
+		return newFile(a.Out, func(w io.Writer) error { return printJSON(w, p) })
 	})
 }
 

@@ -91,14 +91,9 @@ func bundleName(key message.ItemKey) string {
 
 // writeBundle writes a new file; after an error none is left.
 func writeBundle(ctx context.Context, op api.Operator, s sealFlag, r message.Reading, key message.ItemKey, path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if err = errors.Join(s.into(f, func(w io.Writer) error { return op.Evidence(ctx, r, key, w) }), f.Sync(), f.Close()); err != nil {
-		os.Remove(path)
-	}
-	return err
+	return newFile(path, func(f io.Writer) error {
+		return s.into(f, func(w io.Writer) error { return op.Evidence(ctx, r, key, w) })
+	})
 }
 
 type evidenceStampCmd struct {
@@ -153,8 +148,9 @@ func completeBundle(path string, seal []byte) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
+		return err
 	}
-	return err
+	return syncFolder(filepath.Dir(path))
 }
 
 type evidenceVerifyCmd struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -179,7 +180,7 @@ func (m mailboxExportCmd) Run(c console) error {
 		return err
 	}
 	err = m.operate(c, func(ctx context.Context, op api.Operator) error {
-		return errors.Join(m.message(ctx, op, id), m.story(ctx, op, id))
+		return errors.Join(m.message(ctx, op, id), m.story(ctx, op, id), syncFolder(filepath.Dir(filepath.Clean(m.Dir))))
 	})
 	if err != nil {
 		err = errors.Join(err, os.RemoveAll(m.Dir)) // half an export would be taken for a whole one
@@ -188,11 +189,9 @@ func (m mailboxExportCmd) Run(c console) error {
 }
 
 func (m mailboxExportCmd) message(ctx context.Context, op api.Operator, id message.ID) error {
-	f, err := os.OpenFile(filepath.Join(m.Dir, "message.eml"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(op.Fetch(ctx, m.reading(), m.Authority, id, false, f), f.Close())
+	return newFile(filepath.Join(m.Dir, "message.eml"), func(w io.Writer) error {
+		return op.Fetch(ctx, m.reading(), m.Authority, id, false, w)
+	})
 }
 
 func (m mailboxExportCmd) story(ctx context.Context, op api.Operator, id message.ID) error {
@@ -204,11 +203,7 @@ func (m mailboxExportCmd) story(ctx context.Context, op api.Operator, id message
 		if s.Envelope.Authority != m.Authority {
 			continue // another authority's: not there
 		}
-		f, err := os.OpenFile(filepath.Join(m.Dir, "story.json"), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(printJSON(f, s), f.Close()); err != nil {
+		if err := newFile(filepath.Join(m.Dir, "story.json"), func(w io.Writer) error { return printJSON(w, s) }); err != nil {
 			return err
 		}
 		for n, r := range s.Receipts {
@@ -220,7 +215,7 @@ func (m mailboxExportCmd) story(ctx context.Context, op api.Operator, id message
 				return err
 			}
 			name := fmt.Sprintf("receipt-%d-%s%s", n+1, r.Kind, extension(r))
-			if err := os.WriteFile(filepath.Join(m.Dir, name), doc, 0o600); err != nil {
+			if err := newFile(filepath.Join(m.Dir, name), writing(doc)); err != nil {
 				return err
 			}
 		}

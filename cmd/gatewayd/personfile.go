@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"gatewayd/api"
@@ -50,15 +48,7 @@ func (p personShowCmd) Run(c console) error {
 			return err
 		}
 		if p.Out != "" {
-			f, err := os.OpenFile(p.Out, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-			if err != nil {
-				return err
-			}
-			err = errors.Join(p.into(f, writing(text)), f.Close())
-			if err != nil {
-				os.Remove(p.Out)
-			}
-			return err
+			return newFile(p.Out, func(w io.Writer) error { return p.into(w, writing(text)) })
 		}
 		if p.JSON || len(p.To) > 0 {
 			return p.into(c.out, writing(text))
