@@ -55,6 +55,9 @@ func (h *HTTP) evidence(ctx context.Context, in *evidenceInput) (*huma.StreamRes
 	if errors.Is(err, evidence.ErrNoSeal) {
 		return nil, problem{Title: "no seal", Status: http.StatusNotImplemented, Detail: "this gateway has no seal or no time-stamping authority for evidence bundles; ask its operator"}
 	}
+	if errors.Is(err, evidence.ErrManyWait) {
+		return nil, problem{Title: "no time stamp", Status: http.StatusServiceUnavailable, Detail: err.Error()}
+	}
 	if err != nil {
 		return nil, h.failed(err)
 	}

@@ -25,6 +25,10 @@ type Sealer struct {
 // ErrNoSeal: nothing is configured to seal with.
 var ErrNoSeal = errors.New("no seal: a bundle needs a key that signs it and a time-stamping authority")
 
+// ErrManyWait: so many bundles of one case have no time stamp yet that no more are
+// made.
+var ErrManyWait = errors.New("bundles of this case wait for their time stamp: have those stamped, or try again when the time-stamping authority answers")
+
 // sign seals a manifest: a detached CAdES signature, level B-B (ETSI EN 319
 // 122-1). Anchors are left out: whoever verifies has them himself.
 func (s Sealer) sign(manifest []byte, at time.Time) ([]byte, error) {

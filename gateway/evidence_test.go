@@ -199,8 +199,19 @@ func TestStampLater(t *testing.T) {
 	if _, err := r.g.Seal(context.Background(), reading, k, res.Record.ID); err == nil || !strings.Contains(err.Error(), "nobody answers") {
 		t.Errorf("no stamp yet: %v", err)
 	}
+	made := 1
+	for ; made < 20 && err == nil; made++ {
+		err = r.g.Evidence(context.Background(), reading, k, io.Discard)
+	}
+	if !errors.Is(err, evidence.ErrManyWait) || made > 10 {
+		t.Errorf("%d bundles without a stamp: %v", made, err)
+	}
+	waiting := r.events(id, message.EventEvidence)
 	up.Store(true)
-	r.until("the stamp", func() bool { r.pass(time.Hour); return r.events(id, message.EventStamped) == 1 })
+	r.until("the stamps", func() bool { r.pass(time.Hour); return r.events(id, message.EventStamped) == waiting })
+	if err := r.g.Evidence(context.Background(), reading, k, io.Discard); err != nil {
+		t.Errorf("after the stamps: %v", err)
+	}
 	seal, err := r.g.Seal(context.Background(), reading, k, res.Record.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -219,8 +230,8 @@ func TestStampLater(t *testing.T) {
 		t.Errorf("no purpose: %v", err)
 	}
 	r.receives(r.w.receipt(t, "Abgabequittung", item.Reference, "buerger@example.ch")) // the case goes on
-	if n := r.events(id, message.EventStamped); n != 1 {
-		t.Errorf("%d stamps", n)
+	if n := r.events(id, message.EventStamped); n != waiting {
+		t.Errorf("%d stamps of %d", n, waiting)
 	}
 }
 

@@ -66,11 +66,14 @@ type Contents interface {
 // Make makes the bundle of one delivery case and notes who has it. For a program (authority not
 // empty) it keeps the numbers of the audit log out: they would tell how much
 // others send. Without an answer of the time-stamping authority the bundle has no
-// stamp (Bundle.Pending) and its seal waits (Stamp, Seal). ErrNoCase, evidence.ErrNoSeal, queue.ErrNotFound.
+// stamp (Bundle.Pending) and its seal waits (Stamp, Seal). ErrNoCase, evidence.ErrManyWait, evidence.ErrNoSeal, queue.ErrNotFound.
 func (d Dossiers) Make(ctx context.Context, authority string, key message.ItemKey, r message.Reading, door string) (*evidence.Bundle, error) {
 	in, err := d.input(ctx, key)
 	if err != nil {
 		return nil, err
+	}
+	if len(unstamped(in.Events, key.N)) >= maxWaiting {
+		return nil, fmt.Errorf("%w: %d", evidence.ErrManyWait, maxWaiting)
 	}
 	if authority != "" {
 		in.Events, in.Proof = nil, nil

@@ -31,6 +31,10 @@ const (
 	stampLast  = time.Hour
 )
 
+// maxWaiting is how many bundles of one case may wait for a time stamp: each adds an
+// event, and a program may ask again and again while nobody stamps.
+const maxWaiting = 8
+
 // waiting is a seal without a time stamp.
 type waiting struct {
 	id    string // of its bundle
