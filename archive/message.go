@@ -227,13 +227,35 @@ func (w *messageWriter) bundles() error {
 	return nil
 }
 
+// lasting is what of a message's story goes into an archive for good: what was sent
+// to whom, what became of it and when. Who was logged in, from which address and
+// with which program is log data, which goes after six months (E-GovG BL § 11): it
+// stays out.
+func lasting(s message.Story) message.Story {
+	e := &s.Envelope
+	e.Account, e.Helo, e.RemoteAddr, e.TLS, e.IdemKey = "", "", "", "", ""
+	events := s.Events
+	s.Events = make([]message.Event, 0, len(events))
+	for _, e := range events {
+		data := map[string]string{}
+		for _, name := range []string{"state", "class", "route", "via", "reference", "kind", "platform", "verdict", "sha256", "reason"} {
+			if v, ok := e.Data[name]; ok {
+				data[name] = v
+			}
+		}
+		e.Data = data
+		s.Events = append(s.Events, e)
+	}
+	return s
+}
+
 // record writes what the gateway has recorded: envelope, recipients, events.
 func (w *messageWriter) record() error {
 	ref, err := w.file("verarbeitung.json", ".json", "original", func(out io.Writer) error {
 		e := json.NewEncoder(out)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
-		return e.Encode(w.m.Story)
+		return e.Encode(lasting(w.m.Story))
 	})
 	if err != nil {
 		return err

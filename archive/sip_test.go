@@ -148,6 +148,46 @@ func validate(t *testing.T, path string) {
 	}
 }
 
+// TestLasting: who was logged in, and from where, does not go into the archive.
+func TestLasting(t *testing.T) {
+	m := aMessage(1, letter, func(m *archive.Message) {
+		e := &m.Story.Envelope
+		e.Account, e.Helo, e.RemoteAddr, e.TLS, e.IdemKey = "meier.k", "pc-17", "192.0.2.7", "TLS 1.3", "idem-1"
+		m.Story.Events = []message.Event{{At: received, Kind: message.EventAccepted, Data: map[string]string{
+			"by": "meier.k", "remote_addr": "192.0.2.7", "sha256": "abc", "state": "done",
+		}}}
+	})
+	path, err := archive.Write(t.TempDir(), delivery(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	err = filepath.WalkDir(filepath.Join(path, "content"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(p) != ".json" {
+			return err
+		}
+		found++
+		text, err := os.ReadFile(p)
+		for _, gone := range []string{"meier.k", "192.0.2.7", "pc-17", "idem-1", "TLS 1.3"} {
+			if strings.Contains(string(text), gone) {
+				t.Errorf("%s is in the package", gone)
+			}
+		}
+		for _, kept := range []string{"buerger", "bau@bl.example", "abc", "done", "BL-7F3K9Q2M"} {
+			if !strings.Contains(string(text), kept) {
+				t.Errorf("%s is not in the package", kept)
+			}
+		}
+		return err
+	})
+	if err != nil || found != 1 {
+		t.Errorf("%d records, %v", found, err)
+	}
+	if m.Story.Events[0].Data["by"] != "meier.k" {
+		t.Error("the story itself was changed")
+	}
+}
+
 type folder struct {
 	Name  string   `xml:"name"`
 	Dirs  []folder `xml:"ordner"`
