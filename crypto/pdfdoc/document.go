@@ -21,7 +21,8 @@ type Document struct {
 	Places   map[int64]Place // object number → where it stands
 	streams  bool            // a cross-reference section is a stream
 	hybrid   bool            // a table is followed by a stream for newer programs
-	unpacked map[int64]map[int64][]byte
+	unpacked map[int64]packed
+	room     room
 }
 
 // Open follows the cross-references from the last section back.
@@ -34,7 +35,7 @@ func Open(pdf []byte) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Document{Data: pdf, Start: start, Places: map[int64]Place{}, unpacked: map[int64]map[int64][]byte{}}
+	d := &Document{Data: pdf, Start: start, Places: map[int64]Place{}, unpacked: map[int64]packed{}, room: maxInflated}
 	at := start
 	for range maxRevisions {
 		trailer, err := d.section(at)
@@ -80,7 +81,7 @@ func (d *Document) section(at int64) (Dict, error) {
 			free = append(free, n)
 		}
 	}
-	trailer, stream, err := readSection(d.Data, at, set)
+	trailer, stream, err := d.room.readSection(d.Data, at, set)
 	d.streams = d.streams || stream
 	extra, ok := Number(trailer.Get("XRefStm"))
 	if err != nil || !ok {
@@ -91,7 +92,7 @@ func (d *Document) section(at int64) (Dict, error) {
 		delete(d.Places, n)
 	}
 	hidden := free
-	_, _, err = readSection(d.Data, extra, set)
+	_, _, err = d.room.readSection(d.Data, extra, set)
 	for _, n := range hidden {
 		set(n, Place{}, false)
 	}
@@ -100,7 +101,7 @@ func (d *Document) section(at int64) (Dict, error) {
 
 // readSection reads the table (7.5.4) or stream (7.5.8) of cross-references at
 // an offset, with the trailer that belongs to it.
-func readSection(pdf []byte, at int64, set func(n int64, p Place, inUse bool)) (trailer Dict, stream bool, err error) {
+func (r *room) readSection(pdf []byte, at int64, set func(n int64, p Place, inUse bool)) (trailer Dict, stream bool, err error) {
 	if at >= int64(len(pdf)) {
 		return nil, false, malformed("cross-reference offset", len(pdf))
 	}
@@ -109,7 +110,7 @@ func readSection(pdf []byte, at int64, set func(n int64, p Place, inUse bool)) (
 		return nil, false, err
 	}
 	if string(word) != "xref" {
-		trailer, err = readXRefStream(pdf, at, set)
+		trailer, err = r.readXRefStream(pdf, at, set)
 		return trailer, true, err
 	}
 	trailer, _, err = readTable(pdf, i, set)
@@ -221,7 +222,7 @@ var objectHeader = regexp.MustCompile(`^\s*(\d{1,10})\s+(\d{1,5})\s+obj`)
 func (d *Document) Load(n, gen int64) ([]byte, error) {
 	p := d.Places[n]
 	if p.container != 0 && gen == 0 {
-		return d.loadContained(n, p.container)
+		return d.loadContained(n, p)
 	}
 	at := p.Offset
 	if at <= 0 || at >= int64(len(d.Data)) {
@@ -257,7 +258,8 @@ func (d *Document) generation(n int64) int64 {
 }
 
 // loadContained returns an object out of an object stream.
-func (d *Document) loadContained(n, container int64) ([]byte, error) {
+func (d *Document) loadContained(n int64, at Place) ([]byte, error) {
+	container := at.container
 	objects, known := d.unpacked[container]
 	if !known {
 		p := d.Places[container]
@@ -271,12 +273,12 @@ func (d *Document) loadContained(n, container int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if objects, err = contained(head, data); err != nil {
+		if objects, err = d.room.contained(head, data); err != nil {
 			return nil, err
 		}
 		d.unpacked[container] = objects
 	}
-	raw, ok := objects[n]
+	raw, ok := objects.get(n, at.index)
 	if !ok {
 		return nil, fmt.Errorf("%w: object %d is missing", ErrMalformed, n)
 	}

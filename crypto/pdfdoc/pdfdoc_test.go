@@ -182,8 +182,16 @@ func TestBomb(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decode(d, []byte(data)); !errors.Is(err, ErrMalformed) {
-		t.Errorf("%v", err)
+	r := room(maxInflated)
+	if _, err := r.decode(d, []byte(data)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("one too long: %v", err)
+	}
+	half := []byte(deflated(make([]byte, maxInflated/2+1)))
+	if _, err := r.decode(d, half); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.decode(d, half); !errors.Is(err, ErrMalformed) {
+		t.Errorf("two too long together: %v", err)
 	}
 }
 

@@ -27,10 +27,11 @@ type Revision struct {
 // end. Nothing in it was left unread.
 type Tail struct {
 	pdf       []byte
-	objects   map[int64]*Written         // by their offset
-	Revisions []*Revision                // the oldest first
-	packed    map[int64]map[int64][]byte // objects in object streams, by the stream's offset
-	starts    int                        // how often startxref stands there
+	objects   map[int64]*Written // by their offset
+	Revisions []*Revision        // the oldest first
+	packed    map[int64]packed   // objects in object streams, by the stream's offset
+	room      room
+	starts    int // how often startxref stands there
 }
 
 // maxTailObjects bounds the objects of a tail.
@@ -41,7 +42,7 @@ const maxTailObjects = 4096
 // startxref. Anything else is an error: a viewer may see something in what we
 // do not.
 func ReadTail(pdf []byte, from int64) (*Tail, error) {
-	t := &Tail{pdf: pdf, objects: map[int64]*Written{}, packed: map[int64]map[int64][]byte{}}
+	t := &Tail{pdf: pdf, objects: map[int64]*Written{}, packed: map[int64]packed{}, room: maxInflated}
 	for i := int(from); ; {
 		first, err := scan(pdf, i)
 		if err != nil {
@@ -183,7 +184,7 @@ func (t *Tail) stream(pdf []byte, at int64, o *Written, i int) (int, error) {
 	}
 	switch Canonical(d.Get("Type")) {
 	case "/ObjStm":
-		if t.packed[at], err = contained(d, data); err != nil {
+		if t.packed[at], err = t.room.contained(d, data); err != nil {
 			return 0, err
 		}
 		if d.Find("Extends") != nil || len(t.packed) > maxContainers {
@@ -191,7 +192,7 @@ func (t *Tail) stream(pdf []byte, at int64, o *Written, i int) (int, error) {
 		}
 	case "/XRef":
 		r := t.revision(at)
-		if r.trailer, err = readXRefStream(pdf, at, r.set); err != nil {
+		if r.trailer, err = t.room.readXRefStream(pdf, at, r.set); err != nil {
 			return 0, err
 		}
 		t.Revisions = append(t.Revisions, r)
@@ -217,6 +218,9 @@ func (t *Tail) Chained(base *Document) error {
 		if r.trailer.Find("Encrypt") != nil || r.trailer.Count("Root") != 1 ||
 			Canonical(r.trailer.Get("Root")) != Canonical(base.Trailer.Get("Root")) {
 			return errors.New("the trailer names another document")
+		}
+		if info := r.trailer.Get("Info"); info != nil && Canonical(info) != Canonical(base.Trailer.Get("Info")) {
+			return errors.New("the trailer names another title")
 		}
 		for n, p := range r.Places {
 			if err := t.points(base, r, n, p); err != nil {
@@ -259,7 +263,7 @@ func (t *Tail) In(r *Revision, n int64) *Written {
 	if holder.container != 0 {
 		return nil
 	}
-	if raw, ok := t.packed[holder.Offset][n]; ok {
+	if raw, ok := t.packed[holder.Offset].get(n, p.index); ok {
 		return &Written{n: n, Raw: raw, listed: true}
 	}
 	return nil
@@ -277,6 +281,7 @@ func solid(pdf []byte, n int64) int64 {
 // to. Words in strings that only look so are among them.
 func References(base *Document) (map[int64]bool, error) {
 	seen := map[int64]bool{}
+	octets := 0
 	for n, p := range base.Places {
 		if p == (Place{}) {
 			continue
@@ -284,6 +289,9 @@ func References(base *Document) (map[int64]bool, error) {
 		raw, err := base.Load(n, base.generation(n))
 		if err != nil {
 			return nil, err
+		}
+		if octets += len(raw); octets > len(base.Data)+maxInflated { // objects within each other
+			return nil, malformed("objects overlap", 0)
 		}
 		for i := 0; ; {
 			k := bytes.IndexByte(raw[i:], 'R')

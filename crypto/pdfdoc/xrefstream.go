@@ -9,10 +9,14 @@ import (
 
 // Bounds of compressed cross-reference data.
 const (
-	maxInflated   = 16 << 20 // octets of one stream
+	maxInflated   = 16 << 20 // octets of all streams of one document, or of one tail
 	maxContained  = 1 << 16  // objects of one object stream
 	maxContainers = 256      // object streams kept unpacked
 )
+
+// room is how many octets may still be unpacked. A document is small, and what it
+// holds need not be.
+type room int
 
 // Place says where an object stands: at an offset, or as the index-th of an
 // object stream. The zero value: it is free.
@@ -83,7 +87,7 @@ func streamData(pdf []byte, d Dict, i int) (data []byte, end int, err error) {
 
 // decode undoes the filters that cross-reference and object streams have: none,
 // or FlateDecode, with a PNG predictor or without.
-func decode(d Dict, data []byte) ([]byte, error) {
+func (r *room) decode(d Dict, data []byte) ([]byte, error) {
 	switch filter := Canonical(d.Get("Filter")); filter {
 	case "":
 		return data, nil
@@ -96,13 +100,14 @@ func decode(d Dict, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	defer z.Close()
-	out, err := io.ReadAll(io.LimitReader(z, maxInflated+1))
+	out, err := io.ReadAll(io.LimitReader(z, int64(*r)+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if len(out) > maxInflated {
+	if len(out) > int(*r) {
 		return nil, fmt.Errorf("%w: compressed data too long", ErrMalformed)
 	}
+	*r -= room(len(out))
 	parms := d.Get("DecodeParms")
 	if list, err := Elements(parms); err == nil && len(list) == 1 {
 		parms = list[0]
@@ -181,7 +186,7 @@ func abs(n int) int { return max(n, -n) }
 
 // readXRefStream reads a cross-reference stream (7.5.8): each entry is told to
 // set, the dictionary is the trailer.
-func readXRefStream(pdf []byte, at int64, set func(n int64, p Place, inUse bool)) (Dict, error) {
+func (r *room) readXRefStream(pdf []byte, at int64, set func(n int64, p Place, inUse bool)) (Dict, error) {
 	_, d, data, err := StreamAt(pdf, at)
 	if err != nil {
 		return nil, err
@@ -189,7 +194,7 @@ func readXRefStream(pdf []byte, at int64, set func(n int64, p Place, inUse bool)
 	if Canonical(d.Get("Type")) != "/XRef" {
 		return nil, malformed("no cross-reference", int(at))
 	}
-	if data, err = decode(d, data); err != nil {
+	if data, err = r.decode(d, data); err != nil {
 		return nil, err
 	}
 	widths, err := numbers(d.Get("W"))
@@ -258,9 +263,24 @@ func numbers(raw []byte) ([]int64, error) {
 	return out, nil
 }
 
-// contained returns the objects of an object stream (7.5.7) by their number.
-func contained(d Dict, data []byte) (map[int64][]byte, error) {
-	data, err := decode(d, data)
+// packed are the objects of an object stream by their number.
+type packed map[int64]part
+
+// part is one of them. Some programs find it by its index, others by its number:
+// get demands that both name the same.
+type part struct {
+	raw   []byte
+	index int64
+}
+
+func (p packed) get(n, index int64) ([]byte, bool) {
+	got, ok := p[n]
+	return got.raw, ok && got.index == index
+}
+
+// contained reads an object stream (7.5.7).
+func (r *room) contained(d Dict, data []byte) (packed, error) {
+	data, err := r.decode(d, data)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +289,18 @@ func contained(d Dict, data []byte) (map[int64][]byte, error) {
 	if Canonical(d.Get("Type")) != "/ObjStm" || !okN || !okF || count > maxContained || first > int64(len(data)) {
 		return nil, malformed("object stream", 0)
 	}
-	out := make(map[int64][]byte, count)
+	out := make(packed, count)
+	last, from := int64(-1), first // the object whose value is still to be read, and where it begins
+	keep := func(to int64) error {
+		if last < 0 {
+			return nil
+		}
+		start, end, err := value(data[:to], int(from))
+		if err == nil {
+			out[last] = part{data[start:end], int64(len(out))}
+		}
+		return err
+	}
 	for i, k := 0, int64(0); k < count; k++ {
 		var pair [2]int64
 		for j := range pair {
@@ -283,14 +314,17 @@ func contained(d Dict, data []byte) (map[int64][]byte, error) {
 			}
 			pair[j], i = n, t.end
 		}
-		if pair[1] > int64(len(data))-first {
+		at := first + pair[1]
+		if at > int64(len(data)) || last >= 0 && at <= from { // 7.5.7: in increasing order, so that no two share octets
 			return nil, malformed("object stream", int(pair[1]))
 		}
-		start, end, err := value(data, int(first+pair[1]))
-		if err != nil {
+		if err := keep(at); err != nil {
 			return nil, err
 		}
-		out[pair[0]] = data[start:end]
+		if _, twice := out[pair[0]]; twice {
+			return nil, malformed("object stream", i)
+		}
+		last, from = pair[0], at
 	}
-	return out, nil
+	return out, keep(int64(len(data)))
 }

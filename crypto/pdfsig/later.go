@@ -17,7 +17,7 @@ type Later struct {
 	Octets   int64    // how much
 	Objects  []string // kinds of the objects in it with their number, "Page 1"; those that replace one of before end in "*"
 	LongTerm bool     // it is nothing but data for long term validation (ETSI EN 319 142-1, 5.4): nothing that can be seen was changed
-	Other    string   // why it is not, or could not be proven to be
+	Other    string   // why it is not, or could not be proven to be; empty as well where it was not looked into
 }
 
 // String says it in words.
@@ -72,6 +72,15 @@ func objectsOf(pdf []byte) []object {
 	return list
 }
 
+// judge finds out whether all of it is data for long term validation.
+func (l *Later) judge(pdf []byte) {
+	if err := longTermOnly(pdf, int64(len(pdf))-l.Octets); err != nil {
+		l.Other = err.Error()
+	} else {
+		l.LongTerm = true
+	}
+}
+
 // laterThan looks at what follows the first n octets.
 func laterThan(pdf []byte, objects []object, n int64) *Later {
 	l := &Later{Octets: int64(len(pdf)) - n}
@@ -97,11 +106,6 @@ func laterThan(pdf []byte, objects []object, n int64) *Later {
 			kind += "*"
 		}
 		kinds[kind]++
-	}
-	if err := longTermOnly(pdf, n); err != nil {
-		l.Other = err.Error()
-	} else {
-		l.LongTerm = true
 	}
 	for _, k := range slices.Sorted(maps.Keys(kinds)) {
 		l.Objects = append(l.Objects, fmt.Sprintf("%s %d", k, kinds[k]))

@@ -218,6 +218,7 @@ func TestLongTermTricks(t *testing.T) {
 		"a second table without startxref":       tail + tail[at:strings.LastIndex(tail, "startxref")],
 		"no table":                               tail[:at],
 		"another root":                           strings.Replace(tail, fmt.Sprintf("/Root %d 0 R", b.root), fmt.Sprintf("/Root %d 0 R", n), 1),
+		"another title":                          strings.Replace(tail, fmt.Sprintf("/Info %d 0 R", b.info), fmt.Sprintf("/Info %d 0 R", n), 1),
 		"other revisions":                        strings.Replace(tail, "/Prev ", "/Prev 1", 1),
 		"encrypted":                              strings.Replace(tail, "/Prev ", "/Encrypt 1 0 R /Prev ", 1),
 		"a stray word":                           tail + "hello\n",

@@ -91,24 +91,52 @@ func Verify(pdf []byte, o VerifyOptions) (Report, error) {
 	for _, f := range found {
 		r.Signatures = append(r.Signatures, check(pdf, f, o))
 	}
-	var all bodies
-	for i := range r.Signatures {
-		if s := &r.Signatures[i]; s.Err == nil && !s.Whole {
-			if all.pdf == nil {
-				all = bodiesOf(pdf)
-			}
-			end := s.ByteRange[2] + s.ByteRange[3]
-			s.Later, s.Lock = laterThan(pdf, all.objects, end), lockOf(all, found[i].dict, end)
-			if s.Lock.locks() && !s.Later.LongTerm {
-				s.Against = s.Lock.forbidden(all, end)
-			}
-		}
-	}
+	r.followed(pdf, found)
 	r.judge()
 	if !complete && r.Verdict != message.Unsigned {
 		r.Verdict, r.Detail = message.Forged, "too many signatures"
 	}
 	return r, nil
+}
+
+// maxFollowed bounds for how many signatures of a document is looked into what was
+// added after them, each time through the whole document.
+const maxFollowed = 4
+
+// followed looks at what was added after each signature: by kind for all, for people;
+// object by object for the last, whose verdict hangs on it, and for those that
+// forbid changes.
+func (r *Report) followed(pdf []byte, found []found) {
+	last := -1
+	for i, s := range r.Signatures {
+		if s.Err == nil && !s.Document {
+			last = i
+		}
+	}
+	var all bodies
+	looked := 0
+	for i := range r.Signatures {
+		s := &r.Signatures[i]
+		if s.Err != nil || s.Whole {
+			continue
+		}
+		if all.pdf == nil {
+			all = bodiesOf(pdf)
+		}
+		end := s.ByteRange[2] + s.ByteRange[3]
+		s.Later, s.Lock = laterThan(pdf, all.objects, end), lockOf(all, found[i].dict, end)
+		if i != last && !s.Lock.locks() {
+			continue
+		}
+		if looked++; looked > maxFollowed && i != last {
+			s.Against = []string{"more than is looked at"}
+			continue
+		}
+		s.Later.judge(pdf)
+		if s.Lock.locks() && !s.Later.LongTerm {
+			s.Against = s.Lock.forbidden(all, end)
+		}
+	}
 }
 
 // errKind marks a signature that we cannot check; so do cms.ErrUnsupported and
