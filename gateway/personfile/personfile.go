@@ -4,11 +4,8 @@
 package personfile
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,78 +16,6 @@ import (
 	"gatewayd/message"
 	"gatewayd/queue"
 )
-
-// File is everything that is held about one person.
-type File struct {
-	Address      string                `json:"address"`
-	Authority    string                `json:"authority,omitempty"` // only what this one holds; empty: all
-	At           time.Time             `json:"at"`
-	Directory    *Entry                `json:"directory,omitempty"`
-	Messages     []Message             `json:"messages"`
-	Unmatched    []message.Receipt     `json:"receipts_without_message,omitempty"`
-	Keys         []message.KeyInfo     `json:"keys"`
-	Destinations []message.Destination `json:"destinations"` // of the domain
-	Events       []audit.Entry         `json:"events"`
-	Remarks      []string              `json:"remarks"` // what this file cannot show
-}
-
-// Entry is what the directory says, with every consent.
-type Entry struct {
-	Name      string     `json:"name,omitempty"`
-	Canton    string     `json:"canton,omitempty"`
-	Platforms []Platform `json:"platforms,omitempty"`
-	Consents  []Consent  `json:"consents,omitempty"`
-}
-
-// Platform is a registration on a platform.
-type Platform struct {
-	Name       string    `json:"platform"`
-	Identified bool      `json:"identified"`
-	Checked    time.Time `json:"checked,omitzero"`
-	Address    string    `json:"address,omitempty"`
-}
-
-// Consent is a consent, given or revoked.
-type Consent struct {
-	Authority string    `json:"authority"` // "*": every one
-	Scope     string    `json:"scope"`
-	Form      string    `json:"form,omitempty"`
-	Given     time.Time `json:"given,omitzero"`
-	Revoked   time.Time `json:"revoked,omitzero"`
-	Evidence  string    `json:"evidence,omitempty"`
-	Expects   string    `json:"expects,omitempty"`
-}
-
-// Message is one message to the person or from it.
-type Message struct {
-	ID        string            `json:"id"`
-	Direction message.Direction `json:"direction"`
-	Authority string            `json:"authority"`
-	From      string            `json:"from"`
-	Received  time.Time         `json:"received"`
-	MessageID string            `json:"message_id,omitempty"`
-	Content   message.Content   `json:"content"`
-	Held      bool              `json:"content_held"` // it can still be read; the authority gives it out
-	Items     []message.Item    `json:"items"`        // the person's own, or of a message from it those of authorities
-	Others    int               `json:"other_recipients,omitempty"`
-	Claimed   bool              `json:"only_by_from_field,omitempty"` // its From field names the person, its envelope does not: nobody has proven that it is from the person
-	Receipts  []message.Receipt `json:"receipts,omitempty"`
-	Cases     []legal.Case      `json:"cases,omitempty"`
-}
-
-// redacted stands for what names somebody else.
-const redacted = "[redacted]"
-
-// Remarks says what no file can show.
-func Remarks() []string {
-	return []string{
-		"free text (reasons, replies of mail systems) was searched for mail addresses, names beside them and names of the directory only: read it before it is given out",
-		"mail is found by its envelope and its From field; Sender and Reply-To stand in its content only",
-		"the content of messages is not part of this file; while it is held, the authority gives it out from its mailbox",
-		"content that was exported before its erasure is encrypted to the authority's own key, and protocols of destruction name nobody: neither can be searched",
-		"lines of the log whose key was destroyed can no longer be read by anybody",
-	}
-}
 
 // Bounds of a file: a person with more is no person.
 const (
@@ -316,133 +241,6 @@ func (p *person) named(e audit.Entry) bool {
 	return false
 }
 
-// addressIn finds what may be a mail address in a text.
-var addressIn = regexp.MustCompile(`[^\s<>"'(),;:=\[\]|]+@[^\s<>"'(),;:=\[\]|]+`)
-
-// has reports whether an address of the person stands in a text.
-func (p *person) has(text string) bool {
-	if !strings.Contains(text, "@") {
-		return false
-	}
-	if p.keys[strings.ToLower(text)] {
-		return true
-	}
-	return slices.ContainsFunc(addressIn.FindAllString(text, -1), p.is)
-}
-
-func (p *person) is(address string) bool {
-	return p.keys[strings.ToLower(strings.TrimRight(address, "."))]
-}
-
-// mask takes out the addresses of others; those of the authorities are theirs to
-// be known.
-func (p *person) mask(text string) string {
-	text = namedAddress.ReplaceAllStringFunc(text, func(found string) string {
-		name, address, _ := strings.Cut(found, "<")
-		if address = strings.TrimRight(address, ".>"); p.is(address) || p.h.Ours(strings.ToLower(address)) {
-			return found
-		}
-		p.another(strings.Trim(name, `" `))
-		return redacted + " <" + redacted + ">"
-	})
-	return addressIn.ReplaceAllStringFunc(text, func(found string) string {
-		if p.is(found) || p.h.Ours(strings.ToLower(strings.TrimRight(found, "."))) {
-			return found
-		}
-		return redacted
-	})
-}
-
-// namedAddress finds an address with the name of its owner before it, as mail
-// systems write them.
-var namedAddress = regexp.MustCompile(`(?:"[^"<>]{1,100}"|\p{Lu}[\p{L}.'-]*(?: \p{Lu}[\p{L}.'-]*){0,4}) ?<[^\s<>@]+@[^\s<>@]+>`)
-
-// another keeps a name of somebody else. Single short words are left alone: too much
-// else would go with them.
-func (p *person) another(name string) {
-	name = strings.ToLower(strings.Join(strings.Fields(name), " "))
-	if len(name) < 5 || name == p.name || len(p.others) == maxNames {
-		return
-	}
-	p.others[name] = true
-	if given, family, ok := strings.Cut(name, " "); ok {
-		p.others[family+" "+given] = true
-		p.others[family+", "+given] = true
-	}
-}
-
-// maxNames bounds the names of others that are looked for.
-const maxNames = 10_000
-
-// maskNames takes the names of others out of every free text, when all of them are
-// known.
-func (p *person) maskNames() {
-	if len(p.others) == 0 {
-		return
-	}
-	names := slices.SortedFunc(maps.Keys(p.others), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
-	for i, n := range names {
-		names[i] = regexp.QuoteMeta(n)
-	}
-	all := regexp.MustCompile(`(?i)(` + strings.Join(names, "|") + `)`)
-	mask := func(texts ...*string) {
-		for _, t := range texts {
-			*t = all.ReplaceAllString(*t, redacted)
-		}
-	}
-	for _, e := range p.file.Events {
-		for name, value := range e.Data {
-			if name != "message_id" && name != "sha256" {
-				e.Data[name] = all.ReplaceAllString(value, redacted)
-			}
-		}
-	}
-	for i := range p.file.Messages {
-		m := &p.file.Messages[i]
-		for n := range m.Items {
-			mask(&m.Items[n].Reply, &m.Items[n].Alarm)
-		}
-		for n := range m.Receipts {
-			mask(&m.Receipts[n].Detail, &m.Receipts[n].Mismatch, &m.Receipts[n].FileName)
-		}
-		for n := range m.Cases {
-			mask(&m.Cases[n].Addressee.SaidWhy)
-			for k := range m.Cases[n].Tasks {
-				mask(&m.Cases[n].Tasks[k].How)
-			}
-		}
-	}
-	for i := range p.file.Unmatched {
-		mask(&p.file.Unmatched[i].Detail, &p.file.Unmatched[i].Mismatch, &p.file.Unmatched[i].FileName)
-	}
-}
-
-// redact takes out of an event what names others: who worked on it, from where a
-// client came that is not the person's, and every other address.
-func (p *person) redact(e audit.Entry, fromPerson bool) audit.Entry {
-	data := map[string]string{}
-	for name, value := range e.Data {
-		switch name {
-		case "by", "account", "delegate", "signer":
-			if !p.has(value) && value != "" {
-				value = redacted
-			}
-		case "peer":
-			if !fromPerson {
-				value = redacted
-			}
-		case "message_id", "sha256":
-		default:
-			value = p.mask(value)
-		}
-		data[name] = value
-	}
-	if e.Data = data; len(data) == 0 {
-		e.Data = nil
-	}
-	return e
-}
-
 // addMessage adds what the ledger has of a message.
 func (p *person) addMessage(ctx context.Context, id message.ID) error {
 	s, err := p.h.Flow.Message(ctx, id)
@@ -488,37 +286,6 @@ func (p *person) addMessage(ctx context.Context, id message.ID) error {
 	}
 	p.file.Messages = append(p.file.Messages, m)
 	return nil
-}
-
-func (p *person) item(i message.Item) message.Item {
-	if a := i.Recipient.Address.String(); p.mask(a) != a {
-		i.Recipient = message.Recipient{} // of somebody else
-	}
-	i.Reply, i.Alarm = p.mask(i.Reply), p.mask(i.Alarm)
-	if i.Filed.By != "" {
-		i.Filed.By = redacted
-	}
-	return i
-}
-
-func (p *person) receipt(r message.Receipt) message.Receipt {
-	r.Detail, r.Mismatch, r.FileName = p.mask(r.Detail), p.mask(r.Mismatch), p.mask(r.FileName)
-	return r
-}
-
-func (p *person) legal(c legal.Case) legal.Case {
-	if a := c.Addressee.SaidBy; a != "" {
-		c.Addressee.SaidBy = redacted
-	}
-	c.Addressee.SaidWhy = p.mask(c.Addressee.SaidWhy)
-	c.Tasks = slices.Clone(c.Tasks)
-	for n := range c.Tasks {
-		if c.Tasks[n].By != "" {
-			c.Tasks[n].By = redacted
-		}
-		c.Tasks[n].How = p.mask(c.Tasks[n].How)
-	}
-	return c
 }
 
 // findReceipts finds receipts that name the person and belong to no message.
