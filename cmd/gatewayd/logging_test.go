@@ -22,7 +22,7 @@ func TestLoggingDescribe(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
-	for _, en := range personfile.Remarks() {
+	for _, en := range append(personfile.Remarks(), personfile.ManyNames) {
 		used[en] = true
 	}
 	for en := range used {

@@ -66,6 +66,9 @@ type Message struct {
 	Cases     []legal.Case      `json:"cases,omitempty"`
 }
 
+// ManyNames is a remark on a file that has more names of others than are looked for.
+const ManyNames = "so many others are named that not every name was looked for: read all free text before it is given out"
+
 // Remarks says what no file can show.
 func Remarks() []string {
 	return []string{

@@ -2,10 +2,13 @@ package personfile_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -253,6 +256,28 @@ func TestNamesRedacted(t *testing.T) {
 	for _, mine := range []string{"Ida Ich \\u003cich@example.org", "and Ida Ich did not", "Nora Nachbar@stays"} {
 		if !strings.Contains(text, mine) {
 			t.Errorf("the file lacks %q:\n%s", mine, text)
+		}
+	}
+}
+
+// TestManyNames: a reply full of names costs no more than reading it, and a file with
+// more of them than are looked for says so.
+func TestManyNames(t *testing.T) {
+	for _, n := range []int{3000, 3400} { // three forms each
+		h := &holdings{}
+		m := h.add(message.Outbound, "bau@bl.example", "ich@example.org")
+		var reply strings.Builder
+		for i := range n {
+			fmt.Fprintf(&reply, "\"%x Fremd %x\" <f%d@example.net> ", sha256.Sum256([]byte{byte(i), byte(i >> 8)}), i, i)
+		}
+		h.happened(m, 1, message.EventHanded, map[string]string{"reply": reply.String()})
+		start := time.Now()
+		f, _ := h.gather(t, "")
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("%d names: %s", n, took)
+		}
+		if slices.Contains(f.Remarks, personfile.ManyNames) != (n == 3400) {
+			t.Errorf("%d names: remarks %q", n, f.Remarks)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package personfile
 
 import (
-	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -60,7 +59,11 @@ var namedAddress = regexp.MustCompile(`(?:"[^"<>]{1,100}"|\p{Lu}[\p{L}.'-]*(?: \
 // else would go with them.
 func (p *person) another(name string) {
 	name = strings.ToLower(strings.Join(strings.Fields(name), " "))
-	if len(name) < 5 || name == p.name || len(p.others) == maxNames {
+	if len(name) < 5 || name == p.name || p.others[name] {
+		return
+	}
+	if len(p.others) >= maxNames {
+		p.file.Remarks = append(Remarks(), ManyNames)
 		return
 	}
 	p.others[name] = true
@@ -70,8 +73,21 @@ func (p *person) another(name string) {
 	}
 }
 
-// maxNames bounds the names of others that are looked for.
+// maxNames bounds the names of others that are looked for; ManyNames says that there
+// are more.
 const maxNames = 10_000
+
+// oneOf finds each of these names, the longest where several begin. In their order
+// regexp makes a tree of what they begin with; in any other it tries each at every
+// letter.
+func oneOf(sorted []string) *regexp.Regexp {
+	for i, n := range sorted {
+		sorted[i] = regexp.QuoteMeta(n)
+	}
+	all := regexp.MustCompile(`(?i)` + strings.Join(sorted, "|"))
+	all.Longest()
+	return all
+}
 
 // maskNames takes the names of others out of every free text, when all of them are
 // known.
@@ -79,11 +95,7 @@ func (p *person) maskNames() {
 	if len(p.others) == 0 {
 		return
 	}
-	names := slices.SortedFunc(maps.Keys(p.others), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
-	for i, n := range names {
-		names[i] = regexp.QuoteMeta(n)
-	}
-	all := regexp.MustCompile(`(?i)(` + strings.Join(names, "|") + `)`)
+	all := oneOf(slices.Sorted(maps.Keys(p.others)))
 	mask := func(texts ...*string) {
 		for _, t := range texts {
 			*t = all.ReplaceAllString(*t, redacted)
