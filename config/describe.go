@@ -65,7 +65,7 @@ func isSection(t reflect.Type) bool {
 // isLine are the small tables that read best as { … }.
 func isLine(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[Certificate](), reflect.TypeFor[Secret](), reflect.TypeFor[Listener](), reflect.TypeFor[Recognition](), reflect.TypeFor[Expect](), reflect.TypeFor[Forward](), reflect.TypeFor[Webhook]():
+	case reflect.TypeFor[Certificate](), reflect.TypeFor[Seal](), reflect.TypeFor[Secret](), reflect.TypeFor[Listener](), reflect.TypeFor[Recognition](), reflect.TypeFor[Expect](), reflect.TypeFor[Forward](), reflect.TypeFor[Webhook]():
 		return true
 	}
 	return false

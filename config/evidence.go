@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	stdcrypto "crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"gatewayd/crypto/cms"
+	"gatewayd/crypto/smime"
 	"gatewayd/crypto/tsp"
 	"gatewayd/gateway/cases"
 )
@@ -26,15 +26,13 @@ func (b *builder) evidence(c *Config) {
 	own := false
 	for _, a := range c.Authorities {
 		key := joinKey("authority", a.ID) + ".seal"
-		if pair, ok := b.certificate(key, b.file.Authority[a.ID].Seal); ok {
+		if s, ok := b.seal(c, key, b.file.Authority[a.ID].Seal); ok {
 			own = true
-			c.Evidence.Seals[a.ID] = b.signer(key, pair)
+			c.Evidence.Seals[a.ID] = s
 		}
 	}
-	pair, ok := b.certificate("evidence.seal", f.Seal)
-	if ok {
-		c.Evidence.Seal = b.signer("evidence.seal", pair)
-	}
+	var ok bool
+	c.Evidence.Seal, ok = b.seal(c, "evidence.seal", f.Seal)
 	switch {
 	case f.TSA == "" && (ok || own):
 		b.add("evidence.tsa", "is missing: a seal without a time stamp proves no time")
@@ -65,19 +63,49 @@ func (b *builder) stamper(c *Config, f Evidence) {
 	c.Evidence.Stamped = func(response []byte, content io.Reader) error { return tsp.Check(response, content, client.Trust) }
 }
 
-// signer is a pair of files as a seal.
-func (b *builder) signer(key string, pair tls.Certificate) cms.Signer {
-	s := cms.Signer{Cert: pair.Leaf}
-	private, ok := pair.PrivateKey.(stdcrypto.Signer)
-	if !ok || pair.Leaf.KeyUsage != 0 && pair.Leaf.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0 {
-		b.add(key, "is not made for signatures")
-		return s
-	}
-	s.Key = private
-	for _, der := range pair.Certificate[1:] {
-		if above, err := x509.ParseCertificate(der); err == nil {
-			s.Chain = append(s.Chain, above)
+// seal reads what seals: a pair of files, or a certificate whose key the key agent
+// has. That is asked when it seals, not now.
+func (b *builder) seal(c *Config, key string, f Seal) (s cms.Signer, ok bool) {
+	if !f.Agent {
+		pair, ok := b.certificate(key, Certificate{Cert: f.Cert, Key: f.Key})
+		if !ok {
+			return s, false
 		}
+		private, _ := pair.PrivateKey.(stdcrypto.Signer)
+		for _, der := range pair.Certificate[1:] {
+			if above, err := x509.ParseCertificate(der); err == nil {
+				s.Chain = append(s.Chain, above)
+			}
+		}
+		s.Cert, s.Key = pair.Leaf, private
+		return b.seals(key, s), true
+	}
+	switch {
+	case f.Key != "":
+		b.bad(key, "has both agent and key: keep one")
+		return s, false
+	case c.Ring.Agent() == nil:
+		b.bad(key, "agent: there is no keys.agent")
+		return s, false
+	}
+	text, ok := b.read(key+".cert", f.Cert)
+	if !ok {
+		return s, false
+	}
+	list, err := smime.ParseCertificates(text)
+	if err != nil {
+		b.bad(key+".cert", "%s: %v", f.Cert, err)
+		return s, false
+	}
+	s.Cert, s.Chain, s.Key = list[0], list[1:], c.Ring.Agent().Signer(list[0])
+	b.current(key, f.Cert, s.Cert)
+	return b.seals(key, s), true
+}
+
+// seals notes a key that is not made to sign.
+func (b *builder) seals(key string, s cms.Signer) cms.Signer {
+	if s.Key == nil || s.Cert.KeyUsage != 0 && s.Cert.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) == 0 {
+		b.add(key, "is not made for signatures")
 	}
 	return s
 }

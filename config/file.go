@@ -118,7 +118,7 @@ type Authority struct {
 	SubjectTags map[string]string `toml:"subject_tags" doc:"Tags in square brackets that open the subject of received mail, by its verdict (valid, valid-but-untrusted, partial, weak, expired, revoked, invalid, unchecked, unsigned) or where it came encrypted (encrypted). What senders write that looks like one is changed." example:"{ valid = \"[signiert]\", invalid = \"[Signatur ungültig]\" }"`
 	Forward     Forward           `toml:"forward" doc:"Its own mail server: a copy of everything that comes in goes there, as it came, with X-Gatewayd-Verdict on top."`
 	Webhook     Webhook           `toml:"webhook" doc:"Where its events are posted."`
-	Seal        Certificate       `toml:"seal" doc:"Its own seal on its evidence bundles; missing: the gateway's."`
+	Seal        Seal              `toml:"seal" doc:"Its own seal on its evidence bundles; missing: the gateway's."`
 	FallbackKey string            `toml:"fallback_key" doc:"PEM certificate to which unclaimed mail is encrypted before it is erased." example:"\"fallback.pem\"" need:"yes"`
 }
 
@@ -216,10 +216,10 @@ type Legal struct {
 
 // Evidence says what seals and stamps evidence bundles.
 type Evidence struct {
-	Seal     Certificate `toml:"seal" doc:"Key and certificate of the gateway's seal on evidence bundles; missing: none are made." example:"{ cert = \"seal.crt\", key = \"seal.key\" }"`
-	TSA      string      `toml:"tsa" doc:"http or https address of the time-stamping authority (RFC 3161)." example:"https://tsa.swisssign.example"`
-	NTP      string      `toml:"ntp_source" doc:"Where the system's clock is set from, for the record in evidence bundles; the gateway does not ask there." example:"ntp.metas.ch"`
-	TSARoots string      `toml:"tsa_roots" doc:"PEM file: issuers of the time-stamping authority; a stamp of another one is refused." example:"tsa-roots.pem"`
+	Seal     Seal   `toml:"seal" doc:"Key and certificate of the gateway's seal on evidence bundles; missing: none are made. With a key agent: { cert = …, agent = true }." example:"{ cert = \"seal.crt\", key = \"seal.key\" }"`
+	TSA      string `toml:"tsa" doc:"http or https address of the time-stamping authority (RFC 3161)." example:"https://tsa.swisssign.example"`
+	NTP      string `toml:"ntp_source" doc:"Where the system's clock is set from, for the record in evidence bundles; the gateway does not ask there." example:"ntp.metas.ch"`
+	TSARoots string `toml:"tsa_roots" doc:"PEM file: issuers of the time-stamping authority; a stamp of another one is refused." example:"tsa-roots.pem"`
 }
 
 // Archive says what a delivery to the archive needs.
@@ -310,6 +310,13 @@ type Expect struct {
 type Certificate struct {
 	Cert string `toml:"cert" doc:"PEM file: certificate and chain."`
 	Key  string `toml:"key" doc:"PEM file: private key."`
+}
+
+// Seal is a Certificate, or one whose key the key agent has.
+type Seal struct {
+	Cert  string `toml:"cert" doc:"PEM file: certificate and chain."`
+	Key   string `toml:"key" doc:"PEM file: private key."`
+	Agent bool   `toml:"agent" doc:"The key agent has the private key: below keyring/own, beside the same certificate."`
 }
 
 // MasterKey is a Secret, or what the key agent derives.

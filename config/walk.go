@@ -274,6 +274,8 @@ func hint(t reflect.Type) string {
 		return `: { file = "…" } or { env = "…" }; the value itself never stands here`
 	case reflect.TypeFor[Certificate]():
 		return `: { cert = "…", key = "…" }`
+	case reflect.TypeFor[Seal]():
+		return `: { cert = "…", key = "…" } or { cert = "…", agent = true }`
 	case reflect.TypeFor[Listener]():
 		return `: { addr = "…" }`
 	}

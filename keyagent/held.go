@@ -5,6 +5,7 @@ import (
 	stdcrypto "crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -56,6 +57,16 @@ func (c *Client) own(l listed) (keys.Own, error) {
 	}
 	o.SMIME = &id
 	return o, nil
+}
+
+// Signer is the private key of a certificate that the agent has: it is asked when it
+// signs. nil: a key of that kind signs nothing.
+func (c *Client) Signer(cert *x509.Certificate) stdcrypto.Signer {
+	switch cert.PublicKey.(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
+		return held{c, smime.Fingerprint(cert), cert.PublicKey}
+	}
+	return nil
 }
 
 // pointOf returns the public key with which others agree; nil for a key that does

@@ -356,3 +356,74 @@ func TestKeyAgentKeys(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestKeyAgentSeal: the key of the evidence seal lies with the agent, too. A bundle
+// that it seals is accepted; while it is away none is made; a key that it has not got
+// seals nothing.
+func TestKeyAgentSeal(t *testing.T) {
+	a := newAgentRig(t)
+	replaceIn(t, a.file, `seal      = { cert = "seal.crt", key = "seal.key" }`, `seal = { cert = "seal.crt", agent = true }`)
+	folder := filepath.Join(a.dir, "keyring/own/gateway")
+	if err := errors.Join(os.Mkdir(folder, 0o700), os.Link(filepath.Join(a.dir, "seal.crt"), filepath.Join(folder, "seal.crt")), os.Rename(filepath.Join(a.dir, "seal.key"), filepath.Join(folder, "seal.key"))); err != nil {
+		t.Fatal(err)
+	}
+	own(t, folder, agentUser)
+	own(t, filepath.Join(a.dir, "seal.crt"), gatewayUser)
+	stamps, err := newTSA(a.dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", a.ports.TSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go stamps.Serve(l)
+	defer stamps.Close()
+	a.startAgent()
+	a.start()
+	cannotRead(t, gatewayUser, filepath.Join(folder, "seal.key"))
+
+	dialogue, err := a.swaks("--to", "buerger@example.ch", "--header", "Subject: [einschreiben] Entscheid", "--body", "Entscheid")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, dialogue)
+	}
+	id := idIn(t, dialogue)
+	await(t, "the Abgabequittung", func() bool { return a.item(id).Case == message.CaseSubmitted })
+	var anchors []byte
+	for _, name := range []string{"ca.crt", "anchors.crt"} {
+		text, err := os.ReadFile(filepath.Join(a.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		anchors = append(anchors, text...)
+	}
+	path := filepath.Join(t.TempDir(), "one.zip")
+	if out, code := a.run("evidence", "export", id.String(), "--out", path); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	code, r := judgeBundle(t, path, "--anchors", a.temp("anchors.pem", anchors), "--signer", `Gateway BL \(Entwicklung\)`)
+	if code != 0 || r.Signer == nil {
+		t.Fatalf("exit %d, %+v", code, r.Problems)
+	}
+	if out, code := a.run("keyagent", "verify", "--json"); code != 0 || !strings.Contains(out, `"sign": 1`) {
+		t.Errorf("the use is not written down: exit %d\n%s", code, out)
+	}
+
+	refused := func(says string) {
+		t.Helper()
+		other := filepath.Join(t.TempDir(), "other.zip")
+		out, code := a.run("evidence", "export", id.String(), "--out", other)
+		if _, err := os.Stat(other); code == 0 || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(out, says) {
+			t.Errorf("exit %d, want %q: %v\n%s", code, says, err, out)
+		}
+	}
+	a.killAgent()
+	refused("out of reach")
+	for _, name := range []string{"seal.key", "seal.crt"} {
+		if err := os.Remove(filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.startAgent()
+	refused("no such key")
+}
