@@ -56,9 +56,7 @@ func selfSigned(t *testing.T, private *ecdsa.PrivateKey, usage x509.KeyUsage) []
 // opened decrypts an export with OpenSSL, as --help says.
 func opened(t *testing.T, file, cert, key string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("openssl is not installed")
-	}
+	need(t, "openssl", "openssl")
 	out, err := exec.Command("openssl", "cms", "-decrypt", "-binary", "-inform", "DER", "-in", file, "-recip", cert, "-inkey", key).Output()
 	if err != nil {
 		t.Fatalf("openssl cannot open %s: %v", file, err)

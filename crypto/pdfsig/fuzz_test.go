@@ -65,11 +65,12 @@ func FuzzVerify(f *testing.F) {
 }
 
 func covered(pdf []byte, r Report) []byte {
-	g := r.Signatures[len(r.Signatures)-1].ByteRange
-	if g[2]+g[3] != int64(len(pdf)) {
-		return nil
+	for _, s := range r.Signatures {
+		if g := s.ByteRange; s.Decides {
+			return append(bytes.Clone(pdf[:g[1]]), pdf[g[2]:r.Signed]...)
+		}
 	}
-	return append(bytes.Clone(pdf[:g[1]]), pdf[g[2]:]...)
+	return nil
 }
 
 // FuzzSign wants no panic, and that what can be signed can be verified. The
