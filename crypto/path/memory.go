@@ -16,7 +16,8 @@ const (
 // memory keeps what depends on octets alone: certificates that were taken apart,
 // and which key has signed which certificate. Nothing in it gets old: time, use and
 // revocation are judged anew for every path. When it is full it begins anew.
-// A nil memory keeps nothing.
+// Certificates are kept of good paths only: one that a stranger has built may take
+// seventy times its length once it is parsed. A nil memory keeps nothing.
 type memory struct {
 	mu     sync.Mutex
 	steps  map[[sha256.Size]byte]step
@@ -27,42 +28,50 @@ func newMemory() *memory {
 	return &memory{steps: map[[sha256.Size]byte]step{}, signed: map[[2 * sha256.Size]byte]struct{}{}}
 }
 
-// parse returns the certificate with its names; c is it where the caller has
-// parsed it already.
-func (m *memory) parse(der []byte, c *x509.Certificate) (step, error) {
-	var sum [sha256.Size]byte
-	kept := m != nil && len(der) <= maxCertOctets
-	if kept {
-		sum = sha256.Sum256(der)
-		m.mu.Lock()
-		s, ok := m.steps[sum]
-		m.mu.Unlock()
-		if ok {
-			return s, nil
-		}
+// parse returns the certificate; what is kept is not parsed again.
+func (m *memory) parse(der []byte) (*x509.Certificate, error) {
+	if s, ok := m.recall(der); ok {
+		return s.cert, nil
 	}
-	if c == nil {
-		var err error
-		if c, err = x509.ParseCertificate(der); err != nil {
-			return step{}, err
-		}
-	}
-	s := step{c, parseName(c.RawSubject), parseName(c.RawIssuer)}
-	if kept {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if len(m.steps) >= maxRemembered {
-			clear(m.steps)
-		}
-		m.steps[sum] = s
-	}
-	return s, nil
+	return x509.ParseCertificate(der)
 }
 
 // step returns a certificate with its names.
 func (m *memory) step(c *x509.Certificate) step {
-	s, _ := m.parse(c.Raw, c) // fails for what is to be parsed only
-	return s
+	if s, ok := m.recall(c.Raw); ok {
+		return s
+	}
+	return step{c, parseName(c.RawSubject), parseName(c.RawIssuer)}
+}
+
+func (m *memory) recall(der []byte) (step, bool) {
+	if m == nil || len(der) > maxCertOctets {
+		return step{}, false
+	}
+	sum := sha256.Sum256(der)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, ok := m.steps[sum]
+	return s, ok
+}
+
+// keep notes the certificates of a good path.
+func (m *memory) keep(c chain) {
+	if m == nil {
+		return
+	}
+	for _, s := range c {
+		if len(s.cert.Raw) > maxCertOctets {
+			continue
+		}
+		sum := sha256.Sum256(s.cert.Raw)
+		m.mu.Lock()
+		if len(m.steps) >= maxRemembered {
+			clear(m.steps)
+		}
+		m.steps[sum] = s
+		m.mu.Unlock()
+	}
 }
 
 // pair names issuer's key and what it may have signed: the whole certificate, with

@@ -56,17 +56,19 @@ func forged(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	return f
 }
 
-// TestRememberedOnce: a certificate is parsed once, and a signature that fits is
-// checked once; one that does not fit every time.
+// TestRememberedOnce: a certificate of a good path is parsed once, and a signature
+// that fits is checked once; one that does not fit every time.
 func TestRememberedOnce(t *testing.T) {
 	root := issue("root", nil, ca)
+	leaf := issue("leaf", &root, nil)
 	a := New([]*x509.Certificate{root.cert}, nil, nil)
-	first, err := a.Certificate(root.cert.Raw)
-	if err != nil {
+	if _, err := a.Verify(leaf.cert, Options{At: now}); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := a.Certificate(bytes.Clone(root.cert.Raw)); err != nil || again != first {
-		t.Errorf("parsed again: %v", err)
+	for _, c := range []*x509.Certificate{leaf.cert, root.cert} {
+		if again, err := a.Certificate(bytes.Clone(c.Raw)); err != nil || again != c {
+			t.Errorf("parsed again: %v", err)
+		}
 	}
 	if _, err := a.Certificate([]byte("x")); err == nil {
 		t.Error("junk is a certificate")
@@ -84,6 +86,30 @@ func TestRememberedOnce(t *testing.T) {
 	}
 }
 
+// TestRememberedStranger: certificates that no anchor vouches for are not kept, neither
+// those that are only parsed nor those that are tried for a path: parsed they may be many
+// times as large, and they would push the others out.
+func TestRememberedStranger(t *testing.T) {
+	root, other := issue("root", nil, ca), issue("other", nil, ca)
+	middle := issue("middle", &other, ca)
+	leaf := issue("leaf", &middle, nil)
+	a := New([]*x509.Certificate{root.cert}, nil, nil)
+	for _, c := range []*x509.Certificate{leaf.cert, middle.cert, other.cert} {
+		if _, err := a.Certificate(c.Raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.Verify(leaf.cert, Options{At: now, Others: []*x509.Certificate{middle.cert, other.cert}}); !errors.Is(err, ErrUnknown) {
+		t.Errorf("%v", err)
+	}
+	if _, err := a.Verify(issue("late", &root, nil).cert, Options{At: now.AddDate(100, 0, 0)}); !errors.Is(err, ErrTime) {
+		t.Errorf("%v", err)
+	}
+	if n := len(a.memory.steps); n != 0 {
+		t.Errorf("%d certificates are kept", n)
+	}
+}
+
 // TestRememberedBounds: a flood of certificates does not fill the memory, and a
 // large one is not kept.
 func TestRememberedBounds(t *testing.T) {
@@ -92,7 +118,7 @@ func TestRememberedBounds(t *testing.T) {
 	for i := range 3 * maxRemembered {
 		c := *root.cert
 		c.Raw = append(bytes.Clone(c.Raw), byte(i), byte(i>>8))
-		m.step(&c)
+		m.keep(chain{m.step(&c)})
 		m.once(root.cert, &c, func() bool { return true })
 		if len(m.steps) > maxRemembered || len(m.signed) > maxRemembered {
 			t.Fatalf("%d certificates, %d signatures", len(m.steps), len(m.signed))
@@ -101,8 +127,8 @@ func TestRememberedBounds(t *testing.T) {
 	before := len(m.steps)
 	large := *root.cert
 	large.Raw = make([]byte, maxCertOctets+1)
-	m.step(&large)
-	if len(m.steps) != before {
+	m.keep(chain{m.step(&large)})
+	if before == 0 || len(m.steps) != before {
 		t.Error("a large certificate was kept")
 	}
 }

@@ -87,14 +87,13 @@ func (a *Anchors) Also(trusted, known []*x509.Certificate) *Anchors {
 	return &Anchors{roots: a.roots, trusted: with(a.trusted, trusted), known: with(a.known, issuers(known)), memory: a.memory}
 }
 
-// Certificate parses DER. What mail brings is mostly the same certificates: they are
-// remembered, and shared with other callers, who must not change them.
+// Certificate parses DER. What mail brings is mostly the same certificates: those of good
+// paths are remembered, and shared with other callers, who must not change them.
 func (a *Anchors) Certificate(der []byte) (*x509.Certificate, error) {
 	if a == nil {
 		return x509.ParseCertificate(der)
 	}
-	s, err := a.memory.parse(der, nil)
-	return s.cert, err
+	return a.memory.parse(der)
 }
 
 // issuers leaves out end entities: a partner's certificate is of no help.
@@ -229,6 +228,7 @@ func (s *search) good(c chain) bool {
 		}
 	}
 	s.found = c.path()
+	s.anchors.memory.keep(c)
 	return true
 }
 
