@@ -2,7 +2,6 @@ package recode
 
 import (
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -16,6 +15,7 @@ type quoted struct {
 	r    io.Reader
 	raw  []byte
 	out  []byte // not yet read
+	all  []byte // of which out is a part
 	line []byte // the newest one
 	cr   bool   // the last octet was a CR, and nothing of it is in line
 	err  error
@@ -33,7 +33,7 @@ func (q *quoted) Read(p []byte) (int, error) {
 		if q.raw == nil {
 			q.raw = make([]byte, 4<<10)
 		}
-		q.out = q.out[:0]
+		q.out = q.all[:0]
 		n, err := q.r.Read(q.raw)
 		for _, c := range q.raw[:n] {
 			q.octet(c)
@@ -41,6 +41,7 @@ func (q *quoted) Read(p []byte) (int, error) {
 		if q.err = err; errors.Is(err, io.EOF) {
 			q.end()
 		}
+		q.all = q.out
 	}
 	n := copy(p, q.out)
 	q.out = q.out[n:]
@@ -55,28 +56,40 @@ func (q *quoted) octet(c byte) {
 			q.line = q.line[:0]
 			return
 		}
-		q.put("=0D")
+		q.escape('\r')
 	}
 	switch {
 	case c == '\r':
 		q.cr = true
 	case c == '=', c < ' ' && c != '\t', c > '~':
-		q.put(escape(c))
+		q.escape(c)
 	default:
-		q.put(string(rune(c)))
+		q.plain(c)
 	}
 }
 
-// put appends to the line, or to a next one behind a soft line break.
-func (q *quoted) put(s string) {
-	if len(q.line)+len(s) > quotedLine-1 {
+// plain appends an octet as it is, where it may begin a line.
+func (q *quoted) plain(c byte) {
+	q.room(1)
+	if len(q.line) == 0 && (c == '-' || c == '.' || c == 'F') {
+		q.escape(c)
+		return
+	}
+	q.line = append(q.line, c)
+}
+
+func (q *quoted) escape(c byte) {
+	const digits = "0123456789ABCDEF"
+	q.room(3)
+	q.line = append(q.line, '=', digits[c>>4], digits[c&15])
+}
+
+// room begins a next line, behind a soft line break, where so much has none in this.
+func (q *quoted) room(n int) {
+	if len(q.line)+n > quotedLine-1 {
 		q.out = append(append(q.out, q.line...), "=\r\n"...)
 		q.line = q.line[:0]
 	}
-	if len(q.line) == 0 && (s == "-" || s == "." || s == "F") {
-		s = escape(s[0])
-	}
-	q.line = append(q.line, s...)
 }
 
 // noSpaceAtEnd encodes white space that ends a line, where the way may lose it.
@@ -84,17 +97,15 @@ func (q *quoted) noSpaceAtEnd() {
 	if n := len(q.line); n > 0 && (q.line[n-1] == ' ' || q.line[n-1] == '\t') {
 		c := q.line[n-1]
 		q.line = q.line[:n-1]
-		q.put(escape(c))
+		q.escape(c)
 	}
 }
 
 func (q *quoted) end() {
 	if q.cr {
-		q.put("=0D")
+		q.escape('\r')
 	}
 	q.noSpaceAtEnd()
 	q.out = append(q.out, q.line...)
 	q.line = nil
 }
-
-func escape(c byte) string { return fmt.Sprintf("=%02X", c) }

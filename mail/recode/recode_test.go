@@ -92,3 +92,12 @@ func TestQuotedPrintable(t *testing.T) {
 type iotest struct{ r io.Reader }
 
 func (i iotest) Read(p []byte) (int, error) { return i.r.Read(p[:min(3, len(p))]) }
+
+// TestQuotedPrintableCost: a long text costs no memory for its octets: it is encoded
+// three times for one signature.
+func TestQuotedPrintableCost(t *testing.T) {
+	text := strings.Repeat("Grüezi, дддд\r\n", 20_000)
+	if n := testing.AllocsPerRun(1, func() { _, _ = io.Copy(io.Discard, QuotedPrintable(strings.NewReader(text))) }); n > 100 {
+		t.Errorf("%v allocations", n)
+	}
+}
